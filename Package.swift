@@ -1,0 +1,163 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import PackageDescription
+
+/// Every Swift target speaks the same dialect.
+let dialect: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// Targets above the C edge may not touch raw memory at all.
+let pointerFree = dialect + [.strictMemorySafety(), .treatWarning("StrictMemorySafety", as: .error)]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "tern",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "Tern", targets: ["Tern"]),
+        .library(name: "TernMessages", targets: ["TernMessages"]),
+        .library(name: "TernClient", targets: ["TernClient"]),
+        .library(name: "TernServer", targets: ["TernServer", "TernStore"]),
+        .library(name: "TernTesting", targets: ["TernTesting"]),
+        .executable(name: "tern", targets: ["tern-command"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.0.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.8.0"),
+    ],
+    targets: [
+        // System ngtcp2: QUIC packets, loss recovery, congestion control. Headers only.
+        .systemLibrary(
+            name: "CNgtcp2", pkgConfig: "libngtcp2_crypto_gnutls",
+            providers: [.apt(["libngtcp2-dev", "libngtcp2-crypto-gnutls-dev"]), .brew(["libngtcp2"])]),
+        // System GnuTLS: TLS 1.3 for both carriers. Headers only.
+        .systemLibrary(
+            name: "CGnuTLS", pkgConfig: "gnutls",
+            providers: [.apt(["libgnutls28-dev"]), .brew(["gnutls"])]),
+        // System SQLite: the default log. Headers only.
+        .systemLibrary(
+            name: "CSQLite", pkgConfig: "sqlite3",
+            providers: [.apt(["libsqlite3-dev"]), .brew(["sqlite"])]),
+        // Our only compiled C: the ngtcp2 0.12 and 1.x bridge, and sendmsg/recvmsg with GSO, GRO, ECN and packet info.
+        .target(name: "CTernSystem", dependencies: ["CNgtcp2", "CGnuTLS"]),
+
+        // The contract that every carrier fulfils, and the async surface built on it. Knows no protocol and no socket.
+        .target(name: "TernTransport", dependencies: [nioCore, deque, logging], swiftSettings: pointerFree),
+        // Identities, trust and TLS 1.3 sessions without I/O, over GnuTLS; shared by both carriers.
+        .target(name: "TernTLS", dependencies: ["TernTransport", "CGnuTLS", nioCore, logging], swiftSettings: dialect),
+        // QUIC without I/O: datagrams and time in; datagrams, events and deadlines out.
+        .target(
+            name: "TernQUICCore",
+            dependencies: ["TernTransport", "TernTLS", "CTernSystem", "CNgtcp2", "CGnuTLS", nioCore, deque, logging],
+            swiftSettings: dialect),
+        // The QUIC driver: UDP sockets, event loops, timers, connection-ID routing.
+        .target(
+            name: "TernQUIC",
+            dependencies: ["TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix, deque, logging],
+            swiftSettings: dialect),
+        // QMux (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and deadlines out.
+        .target(name: "TernQMuxCore", dependencies: ["TernTransport", nioCore, deque], swiftSettings: pointerFree),
+        // The QMux driver: TLS over TCP.
+        .target(
+            name: "TernQMux",
+            dependencies: ["TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix, deque, logging],
+            swiftSettings: dialect),
+        // What users import: the connector that races both carriers, the listener that serves both, the contract.
+        .target(
+            name: "Tern",
+            dependencies: ["TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging],
+            swiftSettings: pointerFree),
+
+        // The wire format of messages and requests, shared by client and server; no I/O.
+        .target(name: "TernMessages", dependencies: [nioCore], swiftSettings: pointerFree),
+        // The log: channels, sequences, offsets, dedupe. A protocol and its SQLite engine.
+        .target(name: "TernStore", dependencies: ["CSQLite", nioCore, deque, logging], swiftSettings: dialect),
+        // The message server. Sees the transport contract and the store protocol, never QUIC, TCP or SQLite.
+        .target(
+            name: "TernServer",
+            dependencies: ["TernTransport", "TernMessages", "TernStore", nioCore, deque, logging, crypto],
+            swiftSettings: pointerFree),
+        // The message client. Sees the transport contract only.
+        .target(
+            name: "TernClient",
+            dependencies: ["TernTransport", "TernMessages", nioCore, deque, logging],
+            swiftSettings: pointerFree),
+        // For tests of Tern and of programs built on it: an in-memory carrier, a simulated network, a manual clock,
+        // the conformance suite.
+        .target(
+            name: "TernTesting", dependencies: ["TernTransport", nioCore, nioEmbedded, deque], swiftSettings: pointerFree),
+        // The command: parse, wire the parts, run.
+        .executableTarget(
+            name: "tern-command",
+            dependencies: [
+                "Tern", "TernTransport", "TernMessages", "TernStore", "TernServer", "TernClient",
+                nioCore, nioPosix, logging, lifecycle, arguments,
+            ],
+            path: "Sources/tern", swiftSettings: dialect),
+
+        .testTarget(
+            name: "TernTransportTests", dependencies: ["TernTransport", "TernTesting", nioCore, nioEmbedded],
+            swiftSettings: dialect),
+        .testTarget(name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", nioCore], swiftSettings: dialect),
+        .testTarget(
+            name: "TernQUICCoreTests", dependencies: ["TernQUICCore", "TernTLS", "TernTransport", nioCore],
+            swiftSettings: dialect),
+        .testTarget(
+            name: "TernQUICTests",
+            dependencies: ["TernQUIC", "TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix],
+            swiftSettings: dialect),
+        .testTarget(
+            name: "TernQMuxCoreTests", dependencies: ["TernQMuxCore", "TernTransport", nioCore], swiftSettings: dialect),
+        .testTarget(
+            name: "TernQMuxTests",
+            dependencies: ["TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix, nioEmbedded],
+            swiftSettings: dialect),
+        .testTarget(
+            name: "TernTests", dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix],
+            swiftSettings: dialect),
+        .testTarget(name: "TernMessagesTests", dependencies: ["TernMessages", nioCore], swiftSettings: dialect),
+        .testTarget(name: "TernStoreTests", dependencies: ["TernStore", nioCore, logging], swiftSettings: dialect),
+        .testTarget(
+            name: "TernServerTests",
+            dependencies: [
+                "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", "TernClient", nioCore, nioPosix,
+                logging, crypto,
+            ], swiftSettings: dialect),
+        .testTarget(
+            name: "TernClientTests",
+            dependencies: ["TernClient", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
+            swiftSettings: dialect),
+        // One suite of behaviours, run over every carrier.
+        .testTarget(
+            name: "ConformanceTests",
+            dependencies: [
+                "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix,
+            ], swiftSettings: dialect),
+        // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
+        .testTarget(
+            name: "InteropTests",
+            dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix], exclude: [],
+            swiftSettings: dialect),
+        // The command and the server as whole processes, under bad input.
+        .testTarget(name: "CommandTests", dependencies: [nioCore], swiftSettings: dialect),
+    ]
+)

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import NIOCore
+
+/// One carrier's way to reach one address. ``TernQUIC`` and ``TernQMux`` each have one.
+public protocol CarrierConnector: Sendable {
+    var carrier: Carrier { get }
+
+    /// Starts to connect; the answer lives on `eventLoop`.
+    ///
+    /// - Parameters:
+    ///   - address: where to.
+    ///   - serverName: the name (or IP address literal) that the server's certificate must be for; also sent as SNI when it is a name.
+    func connect(to address: SocketAddress, serverName: String, on eventLoop: any EventLoop) -> ConnectionAttempt
+}
+
+/// A handshake in progress.
+public struct ConnectionAttempt: Sendable {
+    /// The connection, its handshake finished and its peer verified; or a ``TransportError``. The connection holds its events
+    /// back until ``LoopConnection/start(handler:)``.
+    public let established: EventLoopFuture<any LoopConnection>
+    /// Succeeds when the first packet of the peer arrived; fails with the attempt. What a race looks at to tell a slow server from a blocked network.
+    public let heardFromPeer: EventLoopFuture<Void>
+    /// Gives up: `established` fails with ``TransportError/Code/cancelled``, or the connection is closed if it won already and
+    /// nobody started it. Any thread.
+    public let cancel: @Sendable () -> Void
+
+    public init(
+        established: EventLoopFuture<any LoopConnection>, heardFromPeer: EventLoopFuture<Void>,
+        cancel: @escaping @Sendable () -> Void
+    ) {
+        self.established = established
+        self.heardFromPeer = heardFromPeer
+        self.cancel = cancel
+    }
+}
+
+/// One carrier's listening socket.
+public protocol CarrierListener: Sendable {
+    var carrier: Carrier { get }
+    /// Where it listens, with the port that the kernel chose.
+    var localAddress: SocketAddress { get }
+    /// Completes when no new connection will be accepted; the connections that exist go on.
+    func stopAccepting() -> EventLoopFuture<Void>
+    /// Closes the socket, and every connection that is still there.
+    func close() -> EventLoopFuture<Void>
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import NIOCore
+
+/// One established connection, on its event loop: the surface for code that must not hop threads.
+///
+/// Every carrier implements this protocol, and nothing more; ``Connection`` builds the async surface on it once for all.
+///
+/// **Isolation.** Every method must be called on ``eventLoop`` and traps otherwise; the properties marked *any thread* are
+/// constants. The reference itself may travel between threads, hence `Sendable`.
+///
+/// **Turns.** Nothing is sent inside a call: what was written in one turn of the event loop leaves, packed together, when the
+/// turn ends. No method calls the handler back before it returns.
+///
+/// **Streams.** An identifier is valid from ``openStream(_:)`` or ``LoopConnectionHandler/streamOpened(_:)`` to
+/// ``LoopConnectionHandler/streamClosed(_:)``. Calls that come too late, because the peer was faster, do nothing.
+public protocol LoopConnection: AnyObject, Sendable {
+    /// *Any thread.*
+    var eventLoop: any EventLoop { get }
+    /// *Any thread.*
+    var carrier: Carrier { get }
+    /// *Any thread.*
+    var role: ConnectionRole { get }
+    /// *Any thread.*
+    var capabilities: CarrierCapabilities { get }
+    /// The negotiated ALPN identifier. *Any thread.*
+    var applicationProtocol: String { get }
+    /// The limits that this end was configured with. *Any thread.*
+    var limits: ConnectionLimits { get }
+    /// The peer's certificate chain, leaf first, each DER; empty if the peer showed none. *Any thread.*
+    var peerCertificates: [[UInt8]] { get }
+
+    var localAddress: SocketAddress? { get }
+    var remoteAddress: SocketAddress? { get }
+    /// The largest payload that ``sendDatagram(_:)`` takes now; 0 when the peer takes none. It follows the path MTU over QUIC.
+    var maximumDatagramSize: Int { get }
+    func statistics() -> ConnectionStatistics
+
+    /// Names who hears of everything that happens; until then the connection holds its events back. Call it once.
+    ///
+    /// The connection keeps the handler alive until ``LoopConnectionHandler/connectionClosed(_:)``, which comes on a later turn,
+    /// even if the connection is closed already.
+    func start(handler: any LoopConnectionHandler)
+
+    /// Opens a stream, or returns `nil` when the peer's stream limit is reached: then
+    /// ``LoopConnectionHandler/streamsAvailable(_:)`` says when to try again.
+    ///
+    /// - Throws: why the connection is closed.
+    func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID?
+
+    /// Queues `bytes`, and the end of the stream when `finish` is true.
+    ///
+    /// Everything is accepted; the caller stops when the answer is `false` (more than ``ConnectionLimits/writeHighWatermark``
+    /// bytes of this stream wait) and goes on at ``LoopConnectionHandler/streamWritable(_:)``.
+    ///
+    /// - Throws: ``TransportError/Code/misuse``, ``TransportError/Code/streamFinished``, ``TransportError/Code/streamStopped``,
+    ///   or why the connection is closed.
+    func write(_ bytes: ByteBuffer, to stream: StreamID, finish: Bool) throws(TransportError) -> Bool
+
+    /// Abandons the sending side of a stream (RESET_STREAM) and drops what waits.
+    func reset(_ stream: StreamID, code: UInt64)
+    /// Asks the peer to stop sending (STOP_SENDING) and drops what comes.
+    func stopSending(_ stream: StreamID, code: UInt64)
+    func setPriority(_ priority: StreamPriority, of stream: StreamID)
+
+    /// Says that the application is done with `count` received bytes of a stream: they return to the peer as flow-control credit
+    /// of the stream and of the connection.
+    func consumed(_ count: Int, of stream: StreamID)
+
+    /// Sends an unreliable datagram (RFC 9221).
+    ///
+    /// - Throws: ``TransportError/Code/limitExceeded`` when it is larger than ``maximumDatagramSize``, or why the connection is closed.
+    func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome
+
+    /// Closes the connection at once (CONNECTION_CLOSE 0x1d). What the peer has not acknowledged may be lost.
+    ///
+    /// - Parameters:
+    ///   - code: an application error code below 2^62; 0 for a clean close.
+    ///   - reason: shown to the peer; cut to 256 bytes of UTF-8.
+    func close(code: UInt64, reason: String)
+}
+
+/// What became of a datagram at this end.
+public enum DatagramOutcome: Sendable, Hashable {
+    /// It is queued and will be sent.
+    case accepted
+    /// It, or an older one in its place, was shed because the carrier is backed up.
+    case dropped
+}
+
+/// Hears what happens to a ``LoopConnection``; every call comes on the connection's event loop, in the order of the facts.
+///
+/// A handler may call any method of the connection from inside any of these calls.
+public protocol LoopConnectionHandler: AnyObject {
+    /// The peer opened a stream.
+    func streamOpened(_ stream: StreamID)
+    /// Bytes came, in order; `finished` with the last of them (which may be empty). Return the credit with
+    /// ``LoopConnection/consumed(_:of:)``, here or later.
+    func streamReceived(_ stream: StreamID, bytes: ByteBuffer, finished: Bool)
+    /// The peer abandoned its sending side (RESET_STREAM); no more bytes come.
+    func streamWasReset(_ stream: StreamID, code: UInt64)
+    /// The peer wants no more (STOP_SENDING); our sending side has been reset with the same code (RFC 9000, section 3.5).
+    func streamWasStopped(_ stream: StreamID, code: UInt64)
+    /// At most ``ConnectionLimits/writeLowWatermark`` bytes wait again, after a `write` that returned `false`.
+    func streamWritable(_ stream: StreamID)
+    /// Both sides are done and, over QUIC, acknowledged; the identifier is forgotten. Every stream gets this once before
+    /// ``connectionClosed(_:)`` unless the connection ends first.
+    func streamClosed(_ stream: StreamID)
+    /// The peer allows more streams, after ``LoopConnection/openStream(_:)`` returned `nil`.
+    func streamsAvailable(_ direction: StreamDirection)
+    func datagramReceived(_ bytes: ByteBuffer)
+    func connectionEventOccurred(_ event: ConnectionEvent)
+    /// The end, exactly once and the last call: ``TransportError/Code/application`` with code 0 for a clean close by either end.
+    func connectionClosed(_ reason: TransportError)
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+/// Why a connection, a stream or an operation on them failed.
+///
+/// `code` says what kind of failure it is; the other fields fill in what that kind carries. Equality compares the kind and the
+/// numbers, never the text.
+public struct TransportError: Error, Sendable {
+    /// What kind of failure it is. Grows without breaking callers.
+    public var code: Code
+    /// The code on the wire, if there was one: of the transport (RFC 9000, section 20.1) for ``Code/transport``, of the
+    /// application for ``Code/application``, ``Code/streamReset`` and ``Code/streamStopped``.
+    public var wireCode: UInt64?
+    /// The frame type that a transport error names (RFC 9000, section 19.19).
+    public var frameType: UInt64?
+    /// Whether this end or the peer caused it.
+    public var initiator: Initiator
+    /// A sentence for people: the reason phrase of the peer, or our own.
+    public var message: String
+    /// Whether the peer's application surely did not see the operation, so that doing it again cannot do it twice.
+    public var isRetrySafe: Bool
+    /// What lies beneath, such as an errno.
+    public var cause: (any Error)?
+
+    public init(
+        _ code: Code, message: String, wireCode: UInt64? = nil, frameType: UInt64? = nil,
+        initiator: Initiator = .local, isRetrySafe: Bool = false, cause: (any Error)? = nil
+    ) {
+        self.code = code
+        self.wireCode = wireCode
+        self.frameType = frameType
+        self.initiator = initiator
+        self.message = message
+        self.isRetrySafe = isRetrySafe
+        self.cause = cause
+    }
+
+    /// Which end caused a failure.
+    public enum Initiator: Sendable, Hashable {
+        case local
+        case peer
+    }
+
+    public struct Code: Sendable, Hashable, CustomStringConvertible {
+        private enum Kind: String {
+            case application, transport, handshakeFailed, certificateRejected, connectionRefused, unreachable, timedOut
+            case idleTimeout, carrierLost, streamReset, streamStopped, streamFinished, limitExceeded, misuse, cancelled
+        }
+
+        private let kind: Kind
+
+        /// The connection was closed by an application (CONNECTION_CLOSE 0x1d), with `wireCode` and reason; 0 is a clean close.
+        public static let application = Code(kind: .application)
+        /// The connection was closed because an end broke the protocol or failed (CONNECTION_CLOSE 0x1c).
+        public static let transport = Code(kind: .transport)
+        /// No connection came about: TLS, ALPN or version negotiation failed.
+        public static let handshakeFailed = Code(kind: .handshakeFailed)
+        /// The peer's certificate is not trusted, or not for this name.
+        public static let certificateRejected = Code(kind: .certificateRejected)
+        /// Nobody listens there.
+        public static let connectionRefused = Code(kind: .connectionRefused)
+        /// No route, or the name does not resolve.
+        public static let unreachable = Code(kind: .unreachable)
+        /// A deadline passed before the connection was established.
+        public static let timedOut = Code(kind: .timedOut)
+        /// Nothing was heard for the negotiated idle timeout (RFC 9000, section 10.1).
+        public static let idleTimeout = Code(kind: .idleTimeout)
+        /// What carried the connection broke: TCP reset, an end of file without a close, a stateless reset.
+        public static let carrierLost = Code(kind: .carrierLost)
+        /// The peer abandoned sending on this stream (RESET_STREAM), with `wireCode`.
+        public static let streamReset = Code(kind: .streamReset)
+        /// The peer does not want more of this stream (STOP_SENDING), with `wireCode`.
+        public static let streamStopped = Code(kind: .streamStopped)
+        /// The operation came after this end finished or reset the stream.
+        public static let streamFinished = Code(kind: .streamFinished)
+        /// Something is larger than a limit allows, such as a datagram.
+        public static let limitExceeded = Code(kind: .limitExceeded)
+        /// The caller used the API wrongly, such as writing to a stream that only receives.
+        public static let misuse = Code(kind: .misuse)
+        /// The local side gave up before it was done.
+        public static let cancelled = Code(kind: .cancelled)
+
+        public var description: String { self.kind.rawValue }
+    }
+}
+
+extension TransportError: Equatable {
+    public static func == (left: TransportError, right: TransportError) -> Bool {
+        left.code == right.code && left.wireCode == right.wireCode && left.initiator == right.initiator
+    }
+}
+
+extension TransportError: CustomStringConvertible {
+    public var description: String {
+        var text = "\(self.code)"
+        if let wireCode { text += "(0x\(String(wireCode, radix: 16)))" }
+        if self.initiator == .peer { text += " by the peer" }
+        if !self.message.isEmpty { text += ": \(self.message)" }
+        if let cause { text += " (\(cause))" }
+        return text
+    }
+}
+
+/// The transport error codes that both carriers share (RFC 9000, section 20.1).
+public enum TransportErrorCode {
+    public static let noError: UInt64 = 0x0
+    public static let internalError: UInt64 = 0x1
+    public static let connectionRefused: UInt64 = 0x2
+    public static let flowControlError: UInt64 = 0x3
+    public static let streamLimitError: UInt64 = 0x4
+    public static let streamStateError: UInt64 = 0x5
+    public static let finalSizeError: UInt64 = 0x6
+    public static let frameEncodingError: UInt64 = 0x7
+    public static let transportParameterError: UInt64 = 0x8
+    public static let protocolViolation: UInt64 = 0xa
+    public static let applicationError: UInt64 = 0xc
+}
