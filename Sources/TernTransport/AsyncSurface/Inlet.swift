@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import DequeModule
+package import DequeModule
 internal import Synchronization
 
 /// A bounded queue from an event loop to one consuming task. What bounds it is the element's own credit (stream windows,
 /// stream limits) or `capacity`, above which the oldest element is dropped.
-final class Inlet<Element: Sendable>: Sendable {
+package final class Inlet<Element: Sendable>: Sendable {
     private enum Phase {
         case open
         /// What is queued is still delivered, then `nil`, or the error.
@@ -23,20 +23,20 @@ final class Inlet<Element: Sendable>: Sendable {
     private let state = Mutex(State())
     private let capacity: Int
 
-    init(capacity: Int = .max) {
+    package init(capacity: Int = .max) {
         self.capacity = capacity
     }
 
-    var isOpen: Bool {
+    package var isOpen: Bool {
         self.state.withLock { if case .open = $0.phase { true } else { false } }
     }
 
-    var count: Int { self.state.withLock { $0.elements.count } }
-    var dropped: UInt64 { self.state.withLock { $0.dropped } }
+    package var count: Int { self.state.withLock { $0.elements.count } }
+    package var dropped: UInt64 { self.state.withLock { $0.dropped } }
 
     /// Hands over an element; returns `false` when nobody can take it any more.
     @discardableResult
-    func push(_ element: Element) -> Bool {
+    package func push(_ element: Element) -> Bool {
         var waiter: CheckedContinuation<Element?, any Error>?
         let isTaken = self.state.withLock { state in
             guard case .open = state.phase else { return false }
@@ -55,7 +55,7 @@ final class Inlet<Element: Sendable>: Sendable {
     }
 
     /// No more elements come; those that wait are still delivered.
-    func end(_ error: (any Error)? = nil) {
+    package func end(_ error: (any Error)? = nil) {
         let waiter = self.state.withLock { state -> CheckedContinuation<Element?, any Error>? in
             guard case .open = state.phase else { return nil }
             state.phase = .ended(error)
@@ -65,7 +65,7 @@ final class Inlet<Element: Sendable>: Sendable {
     }
 
     /// Ends at once and returns the elements that nobody will see.
-    func abort(_ error: (any Error)?) -> Deque<Element> {
+    package func abort(_ error: (any Error)?) -> Deque<Element> {
         let (waiter, rest) = self.state.withLock {
             state -> (CheckedContinuation<Element?, any Error>?, Deque<Element>) in
             if case .open = state.phase { state.phase = .ended(error) }
@@ -78,7 +78,7 @@ final class Inlet<Element: Sendable>: Sendable {
     }
 
     /// The next element, or `nil` at the end.
-    func next() async throws -> Element? {
+    package func next() async throws -> Element? {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 let answer = self.state.withLock { state -> Result<Element?, any Error>? in
