@@ -38,12 +38,12 @@ extension QMuxConnectionCore {
             throw TransportError(.streamFinished, message: "\(stream) was finished or reset")
         }
         if bytes.readableBytes > 0 {
-            object.send?.waiting.append(bytes)
-            object.send?.waitingBytes += bytes.readableBytes
+            send.waiting.append(bytes)
+            send.waitingBytes += bytes.readableBytes
         }
-        object.send?.isFinishing = finish
-        let mayGoOn = object.send?.waitingBytes ?? 0 <= self.limits.writeHighWatermark
-        if !mayGoOn { object.send?.owesWritable = true }
+        send.isFinishing = finish
+        let mayGoOn = send.waitingBytes <= self.limits.writeHighWatermark
+        if !mayGoOn { send.owesWritable = true }
         self.enqueueIfReady(object)
         return mayGoOn
     }
@@ -54,7 +54,7 @@ extension QMuxConnectionCore {
             return
         }
         self.dequeue(object)
-        object.send?.abandon()
+        send.abandon()
         self.writer.control.append(.resetStream(stream, code: code, finalSize: send.sent))
         self.retireIfDone(object)
     }
@@ -111,6 +111,9 @@ extension QMuxConnectionCore {
         guard self.closeReason == nil else { return }
         let code = min(code, QMuxFrame.maximumInteger)
         let reason = Self.shortened(reason)
+        // Who closes wants to hear of nothing else.
+        self.events.removeAll()
+        self.heldDatagrams.removeAll()
         self.beginClosing(
             with: .applicationClose(code: code, reason: reason),
             reason: TransportError(.application, message: reason, wireCode: code), now: now)
@@ -124,7 +127,7 @@ extension QMuxConnectionCore {
         let send = identifier.isWritable(by: self.role)
             ? QMuxSendSide(limit: self.peerParameters?.initialMaxStreamData(identifier, sentBy: self.role) ?? 0) : nil
         let receive = identifier.isReadable(by: self.role)
-            ? QMuxReceiveSide(limit: UInt64(clamping: self.limits.streamWindow)) : nil
+            ? QMuxReceiveSide(limit: self.connection.streamWindow) : nil
         return QMuxStream(identifier, send: send, receive: receive)
     }
 
@@ -137,7 +140,7 @@ extension QMuxConnectionCore {
     func credit(_ count: UInt64, of stream: QMuxStream) {
         guard var receive = stream.receive else { return }
         receive.consumed += count
-        let window = UInt64(clamping: self.limits.streamWindow)
+        let window = self.connection.streamWindow
         let isOpenEnded = receive.finalSize == nil && !receive.wasStopped
         if isOpenEnded, !receive.owesCredit, receive.consumed + window - receive.limit >= max(window / 2, 1) {
             receive.owesCredit = true
@@ -150,7 +153,7 @@ extension QMuxConnectionCore {
 
     func creditConnection(_ count: UInt64) {
         self.connection.consumed += count
-        let window = UInt64(clamping: self.limits.connectionWindow)
+        let window = self.connection.window
         let allowed = self.connection.consumed + window
         if allowed - self.connection.receiveLimit >= max(window / 2, 1) { self.writer.owesMaxData = true }
     }

@@ -10,7 +10,8 @@ extension QMuxConnectionCore {
     package var nextDeadline: NIODeadline? {
         switch self.phase {
         case .open:
-            [self.clock.handshakeDeadline, self.clock.idleDeadline, self.clock.keepAliveDeadline].compactMap { $0 }.min()
+            [self.clock.handshakeDeadline, self.clock.idleDeadline, self.clock.keepAliveDeadline]
+                .compactMap { $0 }.min()
         case .closing, .draining: self.clock.drainDeadline
         case .over: nil
         }
@@ -29,7 +30,8 @@ extension QMuxConnectionCore {
         if let deadline = self.clock.idleDeadline, now >= deadline {
             // Section 7.2: no frame is sent, the sending side is shut down.
             return self.end(
-                TransportError(.idleTimeout, message: "nothing was heard for the idle timeout"), phase: .draining, now: now)
+                TransportError(.idleTimeout, message: "nothing was heard for the idle timeout"),
+                phase: .draining, now: now)
         }
         if let deadline = self.clock.keepAliveDeadline, now >= deadline {
             self.clock.asked(now)

@@ -82,6 +82,7 @@ extension QMuxConnectionCore {
         if let finalSize = receive.finalSize, end > finalSize || (finished && end != finalSize) {
             throw .finalSize("\(identifier) changed its final size", type)
         }
+        guard !receive.wasReset else { return }
         // draft-ietf-quic-qmux-02, section 4.1: stream payload MUST be sent in order.
         guard offset == receive.received else {
             throw .protocolViolation("\(identifier) went on at \(offset) instead of \(receive.received)", type)
@@ -89,7 +90,7 @@ extension QMuxConnectionCore {
         guard end <= receive.limit, count <= self.connection.mayReceive else {
             throw .flowControl("\(identifier) exceeded its credit", type)
         }
-        guard !receive.wasReset, !receive.isFinished else { return }
+        guard !receive.isFinished else { return }
         receive.received = end
         self.connection.received += count
         if finished {
@@ -98,6 +99,7 @@ extension QMuxConnectionCore {
         }
         stream.receive = receive
         guard count > 0 || finished else { return }
+        self.idleFrames.earn(Int(count))
         if receive.wasStopped {
             self.credit(count, of: stream)
         } else {
@@ -107,8 +109,8 @@ extension QMuxConnectionCore {
         self.retireIfDone(stream)
     }
 
-    /// Small pieces of one stream are joined, and pieces of a much larger record copied: neither tiny frames nor padding may pin
-    /// more memory than the flow-control window says.
+    /// Small pieces of one stream are joined, and pieces of a much larger record copied: neither tiny frames nor padding may
+    /// pin more memory than the flow-control window says.
     private func reportReceived(_ stream: StreamID, _ bytes: ByteBuffer, finished: Bool) {
         let isSmall = bytes.readableBytes < 4096
         if isSmall, case .streamReceived(stream, var before, finished: false)? = self.events.last,
@@ -160,7 +162,7 @@ extension QMuxConnectionCore {
         guard let stream = try self.sendingStream(identifier, QMuxFrameType.stopSending), let send = stream.send,
             !send.isDone
         else { return }
-        stream.send?.stopCode = code
+        send.stopCode = code
         self.report(.streamWasStopped(identifier, code: code))
         // RFC 9000, section 3.5: MUST send RESET_STREAM, and SHOULD copy the code.
         self.reset(identifier, code: code)
@@ -178,9 +180,9 @@ extension QMuxConnectionCore {
         guard let stream = try self.sendingStream(identifier, QMuxFrameType.maxStreamData), let send = stream.send,
             limit > send.limit
         else { return }
-        stream.send?.limit = limit
+        send.limit = limit
         if send.place == .blocked {
-            stream.send?.place = .idle
+            send.place = .idle
             self.enqueueIfReady(stream)
         }
     }

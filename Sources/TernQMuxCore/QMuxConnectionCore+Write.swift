@@ -62,7 +62,9 @@ extension QMuxConnectionCore {
     }
 
     private func fill(_ record: inout QMuxRecordBuilder, now: NIODeadline) {
-        if !self.writer.hasSentParameters, let parameters = self.writer.control.popFirst() { record.append(parameters) }
+        if !self.writer.hasSentParameters, let parameters = self.writer.control.popFirst() {
+            record.append(parameters)
+        }
         // Section 4.2: nothing that depends on the peer's transport parameters before they came.
         guard self.isEstablished else { return }
         if let frame = self.pings.takeResponse() { record.append(frame) }
@@ -81,7 +83,7 @@ extension QMuxConnectionCore {
         if self.writer.owesMaxData, record.hasRoom(16) {
             self.writer.owesMaxData = false
             self.connection.receiveLimit = min(
-                self.connection.consumed + UInt64(clamping: self.limits.connectionWindow), QMuxFrame.maximumInteger)
+                self.connection.consumed + self.connection.window, QMuxFrame.maximumInteger)
             record.append(.maxData(self.connection.receiveLimit))
         }
         for direction in StreamDirection.allCases where record.hasRoom(16) {
@@ -93,7 +95,7 @@ extension QMuxConnectionCore {
             receive.owesCredit = false
             if receive.finalSize == nil, !receive.wasStopped {
                 receive.limit = min(
-                    receive.consumed + UInt64(clamping: self.limits.streamWindow), QMuxFrame.maximumInteger)
+                    receive.consumed + self.connection.streamWindow, QMuxFrame.maximumInteger)
                 record.append(.maxStreamData(identifier, receive.limit))
             }
             stream.receive = receive
@@ -121,23 +123,24 @@ extension QMuxConnectionCore {
     /// Gives the streams of one urgency their turns; `false` when the record is full.
     private func appendStreams(of urgency: Int, to record: inout QMuxRecordBuilder) -> Bool {
         while let identifier = self.writer.ready[urgency].popFirst() {
-            guard let stream = self.streams[identifier], let send = stream.send, send.hasSomethingToSay else { continue }
+            guard let stream = self.streams[identifier], let send = stream.send else { continue }
             if send.waitingBytes > 0, self.connection.maySend == 0 {
-                stream.send?.place = .blockedByConnection
+                send.place = .blockedByConnection
                 self.writer.blockedByConnection.append(identifier)
                 continue
             }
             if send.waitingBytes > 0, send.limit <= send.sent {
-                stream.send?.place = .blocked
+                send.place = .blocked
                 self.tellStreamBlocked(stream)
                 continue
             }
             let isAlone = self.writer.ready[urgency].isEmpty
-            guard self.appendPiece(of: stream, atMost: isAlone ? .max : self.configuration.turnSize, to: &record) else {
+            let turn = isAlone ? .max : self.configuration.turnSize
+            guard self.appendPiece(of: stream, atMost: turn, to: &record) else {
                 self.writer.ready[urgency].prepend(identifier)
                 return false
             }
-            stream.send?.place = .idle
+            send.place = .idle
             self.enqueueIfReady(stream)
             self.afterPiece(of: stream)
         }
@@ -156,11 +159,11 @@ extension QMuxConnectionCore {
         record.write { buffer in
             QMuxFrame.writeStreamHeader(
                 stream.identifier, offset: send.sent, count: count, finished: finished, to: &buffer)
-            stream.send?.take(count, into: &buffer)
+            send.take(count, into: &buffer)
         }
         self.connection.sent += UInt64(count)
         self.idleFrames.earn(count)
-        if finished { stream.send?.isDone = true }
+        if finished { send.isDone = true }
         return true
     }
 
@@ -168,7 +171,7 @@ extension QMuxConnectionCore {
         if let send = stream.send, send.owesWritable, !send.isFinishing,
             send.waitingBytes <= self.limits.writeLowWatermark
         {
-            stream.send?.owesWritable = false
+            send.owesWritable = false
             self.report(.streamWritable(stream.identifier))
         }
         self.retireIfDone(stream)
@@ -177,11 +180,8 @@ extension QMuxConnectionCore {
     // MARK: - Who is ready
 
     func enqueueIfReady(_ stream: QMuxStream) {
-        guard let send = stream.send, send.place == .idle, send.hasSomethingToSay else {
-            // A blocked stream without bytes may still have its end to tell.
-            return
-        }
-        stream.send?.place = .ready
+        guard let send = stream.send, send.place == .idle, send.hasSomethingToSay else { return }
+        send.place = .ready
         self.writer.ready[Int(stream.priority.urgency)].append(stream.identifier)
     }
 
@@ -217,7 +217,7 @@ extension QMuxConnectionCore {
 
     private func tellStreamBlocked(_ stream: QMuxStream) {
         guard let send = stream.send, send.toldBlockedAt != send.limit else { return }
-        stream.send?.toldBlockedAt = send.limit
+        send.toldBlockedAt = send.limit
         self.writer.control.append(.streamDataBlocked(stream.identifier, send.limit))
     }
 

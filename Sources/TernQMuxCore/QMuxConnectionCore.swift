@@ -7,9 +7,10 @@ package import TernTransport
 
 /// One end of a QMux connection (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and a deadline out.
 ///
-/// The driver feeds what it read to ``receive(_:now:)``, hands out ``nextEvent()`` until it is `nil` (or leaves the events where
-/// they are while nobody listens: they stay bounded), writes ``nextBytes(limit:now:)`` while the carrier takes more, keeps one
-/// timer for ``nextDeadline``, and obeys ``carrierDemand``. Everything is confined to the driver's event loop.
+/// The driver feeds what it read to ``receive(_:now:)``, hands out ``nextEvent()`` until it is `nil` (or leaves the events
+/// where they are while nobody listens: they stay bounded), writes ``nextBytes(limit:now:)`` while the carrier takes more,
+/// keeps one timer for ``nextDeadline``, and obeys ``carrierDemand``. Any call may change what these three answer.
+/// Everything is confined to the driver's event loop.
 ///
 /// The connection is established, and streams can be opened, once the peer's transport parameters came.
 package final class QMuxConnectionCore {
@@ -58,7 +59,7 @@ package final class QMuxConnectionCore {
         let parameters = QMuxTransportParameters(limits)
         self.remote.bidirectionalLimit = parameters.initialMaxStreamsBidirectional
         self.remote.unidirectionalLimit = parameters.initialMaxStreamsUnidirectional
-        self.connection = QMuxConnectionFlow(receiveLimit: parameters.initialMaxData)
+        self.connection = QMuxConnectionFlow(limits)
         self.clock = QMuxClock(limits: limits, now: now)
         self.idleFrames = QMuxIdleFrameBudget(configuration, now: now)
         self.writer.control.append(.transportParameters(parameters.encoded()))
@@ -101,8 +102,8 @@ package final class QMuxConnectionCore {
         self.events.append(event)
     }
 
-    /// The peer gets the credit for another stream only when the application has heard the end of this one: a peer that opens and
-    /// resets streams faster than we listen runs into its limit.
+    /// The peer gets the credit for another stream only when the application has heard the end of this one: a peer that opens
+    /// and resets streams faster than we listen runs into its limit.
     private func forget(_ stream: StreamID) {
         self.streams[stream] = nil
         guard stream.initiator != self.role else { return }
@@ -160,6 +161,18 @@ struct QMuxConnectionFlow {
     var received: UInt64 = 0
     var consumed: UInt64 = 0
     var receiveLimit: UInt64
+    /// What we grant, for the connection and for each stream.
+    let window: UInt64
+    let streamWindow: UInt64
+
+    init(_ limits: ConnectionLimits) {
+        self.window = min(UInt64(clamping: limits.connectionWindow), Self.largestWindow)
+        self.streamWindow = min(UInt64(clamping: limits.streamWindow), Self.largestWindow)
+        self.receiveLimit = self.window
+    }
+
+    /// Far below 2^62, so that sums of windows and offsets stay numbers that can be written.
+    private static let largestWindow: UInt64 = 1 << 60
 
     var mayReceive: UInt64 { self.receiveLimit - self.received }
     var maySend: UInt64 { self.sendLimit - self.sent }

@@ -151,8 +151,8 @@ extension QMuxFrame {
         }
     }
 
-    /// Appends the frame. STREAM and DATAGRAM carry their length, so that other frames may follow. Every number must be at
-    /// most ``maximumInteger``.
+    /// Appends the frame. STREAM and DATAGRAM carry their length, so that other frames may follow. A number above
+    /// ``maximumInteger`` is written as that.
     package func write(to record: inout ByteBuffer) {
         switch self {
         case .padding(let count):

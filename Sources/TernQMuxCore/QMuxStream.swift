@@ -6,7 +6,7 @@ internal import NIOCore
 internal import TernTransport
 
 /// The sending side of a stream (RFC 9000, section 3.1). Handing bytes to the carrier counts as their acknowledgement.
-struct QMuxSendSide {
+final class QMuxSendSide {
     /// Where the writer finds the stream.
     enum Place {
         /// Nothing to send.
@@ -34,9 +34,13 @@ struct QMuxSendSide {
     var toldBlockedAt: UInt64?
     var place = Place.idle
 
+    init(limit: UInt64) {
+        self.limit = limit
+    }
+
     var hasSomethingToSay: Bool { !self.isDone && (self.isFinishing || self.waitingBytes > 0) }
 
-    mutating func abandon() {
+    func abandon() {
         self.waiting.removeAll()
         self.waitingBytes = 0
         self.isDone = true
@@ -44,7 +48,7 @@ struct QMuxSendSide {
     }
 
     /// Moves exactly `count` waiting bytes into `record`: the one copy that a write costs.
-    mutating func take(_ count: Int, into record: inout ByteBuffer) {
+    func take(_ count: Int, into record: inout ByteBuffer) {
         var missing = count
         while missing > 0, var front = self.waiting.popFirst() {
             guard front.readableBytes > missing, let slice = front.readSlice(length: missing) else {
@@ -86,7 +90,7 @@ struct QMuxReceiveSide {
 final class QMuxStream {
     let identifier: StreamID
     var priority = StreamPriority.normal
-    var send: QMuxSendSide?
+    let send: QMuxSendSide?
     var receive: QMuxReceiveSide?
     /// streamClosed waits among the events.
     var isRetired = false

@@ -41,12 +41,12 @@ package struct QMuxTransportParameters: Hashable, Sendable {
 
     /// What an end with these limits declares.
     package init(_ limits: ConnectionLimits) {
-        let streamWindow = UInt64(clamping: limits.streamWindow)
+        let flow = QMuxConnectionFlow(limits)
         self.maxIdleTimeout = limits.idleTimeout.map { UInt64(clamping: max($0.nanoseconds / 1_000_000, 1)) } ?? 0
-        self.initialMaxData = UInt64(clamping: limits.connectionWindow)
-        self.initialMaxStreamDataBidirectionalLocal = streamWindow
-        self.initialMaxStreamDataBidirectionalRemote = streamWindow
-        self.initialMaxStreamDataUnidirectional = streamWindow
+        self.initialMaxData = flow.window
+        self.initialMaxStreamDataBidirectionalLocal = flow.streamWindow
+        self.initialMaxStreamDataBidirectionalRemote = flow.streamWindow
+        self.initialMaxStreamDataUnidirectional = flow.streamWindow
         self.initialMaxStreamsBidirectional = min(
             UInt64(clamping: limits.bidirectionalStreams), QMuxFrame.maximumStreamCount)
         self.initialMaxStreamsUnidirectional = min(
