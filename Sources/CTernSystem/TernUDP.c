@@ -181,9 +181,11 @@ int tern_udp_probe_error(int descriptor) {
     return value;
 }
 
-int tern_udp_probe_local_address(int descriptor, struct sockaddr_storage *address) {
-    socklen_t length = sizeof *address;
-    return getsockname(descriptor, (struct sockaddr *)address, &length) == 0 ? 0 : errno;
+size_t tern_udp_probe_local_address(int descriptor, uint8_t *bytes) {
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    if (getsockname(descriptor, (struct sockaddr *)&address, &length) != 0) return 0;
+    return tern_ip_address_bytes((const struct sockaddr *)&address, bytes);
 }
 
 void tern_udp_probe_close(int descriptor) {

@@ -39,6 +39,6 @@ size_t tern_ip_address_bytes(const struct sockaddr *address, uint8_t *bytes);
 int tern_udp_probe_open(const struct sockaddr *destination);
 /// Returns the errno that ICMP reported since the last call, or 0.
 int tern_udp_probe_error(int descriptor);
-/// Writes the local address that the routing table chose. Returns 0 or the errno.
-int tern_udp_probe_local_address(int descriptor, struct sockaddr_storage *address);
+/// Copies the local IP address that the routing table chose, like tern_ip_address_bytes.
+size_t tern_udp_probe_local_address(int descriptor, uint8_t *bytes);
 void tern_udp_probe_close(int descriptor);

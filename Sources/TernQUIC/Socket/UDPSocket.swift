@@ -118,6 +118,8 @@ package struct UDPSocketOptions: Sendable {
     package var bufferSize: Int = 4 << 20
     /// Several sockets, one per event loop, share the port; the kernel spreads the peers over them (SO_REUSEPORT).
     package var sharesPort = false
+    /// Answers from the address that was asked, where the socket is bound to every address.
+    package var answersFromAddressAsked = false
     /// Replaces the system's sender. Called on the event loop, once.
     package var makeSender: (@Sendable (any Channel, CInt) -> any DatagramSender)?
 
@@ -127,7 +129,7 @@ package struct UDPSocketOptions: Sendable {
 extension UDPSocket {
     /// Binds a socket on `eventLoop`.
     ///
-    /// - Parameter makeReceiver: called on the event loop when the socket is about to receive.
+    /// - Parameter receiver: kept until the socket is closed.
     static func bind(
         to address: SocketAddress, on eventLoop: any EventLoop, options: UDPSocketOptions,
         receiver: NIOLoopBound<any UDPSocketReceiver>
@@ -149,7 +151,8 @@ extension UDPSocket {
             .bind(to: address)
             .flatMapThrowing { channel in
                 let socket = try Self.adopt(channel, options: options, receiver: receiver.value)
-                try channel.pipeline.syncOperations.addHandler(DatagramHandler(socket: socket))
+                try channel.pipeline.syncOperations.addHandler(
+                    DatagramHandler(socket: socket, reportsDestination: options.answersFromAddressAsked))
                 return NIOLoopBound(socket, eventLoop: eventLoop)
             }
     }
@@ -164,7 +167,8 @@ extension UDPSocket {
             sender = makeSender(channel, descriptor)
         } else {
             sender = SystemDatagramSender(
-                channel: channel, descriptor: descriptor, usesSourceAddress: localAddress.isWildcard)
+                channel: channel, descriptor: descriptor,
+                usesSourceAddress: options.answersFromAddressAsked && localAddress.isWildcard)
         }
         return UDPSocket(channel: channel, localAddress: localAddress, sender: sender, receiver: receiver)
     }
@@ -197,13 +201,13 @@ private final class DatagramHandler: ChannelInboundHandler {
 
     private let socket: UDPSocket
     private let port: Int
-    private let isWildcard: Bool
+    private let reportsDestination: Bool
     private var latest: (remote: SocketAddress, destination: SocketAddress?, path: QUICPath)?
 
-    init(socket: UDPSocket) {
+    init(socket: UDPSocket, reportsDestination: Bool) {
         self.socket = socket
         self.port = socket.localAddress.port ?? 0
-        self.isWildcard = socket.localAddress.isWildcard
+        self.reportsDestination = reportsDestination && socket.localAddress.isWildcard
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -240,7 +244,7 @@ private final class DatagramHandler: ChannelInboundHandler {
 
     /// Most datagrams come from where the one before came from.
     private func path(of envelope: AddressedEnvelope<ByteBuffer>) -> QUICPath {
-        let destination = self.isWildcard ? envelope.metadata?.packetInfo?.destinationAddress : nil
+        let destination = self.reportsDestination ? envelope.metadata?.packetInfo?.destinationAddress : nil
         if let latest, latest.remote == envelope.remoteAddress, latest.destination == destination { return latest.path }
         var local = self.socket.localAddress
         if var address = destination {
