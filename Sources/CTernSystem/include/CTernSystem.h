@@ -2,3 +2,5 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 #pragma once
+
+#include "TernNgtcp2.h"
