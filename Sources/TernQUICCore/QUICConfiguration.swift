@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-package import NIOCore
 package import TernTransport
 
 /// How a connection behaves; the same value serves any number of connections.
@@ -18,9 +17,17 @@ package struct QUICConfiguration: Sendable {
     /// Where unpredictable bytes come from: connection IDs, path challenges, packet number gaps.
     package var randomness: QUICRandomness = .system
 
+    /// How far flow control lets the connection's window grow while the application reads as fast as bytes come (twice per
+    /// round trip at most); it starts at ``TernTransport/ConnectionLimits/connectionWindow``.
+    package var maximumConnectionWindow: Int
+    /// The same for each stream's window.
+    package var maximumStreamWindow: Int
+
     package init(limits: ConnectionLimits = ConnectionLimits(), connectionIDs: QUICConnectionIDSource) {
         self.limits = limits
         self.connectionIDs = connectionIDs
+        self.maximumConnectionWindow = limits.connectionWindow.multipliedReportingOverflow(by: 3).partialValue
+        self.maximumStreamWindow = limits.streamWindow.multipliedReportingOverflow(by: 6).partialValue
     }
 
     /// Which algorithm decides how much may be in flight.

@@ -3,4 +3,5 @@
 
 #pragma once
 
+#include "TernNgtcp2.h"
 #include "TernUDP.h"

@@ -7,7 +7,7 @@ extension QUICRandomness {
     /// GnuTLS's generator, seeded by the kernel.
     package static let system = QUICRandomness { buffer in
         guard let base = buffer.baseAddress, buffer.count > 0 else { return }
-        // It fails only when the kernel's generator does; unpredictable numbers are then out of reach and going on would be unsafe.
+        // It fails only when the kernel's generator does; without unpredictable numbers going on would be unsafe.
         precondition(gnutls_rnd(GNUTLS_RND_RANDOM, base, buffer.count) == 0, "no randomness from the system")
     }
 }
