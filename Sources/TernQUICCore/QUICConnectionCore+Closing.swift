@@ -136,16 +136,12 @@ extension QUICConnectionCore {
         guard let close = self.pendingClose else { return nil }
         self.pendingClose = nil
         self.held = nil
-        // A server that has not decrypted anything has no keys to write with.
-        guard self.role == .client || self.hasHeardFromPeer else {
-            self.phase = .finished
-            return nil
-        }
         let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[0..<self.configuration.maximumUDPPayloadSize])
         let result = self.native.writeClose(
             isApplication: close.isApplication, code: close.code, reason: close.reason, into: packet, now: now)
         self.native.inbox.facts.removeAll(keepingCapacity: true)
         guard result.bytes > 0 else {
+            // No keys yet: nothing was sent or nothing was understood, so there is nobody to tell.
             self.phase = .finished
             return nil
         }

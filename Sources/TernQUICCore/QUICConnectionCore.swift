@@ -46,7 +46,7 @@ package final class QUICConnectionCore {
     /// A packet that was written but did not fit the train before it.
     var held: HeldPacket?
     var counters = ConnectionStatistics()
-    private var lastNow: UInt64
+    private(set) var lastNow: UInt64
 
     package private(set) var connectionIDs: [QUICConnectionID]
     package internal(set) var path: QUICPath

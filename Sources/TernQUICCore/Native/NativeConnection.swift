@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import CGnuTLS
+// Nothing of it is named here: the import makes the linker find what CTernSystem calls.
+internal import CNgtcp2
 internal import CTernSystem
 internal import NIOCore
 internal import TernTransport
