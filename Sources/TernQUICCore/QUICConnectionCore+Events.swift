@@ -4,6 +4,7 @@
 internal import CTernSystem
 internal import DequeModule
 internal import NIOCore
+internal import TernTLS
 internal import TernTransport
 
 extension QUICConnectionCore {

@@ -4,6 +4,7 @@
 internal import CTernSystem
 internal import DequeModule
 package import NIOCore
+package import TernTLS
 package import TernTransport
 
 /// One QUIC connection without I/O: datagrams and time in; datagrams, events and one deadline out.

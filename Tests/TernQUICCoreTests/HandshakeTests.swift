@@ -18,7 +18,7 @@ struct HandshakeTests {
         try pair.run(for: .milliseconds(100))
         #expect(pair.client.core?.applicationProtocol == "test/1")
         #expect(pair.server.core?.applicationProtocol == "test/1")
-        #expect(pair.client.core?.peerCertificates.count == 1)
+        #expect(pair.client.core?.peerCertificates.isEmpty == false)
         #expect(pair.server.core?.peerCertificates.isEmpty == true)
         #expect(pair.client.core?.hasHeardFromPeer == true)
         for end in [pair.client, pair.server] {
@@ -47,7 +47,7 @@ struct HandshakeTests {
 
     @Test("a certificate of an unknown authority closes with a TLS alert before data flows")
     func unknownAuthority() throws {
-        let pair = try Pair(authority: TestCertificates.otherAuthority)
+        let pair = try Pair(trustsServer: false)
         try pair.run(for: .seconds(20))
         #expect(!pair.client.isEstablished)
         #expect(!pair.server.isEstablished)

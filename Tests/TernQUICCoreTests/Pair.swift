@@ -91,8 +91,8 @@ final class Pair {
 
     init(
         clientLimits: ConnectionLimits = ConnectionLimits(), serverLimits: ConnectionLimits = ConnectionLimits(),
-        authority: String = TestCertificates.authority, serverName: String = "localhost",
-        clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"], seed: UInt64 = 1
+        trustsServer: Bool = true, serverName: String = "localhost",
+        clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"]
     ) throws {
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: "127.0.0.1", port: 40_000),
@@ -109,7 +109,7 @@ final class Pair {
                 length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret()))
         self.client.core = try QUICConnectionCore.client(
             configuration: configuration,
-            tls: try Sessions.client(authority: authority, serverName: serverName, protocols: clientProtocols),
+            tls: try Sessions.client(trustsServer: trustsServer, serverName: serverName, protocols: clientProtocols),
             path: self.clientPath, now: self.now)
     }
 

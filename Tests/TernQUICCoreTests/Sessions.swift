@@ -3,17 +3,22 @@
 
 import TernTLS
 import TernTransport
-@testable import TernQUICCore
 
 /// TLS for the tests' two ends.
 enum Sessions {
-    static func client(authority: String, serverName: String, protocols: [String]) throws -> TLSSession {
-        TLSSession(isClient: true, certificate: nil, key: nil, authority: authority, serverName: serverName, alpn: protocols)
+    /// A server called `localhost`, and the authority that signed it.
+    static let server = Result { try TLSIdentity.selfSigned(for: ["localhost"]) }
+    /// An authority that signed something else.
+    static let stranger = Result { try TLSIdentity.selfSigned(for: ["localhost"]) }
+
+    static func client(trustsServer: Bool, serverName: String, protocols: [String]) throws -> TLSSession {
+        let pem = try (trustsServer ? self.server : self.stranger).get().certificateAuthorityPEM
+        return try TLSClientContext(TLSClientConfiguration(trust: .certificateAuthorities(pem: pem)))
+            .makeSession(for: .quic, applicationProtocols: protocols, serverName: serverName)
     }
 
     static func server(protocols: [String]) throws -> TLSSession {
-        TLSSession(
-            isClient: false, certificate: TestCertificates.certificate, key: TestCertificates.key, authority: nil,
-            serverName: nil, alpn: protocols)
+        try TLSServerContext(TLSServerConfiguration(identity: self.server.get().identity))
+            .makeSession(for: .quic, applicationProtocols: protocols)
     }
 }
