@@ -84,7 +84,7 @@ public struct Connector: Sendable {
             await connection.close()
             throw CancellationError()
         }
-        self.logger.info(
+        self.logger.debug(
             "connected",
             metadata: [
                 "server": "\(endpoint)", "address": "\(report.address.hostAndPort)", "carrier": "\(report.carrier)",
