@@ -42,24 +42,6 @@ extension ByteBuffer {
         return timestamp
     }
 
-    /// 16 zero bytes stand for "none".
-    mutating func readOptionalChannel() throws(WireError) -> ChannelID? {
-        if let (first, second) = self.getMultipleZeroes(), first == 0, second == 0 {
-            self.moveReaderIndex(forwardBy: ChannelID.encodedSize)
-            return nil
-        }
-        return try ChannelID(decoding: &self)
-    }
-
-    private func getMultipleZeroes() -> (UInt64, UInt64)? {
-        var copy = self
-        return copy.readMultipleIntegers(as: (UInt64, UInt64).self)
-    }
-
-    mutating func writeOptionalChannel(_ channel: ChannelID?) {
-        self.writeMultipleIntegers(channel?.first ?? 0, channel?.second ?? 0)
-    }
-
     /// A 16-bit count, then each entry behind its 16-bit length, so that entries may grow at their end.
     mutating func writeEntries<Entry>(_ entries: [Entry], _ encode: (Entry, inout ByteBuffer) -> Void) {
         self.writeInteger(UInt16(clamping: entries.count))

@@ -78,45 +78,46 @@ public struct ReadChannelState: RequestBody {
     }
 }
 
-/// A page of the states of all channels of the user who asks, by ascending channel, after `after`.
+/// A page of the states of all channels of the user who asks.
 public struct SyncIndex: RequestBody {
     public static let resource = Resource.syncIndex
 
-    public var after: ChannelID?
+    /// 0 for the first page, then ``Answer/next``.
+    public var cursor: UInt64
     /// At most this many; the server may give fewer. 0: as many as it gives.
     public var limit: UInt16
 
-    public init(after: ChannelID? = nil, limit: UInt16 = 0) {
-        self.after = after
+    public init(cursor: UInt64 = 0, limit: UInt16 = 0) {
+        self.cursor = cursor
         self.limit = limit
     }
 
     public func encode(into buffer: inout ByteBuffer) {
-        buffer.writeOptionalChannel(self.after)
-        buffer.writeInteger(self.limit)
+        buffer.writeMultipleIntegers(self.cursor, self.limit)
     }
 
     public init(decoding buffer: inout ByteBuffer) throws(WireError) {
-        self.after = try buffer.readOptionalChannel()
+        self.cursor = try buffer.readField()
         self.limit = try buffer.readField()
     }
 
     public struct Answer: WireBody {
-        public var hasMore: Bool
+        /// What to ask the next page with; 0 on the last page.
+        public var next: UInt64
         public var channels: [ChannelState]
 
-        public init(hasMore: Bool, channels: [ChannelState]) {
-            self.hasMore = hasMore
+        public init(next: UInt64, channels: [ChannelState]) {
+            self.next = next
             self.channels = channels
         }
 
         public func encode(into buffer: inout ByteBuffer) {
-            buffer.writeInteger(UInt8(self.hasMore ? 1 : 0))
+            buffer.writeInteger(self.next)
             buffer.writeEntries(self.channels) { $0.encode(into: &$1) }
         }
 
         public init(decoding buffer: inout ByteBuffer) throws(WireError) {
-            self.hasMore = try buffer.readField(UInt8.self) & 1 != 0
+            self.next = try buffer.readField()
             self.channels = try buffer.readEntries { bytes throws(WireError) in try ChannelState(decoding: &bytes) }
         }
     }
