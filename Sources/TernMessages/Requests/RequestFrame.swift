@@ -54,6 +54,8 @@ public struct RequestFrameDecoder: Sendable {
     private var buffer = ByteBuffer()
     private let maximumBodyLength: Int
     private var fatal: WireError?
+    /// The frame whose body was too long, without the body.
+    public private(set) var refused: RequestFrame?
 
     /// - Parameter maximumBodyLength: a longer body is an error that ends the stream.
     public init(maximumBodyLength: Int) {
@@ -84,6 +86,7 @@ public struct RequestFrameDecoder: Sendable {
             let error = WireError(
                 .payloadTooLarge, "a body of \(length) bytes; \(self.maximumBodyLength) are allowed")
             self.fatal = error
+            self.refused = RequestFrame(identifier: identifier, resource: Resource(rawValue: resource))
             self.buffer = ByteBuffer()
             throw error
         }
