@@ -115,7 +115,8 @@ let package = Package(
             path: "Sources/tern", swiftSettings: dialect),
 
         .testTarget(
-            name: "TernTransportTests", dependencies: ["TernTransport", "TernTesting", nioCore, nioEmbedded],
+            name: "TernTransportTests",
+            dependencies: ["TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded],
             swiftSettings: dialect),
         .testTarget(name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", nioCore], swiftSettings: dialect),
         .testTarget(
