@@ -69,6 +69,8 @@ extension QUICConnectionCore {
         // In this order: ngtcp2 returns the credit of what it has not handed over by itself.
         if !stream.isEnded { self.native.stop(id, code: min(code, Self.maximumCode)) }
         self.returnCredit(of: stream)
+        // If the peer had sent everything already, ngtcp2 0.12 never says that a stream that only receives ended.
+        if !id.isWritable(by: self.role) { stream.isEnded = true }
         self.forgetIfDone(stream)
     }
 

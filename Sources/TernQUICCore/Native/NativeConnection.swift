@@ -31,7 +31,7 @@ final class NativeConnection {
     init(
         configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath, now: UInt64
     ) throws(TransportError) {
-        let inbox = NativeInbox(randomness: configuration.randomness)
+        let inbox = NativeInbox(role: initial == nil ? .client : .server, randomness: configuration.randomness)
         var settings = tern_quic_settings(configuration, now: now)
         settings.context = Unmanaged.passUnretained(inbox).toOpaque()
         settings.events = NativeInbox.events
