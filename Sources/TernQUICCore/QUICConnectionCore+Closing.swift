@@ -11,7 +11,8 @@ extension QUICConnectionCore {
     /// The transport error code of TLS alert 0 (RFC 9001, section 4.8).
     static var cryptoError: UInt64 { 0x100 }
 
-    /// Closes at once. The CONNECTION_CLOSE leaves with the next ``nextTransmit(into:now:)``; the `.closed` event is next.
+    /// Closes at once. The CONNECTION_CLOSE leaves with the next ``nextTransmit(into:now:)``; the `.closed` event is
+    /// next.
     ///
     /// - Parameter reason: cut to 256 bytes of UTF-8.
     package func close(code: UInt64, reason: String) {
@@ -166,6 +167,6 @@ extension QUICConnectionCore {
     private func transmit(ofClose count: Int) -> QUICTransmit {
         self.counters.bytesSent += UInt64(count)
         self.counters.packetsSent = (self.counters.packetsSent ?? 0) + 1
-        return QUICTransmit(byteCount: count, segmentSize: count, path: self.native.lastWritePath.path, ecn: .notECT)
+        return QUICTransmit(byteCount: count, segmentSize: count, path: self.native.lastWritePath, ecn: .notECT)
     }
 }

@@ -78,7 +78,8 @@ extension QUICConnectionCore {
 
     // MARK: Handshake
 
-    /// TLS is done. Nothing was sent in answer yet, so a peer that is not who it should be gets not a byte of the application.
+    /// TLS is done. Nothing was sent in answer yet, so a peer that is not who it should be gets not a byte of the
+    /// application.
     private func finishHandshake() {
         guard !self.isEstablished else { return }
         do throws(TransportError) {
@@ -145,8 +146,8 @@ extension QUICConnectionCore {
         self.forgetIfDone(stream)
     }
 
-    /// A stream counts against the peer's limit until its bytes are consumed: otherwise a peer could fill our memory with short
-    /// streams that nobody reads.
+    /// A stream counts against the peer's limit until its bytes are consumed: otherwise a peer could fill our memory
+    /// with short streams that nobody reads.
     func forgetIfDone(_ stream: QUICStream) {
         guard stream.isEnded, stream.unconsumed == 0 else { return }
         self.native.inbox.remove(stream.id)

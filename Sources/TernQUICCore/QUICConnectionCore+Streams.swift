@@ -6,7 +6,7 @@ internal import DequeModule
 package import NIOCore
 package import TernTransport
 
-// What LoopConnection offers, with its semantics (TernTransport/LoopSurface/LoopConnection.swift). Nothing is sent inside a call.
+// What LoopConnection offers, with its semantics. Nothing is sent inside a call.
 extension QUICConnectionCore {
     /// - Returns: `nil` at the peer's limit, or before the handshake is done: `.streamsAvailable` follows.
     package func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID? {

@@ -9,9 +9,9 @@ package import TernTransport
 
 /// One QUIC connection without I/O: datagrams and time in; datagrams, events and one deadline out.
 ///
-/// Confined to its caller's event loop; not thread-safe. It never reads a clock and never calls back. After each call that
-/// takes `now`, and after `close`, the caller drains ``nextEvent()``, sends what ``nextTransmit(into:now:)`` gives until it
-/// is `nil`, and arms a timer for ``nextDeadline``.
+/// Confined to its caller's event loop; not thread-safe. It never reads a clock and never calls back. After each call
+/// that takes `now`, and after `close`, the caller drains ``nextEvent()``, sends what ``nextTransmit(into:now:)`` gives
+/// until it is `nil`, and arms a timer for ``nextDeadline``.
 package final class QUICConnectionCore {
     package let role: ConnectionRole
     package let configuration: QUICConfiguration
@@ -116,8 +116,9 @@ package final class QUICConnectionCore {
         }
     }
 
-    /// When ``deadlineReached(now:)`` must be called: loss detection, delayed acknowledgements, pacing, keep-alive, idle, the
-    /// end of closing. `nil`: never. It moves with every call, so re-arm lazily: an earlier alarm does no harm.
+    /// When ``deadlineReached(now:)`` must be called: loss detection, delayed acknowledgements, pacing, keep-alive,
+    /// idle, the end of closing. `nil`: never. It moves with every call, so re-arm lazily: an earlier alarm does no
+    /// harm.
     package var nextDeadline: NIODeadline? {
         let deadline: UInt64
         switch self.phase {
@@ -198,7 +199,6 @@ struct PendingClose {
 struct HeldPacket {
     var bytes: [UInt8]
     var path: QUICPath
-    var pathNumber: UInt64
     var ecn: UInt8
 }
 

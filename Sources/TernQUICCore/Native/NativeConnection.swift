@@ -76,7 +76,8 @@ final class NativeConnection {
             self.quic, ecn.rawValue, base.assumingMemoryBound(to: UInt8.self), datagram.count, now)
     }
 
-    /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former case.
+    /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former
+    /// case.
     func write(_ stream: QUICStream?, into packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
         let bytes = packet.baseAddress?.assumingMemoryBound(to: UInt8.self)
         guard let stream else {
@@ -114,16 +115,18 @@ final class NativeConnection {
         }
     }
 
-    /// Where the packet that was written last goes, and a number that differs when the path does.
-    var lastWritePath: (path: QUICPath, number: UInt64) {
-        let number = tern_quic_write_path_number(self.quic)
-        if number != self.writePathNumber {
+    /// Differs when the packet that was written last goes elsewhere than the one before.
+    var lastWritePathNumber: UInt64 { tern_quic_write_path_number(self.quic) }
+
+    /// Where the packet that was written last goes.
+    var lastWritePath: QUICPath {
+        if self.lastWritePathNumber != self.writePathNumber {
             var local = sockaddr_storage()
             var remote = sockaddr_storage()
             self.writePathNumber = tern_quic_write_path(self.quic, &local, &remote)
             if let path = QUICPath(local: &local, remote: &remote) { self.writePath = path }
         }
-        return (self.writePath, self.writePathNumber)
+        return self.writePath
     }
 
     var currentPath: QUICPath? {

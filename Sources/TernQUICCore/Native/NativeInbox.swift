@@ -7,8 +7,8 @@ internal import TernTransport
 
 /// What ngtcp2 said during one call, to be digested when the call has returned.
 ///
-/// The callbacks only record here: calling ngtcp2 from inside a callback is forbidden, and the connection is in the middle of a
-/// mutation of its own then.
+/// The callbacks only record here: calling ngtcp2 from inside a callback is forbidden, and the connection is in the
+/// middle of a mutation of its own then.
 final class NativeInbox {
     enum Fact {
         case handshakeCompleted
@@ -91,8 +91,8 @@ final class NativeInbox {
         self.endIfOnlyReceiving(id)
     }
 
-    /// ngtcp2 0.12 never closes a unidirectional stream of the peer (its 1d591bde, in 1.0), so we do when it has ended; a later
-    /// word from a newer ngtcp2 finds the stream gone.
+    /// ngtcp2 0.12 never closes a unidirectional stream of the peer (its 1d591bde, in 1.0), so we do when it has ended;
+    /// a later word from a newer ngtcp2 finds the stream gone.
     private func endIfOnlyReceiving(_ id: StreamID) {
         if !id.isWritable(by: self.role) { self.facts.append(.streamEnded(id)) }
     }
