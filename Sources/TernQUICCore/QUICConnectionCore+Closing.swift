@@ -25,7 +25,8 @@ extension QUICConnectionCore {
             self.pendingClose = PendingClose(isApplication: true, code: code, reason: reason)
         } else {
             // RFC 9000, section 10.2.3: the peer cannot check yet who asks, so it learns no more than this.
-            self.pendingClose = PendingClose(isApplication: false, code: TransportErrorCode.applicationError, reason: "")
+            self.pendingClose = PendingClose(
+                isApplication: false, code: TransportErrorCode.applicationError, reason: "")
         }
         self.end(error)
     }
@@ -103,7 +104,8 @@ extension QUICConnectionCore {
         guard self.closeReason == nil else { return }
         if self.native.inbox.wasStatelesslyReset {
             self.end(
-                TransportError(.carrierLost, message: "the peer does not know this connection any more", initiator: .peer))
+                TransportError(
+                    .carrierLost, message: "the peer does not know this connection any more", initiator: .peer))
             return
         }
         let close = self.native.peerClose

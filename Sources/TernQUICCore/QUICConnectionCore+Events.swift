@@ -64,7 +64,8 @@ extension QUICConnectionCore {
             if let stream = self.stream(id), stream.queue.hasWork { self.scheduler.insert(stream) }
         case .streamEnded(let id): self.streamEnded(id)
         case .streamsAvailable(let direction):
-            if self.isEstablished, self.wantsStreams.remove(direction) != nil { self.emit(.streamsAvailable(direction)) }
+            guard self.isEstablished, self.wantsStreams.remove(direction) != nil else { return }
+            self.emit(.streamsAvailable(direction))
         case .datagramReceived(let bytes): self.received(datagram: bytes)
         case .connectionIDIssued(let id):
             self.noteIssued(id)
@@ -91,7 +92,8 @@ extension QUICConnectionCore {
         guard let applicationProtocol = self.tls.applicationProtocol else {
             // RFC 9001, section 8.1: no_application_protocol.
             self.fail(
-                code: Self.cryptoError + 120, "no application protocol in common", as: .handshakeFailed, isRetrySafe: true)
+                code: Self.cryptoError + 120, "no application protocol in common", as: .handshakeFailed,
+                isRetrySafe: true)
             return
         }
         self.applicationProtocol = applicationProtocol

@@ -102,7 +102,8 @@ extension QUICConnectionCore {
                 message: "a datagram of \(bytes.readableBytes) bytes, \(self.maximumDatagramSize) fit")
         }
         self.outboundDatagrams.append(bytes)
-        guard self.outboundDatagrams.count > max(self.configuration.limits.bufferedDatagrams, 1) else { return .accepted }
+        let limit = max(self.configuration.limits.bufferedDatagrams, 1)
+        guard self.outboundDatagrams.count > limit else { return .accepted }
         self.outboundDatagrams.removeFirst()
         self.counters.datagramsDropped += 1
         return .dropped

@@ -138,7 +138,8 @@ extension QUICConnectionCore {
 
     private func tookBytes(of stream: QUICStream) {
         if !stream.queue.hasWork { self.scheduler.remove(stream) }
-        guard stream.isBackpressured, stream.queue.unsentBytes <= self.configuration.limits.writeLowWatermark else { return }
+        let watermark = self.configuration.limits.writeLowWatermark
+        guard stream.isBackpressured, stream.queue.unsentBytes <= watermark else { return }
         stream.isBackpressured = false
         if !stream.queue.isFinishing { self.emit(.streamWritable(stream.id)) }
     }

@@ -91,7 +91,9 @@ struct StreamTests {
         #expect(!pair.server.events.contains { if case .streamClosed = $0 { true } else { false } })
         for id in pair.server.received.keys { pair.server.core?.consumed(6, of: id) }
         try pair.run(for: .seconds(2))
-        let available = pair.client.events.filter { if case .streamsAvailable(.unidirectional) = $0 { true } else { false } }
+        let available = pair.client.events.filter {
+            if case .streamsAvailable(.unidirectional) = $0 { true } else { false }
+        }
         #expect(available.count == 1)
         #expect(try core.openStream(.unidirectional) != nil)
     }
@@ -260,7 +262,9 @@ struct StreamTests {
         try pair.establish()
         let core = try #require(pair.client.core)
         let serverStream = StreamID(index: 0, initiator: .server, direction: .unidirectional)
-        let error = #expect(throws: TransportError.self) { try core.write(ByteBuffer(), to: serverStream, finish: true) }
+        let error = #expect(throws: TransportError.self) {
+            try core.write(ByteBuffer(), to: serverStream, finish: true)
+        }
         #expect(error?.code == .misuse)
         let unknown = StreamID(index: 9, initiator: .client, direction: .bidirectional)
         core.reset(unknown, code: 1)
@@ -269,7 +273,9 @@ struct StreamTests {
         core.setPriority(.highest, of: unknown)
         let id = try #require(try core.openStream(.bidirectional))
         _ = try core.write(ByteBuffer(string: "x"), to: id, finish: true)
-        let late = #expect(throws: TransportError.self) { try core.write(ByteBuffer(string: "y"), to: id, finish: false) }
+        let late = #expect(throws: TransportError.self) {
+            try core.write(ByteBuffer(string: "y"), to: id, finish: false)
+        }
         #expect(late?.code == .streamFinished)
         core.consumed(1 << 40, of: id)
         try pair.run(for: .seconds(1))

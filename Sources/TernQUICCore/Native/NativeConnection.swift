@@ -85,8 +85,8 @@ final class NativeConnection {
         }
         let (count, finish) = stream.queue.fill(self.vectors)
         let written = tern_quic_write_stream(
-            self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), self.vectors.baseAddress, count, finish,
-            true, now)
+            self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), self.vectors.baseAddress, count,
+            finish, true, now)
         if written.taken >= 0 {
             stream.queue.markSent(written.taken)
             if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished() }
@@ -181,7 +181,9 @@ final class NativeConnection {
     var peerClose: (isApplication: Bool, code: UInt64, frameType: UInt64, reason: String) {
         var close = tern_quic_peer_close()
         tern_quic_get_peer_close(self.quic, &close)
-        let reason = withUnsafeBytes(of: close.reason) { String(decoding: $0.prefix(close.reason_length), as: UTF8.self) }
+        let reason = withUnsafeBytes(of: close.reason) { bytes in
+            String(decoding: bytes.prefix(close.reason_length), as: UTF8.self)
+        }
         return (close.application, close.code, close.frame_type, reason)
     }
 

@@ -75,7 +75,9 @@ final class NativeInbox {
         stream.unconsumed += bytes.count
         if finished { stream.receivedFinish = true }
         if bytes.count > 0 {
-            if stream.received.capacity == 0 { stream.received.reserveCapacity(max(bytes.count, stream.receivedBefore)) }
+            if stream.received.capacity == 0 {
+                stream.received.reserveCapacity(max(bytes.count, stream.receivedBefore))
+            }
             stream.received.writeBytes(bytes)
         }
         if !stream.isAnnounced {
