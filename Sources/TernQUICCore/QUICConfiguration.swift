@@ -10,7 +10,9 @@ package struct QUICConfiguration: Sendable {
     package var congestionControl: CongestionControl = .bbr
     /// The largest UDP payload that path MTU discovery tries; 1200 to 1452 is sensible on Ethernet (RFC 9000, section
     /// 14).
-    package var maximumUDPPayloadSize: Int = 1452
+    package var maximumUDPPayloadSize: Int = 1452 {
+        didSet { self.maximumUDPPayloadSize = min(max(self.maximumUDPPayloadSize, 1200), 65_507) }
+    }
     /// Whether to search for the path's MTU (DPLPMTUD, RFC 8899). The socket must set the don't-fragment bit.
     package var discoversPathMTU: Bool = true
     /// How this endpoint numbers its connections.

@@ -49,9 +49,11 @@ package final class QUICConnectionCore {
     var counters = ConnectionStatistics()
     private(set) var lastNow: UInt64
 
+    /// What reaches this connection now; for a server, the client's first choice too. Later ones come as events.
     package private(set) var connectionIDs: [QUICConnectionID]
     package internal(set) var path: QUICPath
     package internal(set) var isEstablished = false
+    /// Whether any packet of the peer could be decrypted yet.
     package internal(set) var hasHeardFromPeer = false
     package internal(set) var applicationProtocol = ""
     var isConfirmed = false
@@ -110,7 +112,7 @@ package final class QUICConnectionCore {
         case .open:
             guard self.pendingClose == nil else { return }
             let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
-            if result == TERN_QUIC_OK { self.hasHeardFromPeer = true }
+            if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
             self.digest()
             self.handle(result, now: now)
         }

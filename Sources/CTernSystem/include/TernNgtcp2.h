@@ -129,6 +129,9 @@ tern_quic_cid tern_quic_source_cid(const tern_quic *quic);
 void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path);
 tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *bytes, size_t length, uint64_t now);
 
+/// Whether any packet of the peer could be decrypted yet.
+bool tern_quic_has_decrypted(const tern_quic *quic);
+
 /// What the last write call produced.
 typedef struct tern_quic_written {
     /// Bytes of the packet; 0 nothing to send; negative a tern_quic_result.

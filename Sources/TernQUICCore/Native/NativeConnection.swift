@@ -62,6 +62,7 @@ final class NativeConnection {
         self.vectors.deallocate()
     }
 
+    var hasHeardFromPeer: Bool { tern_quic_has_decrypted(self.quic) }
     var sourceConnectionID: QUICConnectionID { QUICConnectionID(tern_quic_source_cid(self.quic)) }
 
     // MARK: Packets and time
@@ -201,7 +202,8 @@ struct NativeFailure: Error {
 extension tern_quic_settings {
     fileprivate init(_ configuration: QUICConfiguration, now: UInt64) {
         let limits = configuration.limits
-        func positive(_ value: Int) -> UInt64 { UInt64(max(value, 0)) }
+        // Transport parameters are varints, and stream counts at most 2^60 (RFC 9000, sections 16 and 4.6).
+        func positive(_ value: Int) -> UInt64 { min(UInt64(max(value, 0)), 1 << 60) }
         func nanoseconds(_ amount: TimeAmount?) -> UInt64 { UInt64(max(amount?.nanoseconds ?? 0, 0)) }
         self.init()
         self.now = now
@@ -214,7 +216,7 @@ extension tern_quic_settings {
         self.bidirectional_streams = positive(limits.bidirectionalStreams)
         self.unidirectional_streams = positive(limits.unidirectionalStreams)
         self.datagram_frame_size = positive(limits.datagramFrameSize)
-        self.maximum_udp_payload = Int(positive(configuration.maximumUDPPayloadSize))
+        self.maximum_udp_payload = configuration.maximumUDPPayloadSize
         self.discovers_mtu = configuration.discoversPathMTU
         self.congestion =
             switch configuration.congestionControl {

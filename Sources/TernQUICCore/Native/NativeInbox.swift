@@ -59,11 +59,6 @@ final class NativeInbox {
         if self.recent?.id == id { self.recent = nil }
     }
 
-    func removeAllStreams() {
-        self.streams = [:]
-        self.recent = nil
-    }
-
     fileprivate func opened(_ id: Int64) {
         let stream = QUICStream(id: StreamID(rawValue: UInt64(bitPattern: id)))
         self.insert(stream)
