@@ -4,3 +4,4 @@
 #pragma once
 
 #include "TernNgtcp2.h"
+#include "TernUDP.h"
