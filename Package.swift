@@ -151,7 +151,9 @@ let package = Package(
             ], swiftSettings: dialect),
         .testTarget(
             name: "TernClientTests",
-            dependencies: ["TernClient", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
+            dependencies: [
+                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging,
+            ],
             swiftSettings: dialect),
         // One suite of behaviours, run over every carrier.
         .testTarget(
