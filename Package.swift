@@ -136,7 +136,13 @@ let package = Package(
             name: "TernTests", dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
             swiftSettings: dialect),
         .testTarget(name: "TernMessagesTests", dependencies: ["TernMessages", nioCore], swiftSettings: dialect),
-        .testTarget(name: "TernStoreTests", dependencies: ["TernStore", nioCore, logging], swiftSettings: dialect),
+        // A process that writes to a store until it is killed, refused by its limits, or told to stop.
+        .executableTarget(
+            name: "tern-store-victim", dependencies: ["TernStore", nioCore, logging], path: "Tests/Support/StoreVictim",
+            swiftSettings: dialect),
+        .testTarget(
+            name: "TernStoreTests", dependencies: ["TernStore", "tern-store-victim", nioCore, logging],
+            swiftSettings: dialect),
         .testTarget(
             name: "TernServerTests",
             dependencies: [
