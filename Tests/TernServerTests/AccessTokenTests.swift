@@ -73,10 +73,13 @@ import Testing
 
     @Test func theAlgorithmIsNotTheTokensChoice() {
         let claims = #"{"sub":"a","aud":"tern","exp":2000}"#
-        for header in [#"{"alg":"none"}"#, #"{"alg":"HS512"}"#, #"{"alg":"hs256"}"#, #"{"alg":"HS256","crit":["b64"]}"#] {
+        for header in [
+            #"{"alg":"none"}"#, #"{"alg":"HS512"}"#, #"{"alg":"hs256"}"#, #"{"alg":"HS256","crit":["b64"]}"#,
+        ] {
             #expect(self.code(self.token(header: header, claims)) == .unsupportedAlgorithm, "\(header)")
         }
-        let unsigned = self.token(header: #"{"alg":"none"}"#, claims).split(separator: ".").prefix(2).joined(separator: ".")
+        let unsigned = self.token(header: #"{"alg":"none"}"#, claims).split(separator: ".").prefix(2).joined(
+            separator: ".")
         #expect(self.code(unsigned + ".") == .unsupportedAlgorithm)
     }
 

@@ -114,7 +114,8 @@ import Testing
             let early = try await MessageStream.open(.channelSend, on: connection)
             // User 1 is the first user of a new store: alice sends to herself before she knows who she is.
             let receiver = try #require(UserID(rawValue: 1))
-            let message = OutgoingMessage(sender: receiver, receiver: PartyID(receiver), id: .random(), payload: ByteBuffer())
+            let message = OutgoingMessage(
+                sender: receiver, receiver: PartyID(receiver), id: .random(), payload: ByteBuffer())
             try await early.write(message.message)
             let client = try await TestClient(connection, token: "dev:alice")
             #expect(client.user == receiver)

@@ -29,7 +29,8 @@ final class Harness: Sendable {
         store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in },
         _ body: (Harness) async throws -> Void
     ) async throws {
-        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("tern-server-\(UUID().uuidString)")
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "tern-server-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: directory) }
         var logger = Logger(label: "test")
         logger.logLevel = .critical

@@ -43,7 +43,8 @@ import Testing
             for index in 1...10 { try await stream.write(alice.text("\(index)", to: PartyID(alice.user))) }
             for _ in 1...10 { _ = try await stream.acknowledgement() }
             let channel = ChannelID(direct: alice.user, alice.user)
-            func page(_ from: UInt64, _ direction: History.Direction, _ limit: UInt16) async throws -> ([UInt64], Bool) {
+            func page(_ from: UInt64, _ direction: History.Direction, _ limit: UInt16) async throws -> ([UInt64], Bool)
+            {
                 let from = try #require(MessageSequence(rawValue: from))
                 let answer = try await alice.ask(
                     History(channel: channel, from: from, direction: direction, limit: limit))
@@ -60,7 +61,8 @@ import Testing
         }
     }
 
-    /// A client that follows section 7.2 of the protocol while others send: what it put together has no gap and nothing twice.
+    /// A client that follows section 7.2 of the protocol while others send: what it put together has no gap and
+    /// nothing twice.
     @Test func catchingUpWhileMessagesComeLeavesNoGap() async throws {
         let total: UInt64 = 400
         try await Harness.run { harness in
@@ -74,7 +76,9 @@ import Testing
             var next = MessageSequence.zero.next
             while next <= head {
                 let page = try await bob.ask(History(channel: channel, from: next, limit: 7))
-                for message in page.messages { #expect(log.updateValue(message.payload, forKey: message.sequence.rawValue) == nil) }
+                for message in page.messages {
+                    #expect(log.updateValue(message.payload, forKey: message.sequence.rawValue) == nil)
+                }
                 next = page.messages.last?.sequence.next ?? next
             }
             let caughtUp = UInt64(log.count)
@@ -250,7 +254,8 @@ import Testing
             try await alice.connection.sendDatagram(ByteBuffer(string: "nonsense"))
             let group = try await carol.ask(CreateGroup(name: try Name("team"))).group
             let notices: [(MessageType, LiveNotice.State, PartyID)] = [
-                (.presence, .on, PartyID(group)), (.typing, .on, PartyID(bob.user)), (.presence, .away, PartyID(bob.user)),
+                (.presence, .on, PartyID(group)), (.typing, .on, PartyID(bob.user)),
+                (.presence, .away, PartyID(bob.user)),
             ]
             for (type, state, receiver) in notices {
                 let notice = LiveNotice(type: type, state: state, sender: alice.user, receiver: receiver)
@@ -262,7 +267,9 @@ import Testing
             try await alice.connection.sendDatagram(spoofed.encoded())
             var datagrams = bob.connection.inboundDatagrams.makeAsyncIterator()
             var found: [LiveNotice] = []
-            while found.count < 3 { found.append(try LiveNotice(Message(decoding: try #require(try await datagrams.next())))) }
+            while found.count < 3 {
+                found.append(try LiveNotice(Message(decoding: try #require(try await datagrams.next()))))
+            }
             #expect(found.map(\.type) == [.typing, .presence, .typing])
             #expect(found.map(\.state) == [.on, .away, .on])
             #expect(found.allSatisfy { $0.sender == alice.user })

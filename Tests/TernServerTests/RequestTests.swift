@@ -34,7 +34,8 @@ import Testing
             let stream = try await self.open(alice)
             var bytes = ByteBuffer()
             for identifier in 0..<500 {
-                try ResolveUser(name: try Name("user\(identifier % 7)")).frame(identifier: UInt64(identifier)).encode(into: &bytes)
+                try ResolveUser(name: try Name("user\(identifier % 7)")).frame(identifier: UInt64(identifier)).encode(
+                    into: &bytes)
             }
             try await stream.finish(bytes)
             let responses = try await self.responses(stream)
@@ -53,7 +54,10 @@ import Testing
                 (RequestFrame(identifier: 7, resource: .history), .malformed),
                 (RequestFrame(identifier: 7, resource: .noOperation, status: .internal), .malformed),
                 (RequestFrame(identifier: 7, resource: .createGroup, body: ByteBuffer(bytes: [1, 10])), .invalidName),
-                (RequestFrame(identifier: 7, resource: .findGroup, body: ByteBuffer(bytes: [2, 0xff, 0xff])), .malformed),
+                (
+                    RequestFrame(identifier: 7, resource: .findGroup, body: ByteBuffer(bytes: [2, 0xff, 0xff])),
+                    .malformed
+                ),
                 (UserNames(users: Array(repeating: alice.user, count: 257)).frame(identifier: 7), .malformed),
             ]
             for (frame, code) in cases {
@@ -64,7 +68,8 @@ import Testing
             }
             _ = try await alice.ask(NoOperation())
             let strangers = History(
-                channel: ChannelID(direct: try #require(UserID(rawValue: 8)), try #require(UserID(rawValue: 9))), from: .zero)
+                channel: ChannelID(direct: try #require(UserID(rawValue: 8)), try #require(UserID(rawValue: 9))),
+                from: .zero)
             let refused = await #expect(throws: Failure.self) { try await alice.ask(strangers) }
             #expect(refused?.code == .notAMember)
         }
@@ -75,7 +80,8 @@ import Testing
             let alice = try await harness.client("alice")
             let stream = try await self.open(alice)
             var bytes = try NoOperation().frame(identifier: 1).encoded()
-            try RequestFrame(identifier: 2, resource: .history, body: ByteBuffer(repeating: 0, count: 65)).encode(into: &bytes)
+            try RequestFrame(identifier: 2, resource: .history, body: ByteBuffer(repeating: 0, count: 65)).encode(
+                into: &bytes)
             try NoOperation().frame(identifier: 3).encode(into: &bytes)
             try await stream.write(bytes)
             let responses = try await self.responses(stream)
