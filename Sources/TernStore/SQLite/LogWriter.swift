@@ -42,13 +42,7 @@ final class LogWriter: @unchecked Sendable {
         self.run = StoreRun(directory: directory, durability: options.durability, logger: logger)
         let session = try Self.openSession(directory, options)
         self.session = session
-        do {
-            try self.run.begin(in: session)
-        } catch where error.code == .readOnly {
-            // A full disk does not keep anybody from reading.
-            session.rollback()
-            self.becomeReadOnly(error)
-        }
+        try self.run.begin(in: session)
     }
 
     private static func openSession(
@@ -218,7 +212,6 @@ final class LogWriter: @unchecked Sendable {
             try session.connection.execute("BEGIN IMMEDIATE; DELETE FROM probe")
             try session.connection.execute("INSERT INTO probe VALUES (zeroblob(65536)); COMMIT")
             try session.connection.execute("DELETE FROM probe")
-            if !self.run.hasBegun { try self.run.begin(in: session) }
             self.session = session
             self.failure = nil
             self.probeDue = nil
@@ -249,7 +242,7 @@ final class LogWriter: @unchecked Sendable {
         if !self.checkpoint(.truncate, session) {
             self.idleDue = MonotonicInstant.now.advanced(by: self.options.idleDelay)
         }
-        self.run.note(isClosing: false)
+        self.run.note()
     }
 
     @discardableResult
