@@ -41,7 +41,8 @@ public final class MessageServer: Sendable {
     /// Connections that are served now.
     public var connectionCount: Int { self.hub.connectionCount }
 
-    /// Serves one connection and returns when it is closed. Nothing that the peer sends ends more than its own connection.
+    /// Serves one connection and returns when it is closed. Nothing that the peer sends ends more than its own
+    /// connection.
     ///
     /// Cancelling the task closes the connection at once.
     public func serve(_ connection: Connection) async {

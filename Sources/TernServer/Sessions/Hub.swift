@@ -143,6 +143,7 @@ final class Hub: Sendable {
 
     func joined(_ user: UserID, _ group: UInt64) {
         self.state.withLock { state in
+            guard state.byUser[user.rawValue] != nil else { return }
             state.membershipChanges[user.rawValue, default: 0] += 1
             state.groups[user.rawValue, default: []].insert(group)
             for (key, session) in state.byUser[user.rawValue] ?? [:] {
@@ -153,6 +154,7 @@ final class Hub: Sendable {
 
     func left(_ user: UserID, _ group: UInt64) {
         self.state.withLock { state in
+            guard state.byUser[user.rawValue] != nil else { return }
             state.membershipChanges[user.rawValue, default: 0] += 1
             state.groups[user.rawValue]?.remove(group)
             for key in (state.byUser[user.rawValue] ?? [:]).keys { state.byGroup[group]?[key] = nil }
@@ -177,8 +179,8 @@ final class Hub: Sendable {
         self.state.withLock { Array(($0.byUser[user.rawValue] ?? [:]).values) }
     }
 
-    /// Offers new messages to everybody connected. Called on the store's writer, in the order of each log: that order is what
-    /// makes pushes come in sequence.
+    /// Offers new messages to everybody connected. Called on the store's writer, in the order of each log: that order
+    /// is what makes pushes come in sequence.
     func deliver(_ messages: [CommittedMessage]) {
         let targets = self.state.withLock { state in messages.map { state.sessions(in: $0.draft.channel) } }
         for (message, sessions) in zip(messages, targets) {
