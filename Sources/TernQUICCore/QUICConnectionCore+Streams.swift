@@ -6,7 +6,7 @@ internal import DequeModule
 package import NIOCore
 package import TernTransport
 
-// What LoopConnection offers, with its semantics (TernTransport/LoopSurface/LoopConnection.swift). Nothing is sent inside a call.
+// What LoopConnection offers, with its semantics. Nothing is sent inside a call.
 extension QUICConnectionCore {
     /// - Returns: `nil` at the peer's limit, or before the handshake is done: `.streamsAvailable` follows.
     package func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID? {
@@ -69,6 +69,8 @@ extension QUICConnectionCore {
         // In this order: ngtcp2 returns the credit of what it has not handed over by itself.
         if !stream.isEnded { self.native.stop(id, code: min(code, Self.maximumCode)) }
         self.returnCredit(of: stream)
+        // If the peer had sent everything already, ngtcp2 0.12 never says that a stream that only receives ended.
+        if !id.isWritable(by: self.role) { stream.isEnded = true }
         self.forgetIfDone(stream)
     }
 
@@ -100,7 +102,8 @@ extension QUICConnectionCore {
                 message: "a datagram of \(bytes.readableBytes) bytes, \(self.maximumDatagramSize) fit")
         }
         self.outboundDatagrams.append(bytes)
-        guard self.outboundDatagrams.count > max(self.configuration.limits.bufferedDatagrams, 1) else { return .accepted }
+        let limit = max(self.configuration.limits.bufferedDatagrams, 1)
+        guard self.outboundDatagrams.count > limit else { return .accepted }
         self.outboundDatagrams.removeFirst()
         self.counters.datagramsDropped += 1
         return .dropped
