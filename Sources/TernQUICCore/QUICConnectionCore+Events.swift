@@ -54,7 +54,9 @@ extension QUICConnectionCore {
         switch fact {
         case .handshakeCompleted: self.finishHandshake()
         case .handshakeConfirmed: self.confirmHandshake()
-        case .streamOpened(let stream): self.emit(.streamOpened(stream.id))
+        case .streamOpened(let stream):
+            self.openedStreams.note(stream.id)
+            self.emit(.streamOpened(stream.id))
         case .streamReceived(let stream): self.pending.append(.streamReceived(stream))
         case .streamWasReset(let id, let code): self.streamWasReset(id, code: code)
         case .streamWasStopped(let id, let code): self.streamWasStopped(id, code: code)

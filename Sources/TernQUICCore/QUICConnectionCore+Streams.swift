@@ -18,6 +18,7 @@ extension QUICConnectionCore {
         switch self.native.openStream(direction) {
         case .success(let id):
             self.native.inbox.insert(QUICStream(id: id))
+            self.openedStreams.note(id)
             return id
         case .failure(let failure) where failure.result == TERN_QUIC_STREAM_LIMIT:
             self.wantsStreams.insert(direction)
@@ -36,6 +37,9 @@ extension QUICConnectionCore {
             throw TransportError(.misuse, message: "\(id) only receives")
         }
         guard let stream = self.stream(id) else {
+            guard self.openedStreams.includes(id) else {
+                throw TransportError(.misuse, message: "\(id) is not open")
+            }
             throw TransportError(.streamFinished, message: "\(id) is closed")
         }
         if let code = stream.stoppedWith {
@@ -96,7 +100,7 @@ extension QUICConnectionCore {
     /// - Returns: `.dropped` when the oldest waiting datagram made room for this one.
     package func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
         if let closeReason { throw closeReason }
-        guard bytes.readableBytes <= self.maximumDatagramSize else {
+        guard self.maximumDatagramSize > 0, bytes.readableBytes <= self.maximumDatagramSize else {
             throw TransportError(
                 .limitExceeded,
                 message: "a datagram of \(bytes.readableBytes) bytes, \(self.maximumDatagramSize) fit")

@@ -42,6 +42,8 @@ package final class QUICConnectionCore {
     var pending: Deque<PendingEvent> = []
     var inboundDatagrams: Deque<ByteBuffer> = []
     var outboundDatagrams: Deque<ByteBuffer> = []
+    /// Tells a stream that is closed from one that never was.
+    var openedStreams = QUICStreamCounts()
     var scheduler = SendScheduler()
     var wantsStreams: Set<StreamDirection> = []
     /// A packet that was written but did not fit the train before it.
