@@ -114,6 +114,11 @@ let package = Package(
             ],
             path: "Sources/tern", swiftSettings: dialect),
 
+        // Two people chat through the command's server while it is killed and UDP is blocked.
+        .executableTarget(
+            name: "demo", dependencies: [nioCore, nioPosix], path: "Examples/Demo", exclude: ["README.md"],
+            swiftSettings: dialect),
+
         .testTarget(
             name: "TernTransportTests", dependencies: ["TernTransport", "TernTesting", nioCore, nioEmbedded],
             swiftSettings: dialect),
