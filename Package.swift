@@ -120,7 +120,8 @@ let package = Package(
             swiftSettings: dialect),
 
         .testTarget(
-            name: "TernTransportTests", dependencies: ["TernTransport", "TernTesting", nioCore, nioEmbedded],
+            name: "TernTransportTests",
+            dependencies: ["TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded],
             swiftSettings: dialect),
         .testTarget(name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", nioCore], swiftSettings: dialect),
         .testTarget(

@@ -66,6 +66,10 @@ public protocol LoopConnection: AnyObject, Sendable {
 
     /// Says that the application is done with `count` received bytes of a stream: they return to the peer as flow-control credit
     /// of the stream and of the connection.
+    ///
+    /// Every byte that ``LoopConnectionHandler/streamReceived(_:bytes:finished:)`` delivered is returned once, also when its stream
+    /// has ended or is closed by then: the connection's window still waits for it. Bytes that the carrier drops, because the
+    /// stream was reset or stopped before they were delivered, it returns itself.
     func consumed(_ count: Int, of stream: StreamID)
 
     /// Sends an unreliable datagram (RFC 9221).

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+/// Where messages last: one log per channel, the people and groups that share it, and how far each device got.
+///
+/// **Sequences.** Every channel numbers its messages from 1 without a gap and never uses a number twice. **Epochs.** Every channel
+/// carries a random epoch that is not zero; it changes when the log was restored from a copy or lost its tail, so that whoever
+/// remembers (epoch, sequence) can tell a log that went on from one that did not. **Receipts.** ``append(_:)`` returns after the
+/// commit that holds the message, at the durability the store was opened with.
+///
+/// **Identifiers.** Users are numbered from 1 and stay below 2^36; groups are numbered from 2^36. Devices are numbered from 1 for
+/// each user. Times are milliseconds since 1970.
+///
+/// **Isolation.** Every call may come from any task or thread. A call is not interrupted by the cancellation of its task.
+///
+/// **Errors.** Everything throws ``StoreError``. ``StoreError/Code/readOnly`` and ``StoreError/Code/closed`` may come from every
+/// operation that writes.
+public protocol MessageStore: Sendable {
+    /// Whether the store takes writes; see ``StoreStatus``.
+    var status: StoreStatus { get }
+    /// Every change of ``status`` from now on, beginning with the present one; ends when the store closes.
+    func statusUpdates() -> AsyncStream<StoreStatus>
+
+    // MARK: People
+
+    /// The identifier of a user, new if the name is. The same name always has the same identifier.
+    ///
+    /// - Throws: ``StoreError/Code/invalidName``.
+    func registerUser(named name: String) async throws(StoreError) -> UInt64
+    /// The number of a device of a user, new if the name is.
+    ///
+    /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for a user that does not exist.
+    func registerDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32
+    func findUser(named name: String) async throws(StoreError) -> UInt64?
+    /// The names of users and groups; identifiers that nobody has are left out.
+    func names(of identifiers: [UInt64]) async throws(StoreError) -> [UInt64: String]
+
+    // MARK: Groups
+
+    /// Creates a group whose first member is `owner`, or finds the group of that name (then `owner` does not become a member).
+    ///
+    /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for an owner that does not exist.
+    func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation
+    func findGroup(named name: String) async throws(StoreError) -> UInt64?
+    /// - Returns: whether the user was not a member before.
+    /// - Throws: ``StoreError/Code/notFound`` for a group or user that does not exist.
+    @discardableResult
+    func join(group: UInt64, user: UInt64) async throws(StoreError) -> Bool
+    /// - Returns: whether the user was a member before.
+    @discardableResult
+    func leave(group: UInt64, user: UInt64) async throws(StoreError) -> Bool
+    /// The members of a group in the order of their identifiers, from the first above `after`.
+    func members(of group: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64]
+    /// The groups that a user is in, in the order of their identifiers, from the first above `after`.
+    func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64]
+    func isMember(_ user: UInt64, of group: UInt64) async throws(StoreError) -> Bool
+
+    // MARK: The log
+
+    /// Appends a message to the log of its channel. A direct channel begins with its first message.
+    ///
+    /// Suspends while the queue of the writer is full. The same (sender, key) with the same content gives the first receipt again,
+    /// with ``Receipt/isDuplicate`` set, for as long as the store remembers keys. Who may write to a group is the caller's question.
+    ///
+    /// - Throws: ``StoreError/Code/conflict`` for a known key with other content or another channel,
+    ///   ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/tooLarge``.
+    func append(_ draft: Draft) async throws(StoreError) -> Receipt
+    /// Names who hears of every new message, in the order of each log: called on the writer's thread after the commit and before
+    /// any receipt of it is handed out. The observer must return at once and may not call the store; there is one at most.
+    func observeCommits(_ observer: (@Sendable ([CommittedMessage]) -> Void)?)
+    /// The end of a log; zeros for a direct channel that has not begun.
+    ///
+    /// - Throws: ``StoreError/Code/notFound`` for a group that does not exist.
+    func head(of channel: ChannelKey) async throws(StoreError) -> ChannelHead
+    /// One page of a log.
+    ///
+    /// - Parameters:
+    ///   - sequence: the first message of the page; a page backwards begins at the head if the head is smaller.
+    ///   - limit: the most messages of the page.
+    ///   - byteLimit: the most bytes of payloads and extensions, except that one message is always given.
+    /// - Throws: ``StoreError/Code/notFound`` for a group that does not exist.
+    func history(
+        of channel: ChannelKey, from sequence: UInt64, _ direction: HistoryDirection, limit: Int, byteLimit: Int
+    ) async throws(StoreError) -> HistoryPage
+
+    // MARK: Offsets
+
+    /// Notes how far a device got in a channel. Offsets are cumulative: a smaller one than before does nothing, one beyond the head
+    /// counts as the head, and what is read is delivered.
+    ///
+    /// Returns when the store has noted it in memory, where every reader of this store sees it; it is written with the next commit
+    /// or soon after, so a crash may lose the last moments. Devices tell their offsets again, so nothing is lost for good.
+    ///
+    /// - Throws: ``StoreError/Code/notFound`` for a channel that does not exist.
+    func advanceOffsets(_ offsets: Offsets, of device: DeviceKey, in channel: ChannelKey) async throws(StoreError)
+    /// Zeros for a device that told none.
+    func offsets(of device: DeviceKey, in channel: ChannelKey) async throws(StoreError) -> Offsets
+    /// What every device told about a channel.
+    func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets]
+    /// What a device needs to know to catch up: the channels of its user, a page at a time.
+    ///
+    /// - Parameter cursor: `nil` for the first page, then ``SyncPage/next``.
+    func syncIndex(for device: DeviceKey, after cursor: UInt64?, limit: Int) async throws(StoreError) -> SyncPage
+
+    // MARK: Life
+
+    /// Gives every channel a new epoch. For the one who brought back a copy of the data.
+    func startNewEpochs() async throws(StoreError)
+    /// Returns when everything that was noted before is committed.
+    func flush() async throws(StoreError)
+    /// Commits what is queued, then closes everything; idempotent. Later calls throw ``StoreError/Code/closed``.
+    func close() async
+}

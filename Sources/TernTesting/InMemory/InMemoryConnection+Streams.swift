@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernTransport
+
+/// What the application does on its streams.
+extension InMemoryConnection {
+    var maximumDatagramSize: Int {
+        // The frame's type and the longest length field that 65535 bytes need (RFC 9221, section 4).
+        max(0, min(self.peerLimits.datagramFrameSize, 65_535) - 5)
+    }
+
+    func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID? {
+        self.eventLoop.preconditionInEventLoop()
+        try self.checkOpen()
+        let index = self.opened[direction, default: 0]
+        guard index < self.streamLimit[direction, default: 0] else {
+            self.owesStreams.insert(direction)
+            return nil
+        }
+        self.opened[direction] = index + 1
+        let stream = StreamID(index: index, initiator: self.role, direction: direction)
+        self.streams[stream] = self.makeStream(stream)
+        return stream
+    }
+
+    func makeStream(_ stream: StreamID) -> InMemoryStream {
+        InMemoryStream(
+            send: stream.isWritable(by: self.role) ? InMemorySendSide(limit: self.peerLimits.streamWindow) : nil,
+            receive: stream.isReadable(by: self.role) ? InMemoryReceiveSide(limit: self.limits.streamWindow) : nil)
+    }
+
+    func write(_ bytes: ByteBuffer, to stream: StreamID, finish: Bool) throws(TransportError) -> Bool {
+        self.eventLoop.preconditionInEventLoop()
+        try self.checkOpen()
+        guard stream.isWritable(by: self.role) else {
+            throw TransportError(.misuse, message: "\(stream) only receives")
+        }
+        guard var send = self.streams[stream]?.send else {
+            guard self.wasEverOpen(stream) else { throw TransportError(.misuse, message: "\(stream) is not open") }
+            throw TransportError(.streamFinished, message: "\(stream) is closed")
+        }
+        if let code = send.stopCode {
+            throw TransportError(
+                .streamStopped, message: "the peer stopped \(stream)", wireCode: code, initiator: .peer)
+        }
+        guard !send.isFinishing, !send.isDone else {
+            throw TransportError(.streamFinished, message: "\(stream) was finished or reset")
+        }
+        if bytes.readableBytes > 0 {
+            send.waiting.append(bytes)
+            send.waitingBytes += bytes.readableBytes
+        }
+        send.isFinishing = finish
+        let mayGoOn = send.waitingBytes <= self.limits.writeHighWatermark
+        if !mayGoOn { send.owesWritable = true }
+        self.streams[stream]?.send = send
+        self.scheduleTurn()
+        return mayGoOn
+    }
+
+    func reset(_ stream: StreamID, code: UInt64) {
+        self.eventLoop.preconditionInEventLoop()
+        guard self.closeReason == nil, let send = self.streams[stream]?.send, !send.isDone else { return }
+        self.streams[stream]?.send?.abandon()
+        self.say(.resetStream(stream, code: code))
+        self.retireIfDone(stream)
+    }
+
+    func stopSending(_ stream: StreamID, code: UInt64) {
+        self.eventLoop.preconditionInEventLoop()
+        guard self.closeReason == nil, let receive = self.streams[stream]?.receive,
+            !receive.wasStopped, !receive.isDone
+        else { return }
+        self.streams[stream]?.receive?.wasStopped = true
+        self.dropEvents(of: stream)
+        if !receive.isFinished { self.say(.stopSending(stream, code: code)) }
+        self.credit(receive.received - receive.consumed, of: stream)
+    }
+
+    func setPriority(_ priority: StreamPriority, of stream: StreamID) {
+        self.eventLoop.preconditionInEventLoop()
+        self.streams[stream]?.priority = priority
+    }
+
+    func consumed(_ count: Int, of stream: StreamID) {
+        self.eventLoop.preconditionInEventLoop()
+        guard let receive = self.streams[stream]?.receive, !receive.wasStopped else { return }
+        self.credit(min(max(count, 0), receive.received - receive.consumed), of: stream)
+    }
+
+    func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
+        self.eventLoop.preconditionInEventLoop()
+        try self.checkOpen()
+        guard self.maximumDatagramSize > 0, bytes.readableBytes <= self.maximumDatagramSize else {
+            throw TransportError(
+                .limitExceeded,
+                message: "a datagram of \(bytes.readableBytes) bytes; the limit is \(self.maximumDatagramSize)")
+        }
+        self.datagrams.append(bytes)
+        self.scheduleTurn()
+        guard self.datagrams.count > max(self.limits.bufferedDatagrams, 1) else { return .accepted }
+        self.datagrams.removeFirst()
+        self.counters.datagramsDropped += 1
+        return .dropped
+    }
+
+    private func checkOpen() throws(TransportError) {
+        if let closeReason { throw closeReason }
+    }
+
+    func wasEverOpen(_ stream: StreamID) -> Bool {
+        let count = stream.initiator == self.role ? self.opened : self.accepted
+        return stream.index < count[stream.direction, default: 0]
+    }
+
+    /// Returns received bytes to the peer, once half a window has gathered.
+    func credit(_ count: Int, of stream: StreamID) {
+        if var receive = self.streams[stream]?.receive {
+            receive.consumed += count
+            let allowed = receive.consumed + self.limits.streamWindow
+            if !receive.isFinished, !receive.wasReset, !receive.wasStopped,
+                allowed - receive.limit >= max(self.limits.streamWindow / 2, 1)
+            {
+                receive.limit = allowed
+                self.say(.maxStreamData(stream, allowed))
+            }
+            self.streams[stream]?.receive = receive
+            self.retireIfDone(stream)
+        }
+        self.consumedBytes += count
+        let allowed = self.consumedBytes + self.limits.connectionWindow
+        if allowed - self.receiveLimit >= max(self.limits.connectionWindow / 2, 1) {
+            self.receiveLimit = allowed
+            self.say(.maxData(allowed))
+        }
+    }
+
+    /// Forgets a stream whose two sides are done, and lets the peer open another in its place.
+    func retireIfDone(_ stream: StreamID) {
+        guard self.streams[stream]?.isDone == true else { return }
+        self.streams[stream] = nil
+        self.report(.streamClosed(stream))
+        guard stream.initiator != self.role else { return }
+        self.grantedStreams[stream.direction, default: 0] += 1
+        self.say(.maxStreams(stream.direction, self.grantedStreams[stream.direction, default: 0]))
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import NIOCore
+
+/// A connection to a peer: streams and datagrams over whichever carrier it runs on.
+///
+/// ```swift
+/// let stream = try await connection.openStream()
+/// try await stream.finish(ByteBuffer(string: "hello"))
+/// while let bytes = try await stream.read() { print(bytes.readableBytes) }
+/// await connection.close()
+/// ```
+///
+/// **Lifetime.** The connection lives as long as this object, one of its streams, or a call on them; when the last of them is
+/// dropped it is closed with code 0. It ends earlier when either end closes it, when nothing was heard for the idle timeout,
+/// or when its carrier breaks: ``closed()`` says which.
+///
+/// **Isolation.** Every method may be called from any task. For code that must stay on the event loop there is ``LoopConnection``.
+public final class Connection: Sendable {
+    let bridge: ConnectionBridge
+
+    /// Takes over an established connection and starts it. Any thread.
+    ///
+    /// - Parameter loopConnection: nobody else may have called ``LoopConnection/start(handler:)`` on it.
+    public init(adopting loopConnection: any LoopConnection) {
+        self.bridge = ConnectionBridge(loopConnection)
+        self.bridge.start()
+    }
+
+    deinit {
+        self.bridge.post(.close(code: 0, reason: ""))
+    }
+
+    /// What carries the bytes.
+    public var carrier: Carrier { self.bridge.connection.carrier }
+    /// Which end this is.
+    public var role: ConnectionRole { self.bridge.connection.role }
+    /// What the carrier can do.
+    public var capabilities: CarrierCapabilities { self.bridge.connection.capabilities }
+    /// The negotiated ALPN identifier.
+    public var applicationProtocol: String { self.bridge.connection.applicationProtocol }
+    /// The limits that this end was configured with.
+    public var limits: ConnectionLimits { self.bridge.connection.limits }
+    /// The peer's certificate chain, leaf first, each DER; empty if the peer showed none.
+    public var peerCertificates: [[UInt8]] { self.bridge.connection.peerCertificates }
+    /// The event loop on which the connection lives.
+    public var eventLoop: any EventLoop { self.bridge.connection.eventLoop }
+
+    /// Opens a stream; suspends while the peer's stream limit is reached.
+    ///
+    /// - Throws: ``TransportError`` with the reason why the connection is closed, or `CancellationError`.
+    public func openStream(_ direction: StreamDirection = .bidirectional) async throws -> Stream {
+        Stream(try await self.bridge.openStream(direction), connection: self)
+    }
+
+    /// The streams that the peer opens, in the order of their opening. Ends when the connection closes cleanly, throws when it breaks.
+    ///
+    /// One task iterates. Streams that nobody takes stay bounded: see ``ConnectionLimits``.
+    public var inboundStreams: InboundStreams { InboundStreams(connection: self) }
+
+    /// Sends an unreliable datagram (RFC 9221); over TCP it is reliable once it was accepted.
+    ///
+    /// - Throws: ``TransportError/Code/limitExceeded`` when it is larger than ``maximumDatagramSize()``, or why the connection is closed.
+    @discardableResult
+    public func sendDatagram(_ bytes: ByteBuffer) async throws -> DatagramOutcome {
+        try await self.bridge.onLoop { (connection) throws(TransportError) in try connection.sendDatagram(bytes) }
+    }
+
+    /// The datagrams that arrive. One task iterates; while nobody does, the newest ``ConnectionLimits/bufferedDatagrams`` are kept.
+    public var inboundDatagrams: InboundDatagrams { InboundDatagrams(connection: self) }
+
+    /// The largest datagram payload that can be sent now; 0 when the peer takes none.
+    public func maximumDatagramSize() async -> Int {
+        (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.maximumDatagramSize }) ?? 0
+    }
+
+    /// A snapshot of what the connection measured.
+    public func statistics() async -> ConnectionStatistics {
+        var statistics =
+            (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.statistics() })
+            ?? ConnectionStatistics()
+        statistics.datagramsDropped += self.bridge.datagrams.dropped
+        return statistics
+    }
+
+    /// The peer's address now; `nil` over a carrier without addresses.
+    public func remoteAddress() async -> SocketAddress? {
+        (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.remoteAddress }) ?? nil
+    }
+
+    /// Our address now; `nil` over a carrier without addresses.
+    public func localAddress() async -> SocketAddress? {
+        (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.localAddress }) ?? nil
+    }
+
+    /// What happens to the connection while it lives. The newest 64 are kept for one iterating task.
+    public var events: AsyncStream<ConnectionEvent> { self.bridge.events }
+
+    /// Closes the connection at once and returns when it is closed. What the peer has not acknowledged may be lost:
+    /// finish the streams and wait for the peer's answer first.
+    ///
+    /// - Parameters:
+    ///   - code: an application error code below 2^62; 0 for a clean close.
+    ///   - reason: shown to the peer; cut to 256 bytes.
+    public func close(code: UInt64 = 0, reason: String = "") async {
+        self.bridge.post(.close(code: code, reason: reason))
+        _ = await self.closed()
+    }
+
+    /// Waits for the end and says why it came: ``TransportError/Code/application`` with code 0 for a clean close by either end.
+    /// A cancelled task gets ``TransportError/Code/cancelled`` while the connection goes on.
+    @discardableResult
+    public func closed() async -> TransportError {
+        await self.bridge.end.reason()
+    }
+}
+
+/// The streams that a peer opens on a ``Connection``.
+public struct InboundStreams: AsyncSequence, Sendable {
+    let connection: Connection
+
+    public func makeAsyncIterator() -> Iterator { Iterator(connection: self.connection) }
+
+    public struct Iterator: AsyncIteratorProtocol {
+        let connection: Connection
+
+        /// - Throws: ``TransportError`` when the connection broke, `CancellationError`, or ``TransportError/Code/misuse``
+        ///   when another task iterates.
+        public mutating func next() async throws -> Stream? {
+            guard let state = try await self.connection.bridge.acceptedStreams.next() else { return nil }
+            return Stream(state, connection: self.connection)
+        }
+    }
+}
+
+/// The datagrams that arrive on a ``Connection``.
+public struct InboundDatagrams: AsyncSequence, Sendable {
+    let connection: Connection
+
+    public func makeAsyncIterator() -> Iterator { Iterator(connection: self.connection) }
+
+    public struct Iterator: AsyncIteratorProtocol {
+        let connection: Connection
+
+        /// - Throws: as ``InboundStreams/Iterator/next()``.
+        public mutating func next() async throws -> ByteBuffer? {
+            try await self.connection.bridge.datagrams.next()
+        }
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+package import DequeModule
+internal import Synchronization
+
+/// A bounded queue from an event loop to one consuming task. What bounds it is the element's own credit (stream windows,
+/// stream limits) or `capacity`, above which the oldest element is dropped.
+package final class Inlet<Element: Sendable>: Sendable {
+    private enum Phase {
+        case open
+        /// What is queued is still delivered, then `nil`, or the error.
+        case ended((any Error)?)
+    }
+
+    private struct State {
+        var elements: Deque<Element> = []
+        var phase: Phase = .open
+        var waiter: CheckedContinuation<Element?, any Error>?
+        var dropped: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+    private let capacity: Int
+
+    package init(capacity: Int = .max) {
+        self.capacity = capacity
+    }
+
+    package var isOpen: Bool {
+        self.state.withLock { if case .open = $0.phase { true } else { false } }
+    }
+
+    package var count: Int { self.state.withLock { $0.elements.count } }
+    package var dropped: UInt64 { self.state.withLock { $0.dropped } }
+
+    /// Hands over an element; returns `false` when nobody can take it any more.
+    @discardableResult
+    package func push(_ element: Element) -> Bool {
+        var waiter: CheckedContinuation<Element?, any Error>?
+        let isTaken = self.state.withLock { state in
+            guard case .open = state.phase else { return false }
+            waiter = state.waiter.take()
+            if waiter == nil {
+                if state.elements.count >= self.capacity {
+                    state.elements.removeFirst()
+                    state.dropped += 1
+                }
+                state.elements.append(element)
+            }
+            return true
+        }
+        waiter?.resume(returning: element)
+        return isTaken
+    }
+
+    /// No more elements come; those that wait are still delivered.
+    package func end(_ error: (any Error)? = nil) {
+        let waiter = self.state.withLock { state -> CheckedContinuation<Element?, any Error>? in
+            guard case .open = state.phase else { return nil }
+            state.phase = .ended(error)
+            return state.waiter.take()
+        }
+        if let error { waiter?.resume(throwing: error) } else { waiter?.resume(returning: nil) }
+    }
+
+    /// Ends at once and returns the elements that nobody will see.
+    package func abort(_ error: (any Error)?) -> Deque<Element> {
+        let (waiter, rest) = self.state.withLock {
+            state -> (CheckedContinuation<Element?, any Error>?, Deque<Element>) in
+            if case .open = state.phase { state.phase = .ended(error) }
+            let rest = state.elements
+            state.elements = []
+            return (state.waiter.take(), rest)
+        }
+        if let error { waiter?.resume(throwing: error) } else { waiter?.resume(returning: nil) }
+        return rest
+    }
+
+    /// The next element, or `nil` at the end.
+    package func next() async throws -> Element? {
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                let answer = self.state.withLock { state -> Result<Element?, any Error>? in
+                    if let element = state.elements.popFirst() { return .success(element) }
+                    if case .ended(let error) = state.phase { return error.map { .failure($0) } ?? .success(nil) }
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    if state.waiter != nil {
+                        return .failure(TransportError(.misuse, message: "two tasks iterate at once"))
+                    }
+                    state.waiter = continuation
+                    return nil
+                }
+                if let answer { continuation.resume(with: answer) }
+            }
+        } onCancel: {
+            let waiter = self.state.withLock { $0.waiter.take() }
+            waiter?.resume(throwing: CancellationError())
+        }
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import NIOCore
+
+/// One stream of a ``Connection``: bytes in order, with backpressure both ways.
+///
+/// One task reads and one task writes at a time; they may be two tasks. Dropping a stream that was not finished resets it with
+/// code 0, and one that was not read to its end is stopped with code 0. A stream keeps its connection alive.
+public final class Stream: Sendable {
+    let state: StreamState
+    let connection: Connection
+
+    init(_ state: StreamState, connection: Connection) {
+        self.state = state
+        self.connection = connection
+    }
+
+    deinit {
+        if self.state.outbound.isOpen { self.connection.bridge.post(.reset(self.state, code: 0)) }
+        if self.state.inbound.isOpen {
+            self.stopSending(code: 0)
+        } else {
+            self.connection.bridge.returnCredit(self.state.inbound.stop(), of: self.id)
+        }
+    }
+
+    public var id: StreamID { self.state.id }
+    public var direction: StreamDirection { self.state.id.direction }
+
+    /// The next bytes, at least one; `nil` at the end of the stream. Taking them returns flow-control credit to the peer.
+    ///
+    /// - Throws: ``TransportError/Code/streamReset`` when the peer gave up, why the connection ended, `CancellationError`, or
+    ///   ``TransportError/Code/misuse`` when another task reads or the stream only sends.
+    public func read() async throws -> ByteBuffer? {
+        guard let bytes = try await self.state.inbound.next() else { return nil }
+        self.connection.bridge.returnCredit(bytes.readableBytes, of: self.id)
+        return bytes
+    }
+
+    /// The bytes as a sequence; the same as calling ``read()`` until it returns `nil`.
+    public var inbound: InboundBytes { InboundBytes(stream: self) }
+
+    /// Queues `bytes` for sending; suspends while more than ``ConnectionLimits/writeHighWatermark`` bytes of this stream wait,
+    /// which is what a slow or full peer looks like.
+    ///
+    /// When it throws `CancellationError` the bytes are queued all the same.
+    ///
+    /// - Throws: ``TransportError/Code/streamStopped`` when the peer wants no more, ``TransportError/Code/streamFinished``
+    ///   after ``finish(_:)`` or ``reset(code:)``, why the connection ended, or `CancellationError`.
+    public func write(_ bytes: ByteBuffer) async throws {
+        try await self.state.write(bytes, finish: false, through: self.connection.bridge)
+    }
+
+    /// Queues the last bytes, if there are any, and the end of the stream. The peer can still send.
+    ///
+    /// - Throws: as ``write(_:)``.
+    public func finish(_ bytes: ByteBuffer = ByteBuffer()) async throws {
+        try await self.state.write(bytes, finish: true, through: self.connection.bridge)
+    }
+
+    /// Abandons the sending side (RESET_STREAM): what waits is dropped, and the peer is told `code`.
+    public func reset(code: UInt64) {
+        self.state.outbound.end(
+            TransportError(.streamFinished, message: "the stream was reset here", wireCode: code))
+        self.connection.bridge.post(.reset(self.state, code: code))
+    }
+
+    /// Asks the peer to stop sending (STOP_SENDING) with `code`; what was not read is dropped, and ``read()`` returns `nil`.
+    public func stopSending(code: UInt64) {
+        let dropped = self.state.inbound.stop()
+        self.connection.bridge.returnCredit(dropped, of: self.id)
+        self.connection.bridge.post(.stopSending(self.state, code: code))
+    }
+
+    /// Says how urgent this stream's bytes are against those of other streams.
+    public func setPriority(_ priority: StreamPriority) {
+        self.connection.bridge.post(.setPriority(self.state, priority))
+    }
+}
+
+/// The bytes of a ``Stream``, as they come.
+public struct InboundBytes: AsyncSequence, Sendable {
+    let stream: Stream
+
+    public func makeAsyncIterator() -> Iterator { Iterator(stream: self.stream) }
+
+    public struct Iterator: AsyncIteratorProtocol {
+        let stream: Stream
+
+        /// - Throws: as ``Stream/read()``.
+        public mutating func next() async throws -> ByteBuffer? {
+            try await self.stream.read()
+        }
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import Synchronization
+
+/// What the async surface knows of one stream; shared by the handle and the bridge.
+final class StreamState: Sendable {
+    let id: StreamID
+    let inbound: StreamInlet
+    let outbound: StreamOutlet
+
+    init(id: StreamID, role: ConnectionRole, limits: ConnectionLimits) {
+        self.id = id
+        self.inbound = StreamInlet(isReadable: id.isReadable(by: role))
+        self.outbound = StreamOutlet(isWritable: id.isWritable(by: role), limits: limits)
+    }
+
+    func write(_ bytes: ByteBuffer, finish: Bool, through bridge: ConnectionBridge) async throws {
+        try self.outbound.accept(bytes.readableBytes, finish: finish)
+        bridge.post(.write(self, bytes, finish: finish))
+        if !finish { try await self.outbound.untilBelowWatermark() }
+    }
+}
+
+/// The receiving side of a stream.
+final class StreamInlet: Sendable {
+    private let inlet = Inlet<ByteBuffer>()
+
+    init(isReadable: Bool) {
+        if !isReadable { self.inlet.end(TransportError(.misuse, message: "this end only sends on this stream")) }
+    }
+
+    /// Whether more bytes can come, or wait to be read.
+    var isOpen: Bool { self.inlet.isOpen }
+
+    /// - Returns: `false` when nobody will read them; their credit is the caller's to return.
+    func received(_ bytes: ByteBuffer) -> Bool { self.inlet.push(bytes) }
+    func finished() { self.inlet.end() }
+
+    /// - Returns: how many bytes were dropped unread; their credit is the caller's to return.
+    func failed(_ error: TransportError) -> Int { self.inlet.abort(error).reduce(0) { $0 + $1.readableBytes } }
+    /// The connection ended: what waits is still delivered, then `reason`.
+    func endAfterDelivery(_ reason: TransportError) { self.inlet.end(reason) }
+    func stop() -> Int { self.inlet.abort(nil).reduce(0) { $0 + $1.readableBytes } }
+    func next() async throws -> ByteBuffer? { try await self.inlet.next() }
+}
+
+/// The sending side of a stream: counts what is on its way to the event loop and suspends writers above the watermark.
+final class StreamOutlet: Sendable {
+    fileprivate struct State {
+        /// Why nothing can be written any more.
+        var end: TransportError?
+        /// Bytes posted and not yet handed to the carrier.
+        var postedBytes = 0
+        /// The carrier said that enough waits.
+        var isCarrierFull = false
+        var waiters: [Int: CheckedContinuation<Void, any Error>] = [:]
+        var nextWaiter = 0
+    }
+
+    private let state: Mutex<State>
+    private let highWatermark: Int
+
+    init(isWritable: Bool, limits: ConnectionLimits) {
+        self.highWatermark = limits.writeHighWatermark
+        var state = State()
+        if !isWritable { state.end = TransportError(.misuse, message: "this end only receives on this stream") }
+        self.state = Mutex(state)
+    }
+
+    /// Whether the sending side was neither finished, reset nor lost.
+    var isOpen: Bool { self.state.withLock { $0.end == nil } }
+
+    /// A writer is about to post `byteCount` bytes.
+    func accept(_ byteCount: Int, finish: Bool) throws(TransportError) {
+        let end = self.state.withLock { state -> TransportError? in
+            if let end = state.end { return end }
+            state.postedBytes += byteCount
+            if finish { state.end = TransportError(.streamFinished, message: "the stream was finished here") }
+            return nil
+        }
+        if let end { throw end }
+    }
+
+    /// The loop handed posted bytes to the carrier, which says whether it wants more.
+    func handedOver(_ byteCount: Int, carrierWantsMore: Bool) {
+        self.resumeIfBelowWatermark {
+            $0.postedBytes -= byteCount
+            $0.isCarrierFull = !carrierWantsMore
+        }
+    }
+
+    func carrierIsWritable() {
+        self.resumeIfBelowWatermark { $0.isCarrierFull = false }
+    }
+
+    /// Nothing can be written any more; the first reason stays.
+    func end(_ reason: TransportError) {
+        let waiters = self.state.withLock { state in
+            if state.end == nil || state.end?.code == .streamFinished { state.end = reason }
+            defer { state.waiters = [:] }
+            return state.waiters
+        }
+        for waiter in waiters.values { waiter.resume(throwing: reason) }
+    }
+
+    func untilBelowWatermark() async throws {
+        guard let ticket = self.state.withLock({ $0.takeTicket(highWatermark: self.highWatermark) }) else { return }
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+                let answer = self.state.withLock { state -> Result<Void, any Error>? in
+                    if let end = state.end, end.code != .streamFinished { return .failure(end) }
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    guard state.mustWait(highWatermark: self.highWatermark) else { return .success(()) }
+                    state.waiters[ticket] = continuation
+                    return nil
+                }
+                if let answer { continuation.resume(with: answer) }
+            }
+        } onCancel: {
+            let waiter = self.state.withLock { $0.waiters.removeValue(forKey: ticket) }
+            waiter?.resume(throwing: CancellationError())
+        }
+    }
+
+    private func resumeIfBelowWatermark(after change: (inout State) -> Void) {
+        let waiters = self.state.withLock { state -> [Int: CheckedContinuation<Void, any Error>] in
+            change(&state)
+            guard !state.waiters.isEmpty, !state.mustWait(highWatermark: self.highWatermark) else { return [:] }
+            defer { state.waiters = [:] }
+            return state.waiters
+        }
+        for waiter in waiters.values { waiter.resume() }
+    }
+}
+
+extension StreamOutlet.State {
+    fileprivate func mustWait(highWatermark: Int) -> Bool {
+        self.isCarrierFull || self.postedBytes > highWatermark
+    }
+
+    fileprivate mutating func takeTicket(highWatermark: Int) -> Int? {
+        guard self.mustWait(highWatermark: highWatermark) else { return nil }
+        self.nextWaiter += 1
+        return self.nextWaiter
+    }
+}
