@@ -164,6 +164,7 @@ let package = Package(
             dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix], exclude: [],
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.
-        .testTarget(name: "CommandTests", dependencies: [nioCore], swiftSettings: dialect),
+        .testTarget(
+            name: "CommandTests", dependencies: ["tern-command", "demo", nioCore, nioPosix], swiftSettings: dialect),
     ]
 )
