@@ -24,7 +24,9 @@ final class ChildProcess: Sendable {
     /// - Parameters:
     ///   - input: what it reads; nothing when `nil`.
     ///   - log: the file that gets its standard error.
-    init(name: String, executable: URL, arguments: [String], environment: [String: String], input: FileHandle?, log: URL) throws {
+    init(
+        name: String, executable: URL, arguments: [String], environment: [String: String], input: FileHandle?, log: URL
+    ) throws {
         self.name = name
         let process = Process()
         process.executableURL = executable
@@ -38,7 +40,8 @@ final class ChildProcess: Sendable {
         let (exit, exited) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingNewest(1))
         process.terminationHandler = { process in
             Self.running.withLock { $0[process.processIdentifier] = nil }
-            exited.yield(process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus)
+            exited.yield(
+                process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus)
             exited.finish()
         }
         try process.run()

@@ -10,7 +10,7 @@ struct Demo {
     static func main() async {
         signal(SIGPIPE, SIG_IGN)
         let interrupts = Self.endChildrenWhenInterrupted()
-        defer { interrupts.forEach { $0.cancel() } }
+        defer { for interrupt in interrupts { interrupt.cancel() } }
         do {
             let options = try Options(arguments: Array(CommandLine.arguments.dropFirst()))
             let passed = try await Self.run(options)

@@ -75,13 +75,16 @@ struct Exchange {
                 self.directions[index].senderPrinted(event, at: time)
                 if event.event == "connected" {
                     self.progress.say(
-                        "\(self.directions[index].sender) is connected over \(event.carrier ?? "?"): \(event.reason ?? "")")
+                        "\(self.directions[index].sender) is connected over \(event.carrier ?? "?"): \(event.reason ?? "")"
+                    )
                 }
                 try await self.strikeIfDue()
             case .receiverPrinted(let index, let event):
                 self.directions[index].receiverPrinted(event)
             case .ended(let name, let code):
-                guard code == 0 else { throw DemoError("\(name) ended with code \(code); see \(self.tern.log(name).path)") }
+                guard code == 0 else {
+                    throw DemoError("\(name) ended with code \(code); see \(self.tern.log(name).path)")
+                }
                 running -= 1
             }
             self.progress.show(self.directions.map(\.acknowledgements.count), self.directions.map(\.receivedLines))
@@ -105,7 +108,8 @@ struct Exchange {
         self.feeders.append(feeder)
         let sender = try self.tern.client(
             "send", name: "send-\(direction.sender)", token: try await self.tern.token(user: direction.sender),
-            server: "127.0.0.1:\(port)", caFile: self.caFile, arguments: ["--to", direction.receiver], input: feeder.input)
+            server: "127.0.0.1:\(port)", caFile: self.caFile, arguments: ["--to", direction.receiver],
+            input: feeder.input)
         feeder.feedUntilKill()
 
         let tern = self.tern

@@ -62,7 +62,9 @@ final class Relay: Sendable {
         try await self.udp.close()
     }
 
-    private static func listenTCP(forwardingTo server: SocketAddress, on loop: any EventLoop) async throws -> any Channel {
+    private static func listenTCP(
+        forwardingTo server: SocketAddress, on loop: any EventLoop
+    ) async throws -> any Channel {
         try await ServerBootstrap(group: loop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)

@@ -22,7 +22,9 @@ struct Report {
             of every process in \(self.tern.directory.path).
             """)
         let passed = checks.allSatisfy(\.kept)
-        print("demo: \(passed ? "PASS" : "FAIL") in \(self.text(self.exchange.started.duration(to: self.exchange.finished)))")
+        print(
+            "demo: \(passed ? "PASS" : "FAIL") in \(self.text(self.exchange.started.duration(to: self.exchange.finished)))"
+        )
         return passed
     }
 
@@ -70,15 +72,18 @@ struct Report {
             try direction.text.bytes.write(to: sent)
             try direction.received.write(to: received)
             let same = try Data(contentsOf: sent) == Data(contentsOf: received)
-            checks.append(("\(direction.name): received = sent, byte for byte (cmp \(sent.path) \(received.path))", same))
-            checks.append(("\(direction.name): every line was acknowledged once", direction.acknowledgements.count == lines))
+            checks.append(
+                ("\(direction.name): received = sent, byte for byte (cmp \(sent.path) \(received.path))", same))
+            checks.append(
+                ("\(direction.name): every line was acknowledged once", direction.acknowledgements.count == lines))
             checks.append(
                 (
                     "\(direction.name): both carriers carried",
                     direction.acknowledged(over: "quic") > 0 && direction.acknowledged(over: "tls") > 0
                 ))
             let expected = (1...UInt64(2 * lines)).elementsEqual(direction.sequences)
-            checks.append(("\(direction.receiver) saw the sequences 1 to \(2 * lines) without gap or repetition", expected))
+            checks.append(
+                ("\(direction.receiver) saw the sequences 1 to \(2 * lines) without gap or repetition", expected))
         }
         let lines = self.exchange.directions[0].text.lines.count
         let isInTheMiddle = [self.exchange.kill, self.exchange.block].allSatisfy { fault in

@@ -31,20 +31,25 @@ struct TernCommand: Sendable {
     /// Starts a server and waits until it is ready.
     func serve(listen: String) async throws -> (process: ChildProcess, ready: Event) {
         let process = try self.start(
-            "serve", arguments: ["--listen", listen, "--data", self.data.path, "--self-signed", "--auth-secret", self.secret.path])
+            "serve",
+            arguments: [
+                "--listen", listen, "--data", self.data.path, "--self-signed", "--auth-secret", self.secret.path,
+            ])
         for await line in process.lines {
             let event = try self.event(of: line)
             guard event.event == "ready" else { continue }
             return (process, event)
         }
-        throw DemoError("the server ended with code \(await process.exitCode()) before it was ready; see \(self.log("serve").path)")
+        throw DemoError(
+            "the server ended with code \(await process.exitCode()) before it was ready; see \(self.log("serve").path)")
     }
 
     func makeSecret() throws {
         var generator = SystemRandomNumberGenerator()
         let bytes = Data((0..<32).map { _ in UInt8.random(in: .min ... .max, using: &generator) })
         let made = FileManager.default.createFile(
-            atPath: self.secret.path, contents: Data(bytes.base64EncodedString().utf8), attributes: [.posixPermissions: 0o600])
+            atPath: self.secret.path, contents: Data(bytes.base64EncodedString().utf8),
+            attributes: [.posixPermissions: 0o600])
         if !made { throw DemoError("cannot write \(self.secret.path)") }
     }
 
@@ -60,7 +65,8 @@ struct TernCommand: Sendable {
 
     /// Starts a sender or a receiver at the relay.
     func client(
-        _ verb: String, name: String, token: String, server: String, caFile: String, arguments: [String], input: FileHandle? = nil
+        _ verb: String, name: String, token: String, server: String, caFile: String, arguments: [String],
+        input: FileHandle? = nil
     ) throws -> ChildProcess {
         try self.start(
             verb, name: name, arguments: ["--server", server, "--ca", caFile] + arguments,
@@ -78,7 +84,8 @@ struct TernCommand: Sendable {
     func log(_ name: String) -> URL { self.directory.appending(path: "\(name).log") }
 
     private func start(
-        _ verb: String, name: String? = nil, arguments: [String], environment: [String: String] = [:], input: FileHandle? = nil
+        _ verb: String, name: String? = nil, arguments: [String], environment: [String: String] = [:],
+        input: FileHandle? = nil
     ) throws -> ChildProcess {
         try ChildProcess(
             name: name ?? verb, executable: self.executable, arguments: [verb, "--json"] + arguments,
