@@ -2,3 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 #pragma once
+
+#include "TernNgtcp2.h"
+#include "TernUDP.h"

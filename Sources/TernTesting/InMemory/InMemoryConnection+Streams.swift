@@ -137,11 +137,16 @@ extension InMemoryConnection {
         }
     }
 
-    /// Forgets a stream whose two sides are done, and lets the peer open another in its place.
+    /// Both sides of a stream are done.
     func retireIfDone(_ stream: StreamID) {
-        guard self.streams[stream]?.isDone == true else { return }
-        self.streams[stream] = nil
+        guard let state = self.streams[stream], state.isDone, !state.isRetired else { return }
+        self.streams[stream]?.isRetired = true
         self.report(.streamClosed(stream))
+    }
+
+    /// The identifier ends, and lets the peer open another stream in its place, when the application hears of it.
+    func forget(_ stream: StreamID) {
+        self.streams[stream] = nil
         guard stream.initiator != self.role else { return }
         self.grantedStreams[stream.direction, default: 0] += 1
         self.say(.maxStreams(stream.direction, self.grantedStreams[stream.direction, default: 0]))

@@ -89,7 +89,6 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
         self.eventLoop.preconditionInEventLoop()
         guard self.closeReason == nil else { return }
         let reason = String(decoding: reason.utf8.prefix(256), as: UTF8.self)
-        self.flush()
         self.transmit([.connectionClose(code: code, reason: reason)])
         self.events.removeAll()
         self.end(TransportError(.application, message: reason, wireCode: code))
@@ -134,7 +133,9 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
     /// Keeps unread datagrams within the limit while nobody listens: the oldest goes.
     func reportDatagram(_ bytes: ByteBuffer) {
         if !self.wasStarted {
-            let held = self.events.indices.filter { if case .datagramReceived = self.events[$0] { true } else { false } }
+            let held = self.events.indices.filter { index in
+                if case .datagramReceived = self.events[index] { true } else { false }
+            }
             if held.count >= max(self.limits.bufferedDatagrams, 1), let oldest = held.first {
                 self.events.remove(at: oldest)
                 self.counters.datagramsDropped += 1
@@ -165,7 +166,9 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
             case .streamWasReset(let stream, let code): handler.streamWasReset(stream, code: code)
             case .streamWasStopped(let stream, let code): handler.streamWasStopped(stream, code: code)
             case .streamWritable(let stream): handler.streamWritable(stream)
-            case .streamClosed(let stream): handler.streamClosed(stream)
+            case .streamClosed(let stream):
+                self.forget(stream)
+                handler.streamClosed(stream)
             case .streamsAvailable(let direction): handler.streamsAvailable(direction)
             case .datagramReceived(let bytes): handler.datagramReceived(bytes)
             case .connectionClosed(let reason):

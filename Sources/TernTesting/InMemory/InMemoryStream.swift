@@ -70,6 +70,8 @@ struct InMemoryStream {
     var priority = StreamPriority.normal
     var send: InMemorySendSide?
     var receive: InMemoryReceiveSide?
+    /// streamClosed waits among the events.
+    var isRetired = false
 
     var isDone: Bool { self.send?.isDone ?? true && self.receive?.isDone ?? true }
 }

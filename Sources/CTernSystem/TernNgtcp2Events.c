@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+#include "TernNgtcp2Internal.h"
+
+_Thread_local tern_quic *tern_quic_reading;
+
+static int on_handshake_completed(ngtcp2_conn *conn, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    quic->events->handshake_completed(quic->context);
+    return 0;
+}
+
+static int on_handshake_confirmed(ngtcp2_conn *conn, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    quic->events->handshake_confirmed(quic->context);
+    return 0;
+}
+
+static int on_stream_open(ngtcp2_conn *conn, int64_t stream, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    quic->events->stream_opened(quic->context, stream);
+    return 0;
+}
+
+static int on_stream_data(
+    ngtcp2_conn *conn, uint32_t flags, int64_t stream, uint64_t offset, const uint8_t *bytes, size_t length, void *user,
+    void *stream_user) {
+    (void)conn, (void)offset, (void)stream_user;
+    tern_quic *quic = user;
+    bool finished = (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0;
+    return quic->events->stream_data(quic->context, stream, bytes, length, finished) ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
+}
+
+static int on_stream_reset(
+    ngtcp2_conn *conn, int64_t stream, uint64_t final_size, uint64_t code, void *user, void *stream_user) {
+    (void)conn, (void)final_size, (void)stream_user;
+    tern_quic *quic = user;
+    quic->events->stream_reset(quic->context, stream, code);
+    return 0;
+}
+
+static int on_acknowledged(
+    ngtcp2_conn *conn, int64_t stream, uint64_t offset, uint64_t length, void *user, void *stream_user) {
+    (void)conn, (void)stream_user;
+    tern_quic *quic = user;
+    quic->events->stream_acknowledged(quic->context, stream, offset + length);
+    return 0;
+}
+
+static int on_stream_credit(ngtcp2_conn *conn, int64_t stream, uint64_t maximum, void *user, void *stream_user) {
+    (void)conn, (void)maximum, (void)stream_user;
+    tern_quic *quic = user;
+    quic->events->stream_credit(quic->context, stream);
+    return 0;
+}
+
+static int on_stream_close(
+    ngtcp2_conn *conn, uint32_t flags, int64_t stream, uint64_t code, void *user, void *stream_user) {
+    (void)conn, (void)flags, (void)code, (void)stream_user;
+    tern_quic *quic = user;
+    tern_quic_tell_stops(quic);
+    quic->events->stream_closed(quic->context, stream);
+    return 0;
+}
+
+static int on_bidirectional_streams(ngtcp2_conn *conn, uint64_t maximum, void *user) {
+    (void)conn, (void)maximum;
+    tern_quic *quic = user;
+    quic->events->streams_available(quic->context, true);
+    return 0;
+}
+
+static int on_unidirectional_streams(ngtcp2_conn *conn, uint64_t maximum, void *user) {
+    (void)conn, (void)maximum;
+    tern_quic *quic = user;
+    quic->events->streams_available(quic->context, false);
+    return 0;
+}
+
+static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *bytes, size_t length, void *user) {
+    (void)conn, (void)flags;
+    tern_quic *quic = user;
+    return quic->events->datagram(quic->context, bytes, length) ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
+}
+
+static int on_stateless_reset(ngtcp2_conn *conn, const ngtcp2_pkt_stateless_reset *reset, void *user) {
+    (void)conn, (void)reset;
+    tern_quic *quic = user;
+    quic->events->stateless_reset(quic->context);
+    return 0;
+}
+
+void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length) {
+    uint8_t bytes[NGTCP2_MAX_CIDLEN];
+    quic->events->fill_random(quic->context, bytes, length);
+    memcpy(bytes, quic->cid_prefix, quic->cid_prefix_length);
+    ngtcp2_cid_init(cid, bytes, length);
+}
+
+static int on_new_connection_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t length, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    tern_quic_make_cid(quic, cid, length);
+    if (ngtcp2_crypto_generate_stateless_reset_token(token, quic->reset_secret, sizeof quic->reset_secret, cid) != 0) {
+        return NGTCP2_ERR_CALLBACK_FAILURE;
+    }
+    quic->events->cid_issued(quic->context, tern_quic_cid_from(cid));
+    return 0;
+}
+
+static int on_remove_connection_id(ngtcp2_conn *conn, const ngtcp2_cid *cid, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    quic->events->cid_retired(quic->context, tern_quic_cid_from(cid));
+    return 0;
+}
+
+#if TERN_NGTCP2_1
+static int on_path_validation(
+    ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path, const ngtcp2_path *old,
+    ngtcp2_path_validation_result result, void *user) {
+    (void)old;
+#else
+static int on_path_validation(
+    ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path, ngtcp2_path_validation_result result, void *user) {
+#endif
+    (void)conn, (void)flags, (void)path;
+    tern_quic *quic = user;
+    if (result == NGTCP2_PATH_VALIDATION_RESULT_SUCCESS) { quic->events->path_validated(quic->context); }
+    return 0;
+}
+
+static void on_random(uint8_t *bytes, size_t length, const ngtcp2_rand_ctx *random) {
+    tern_quic *quic = random->native_handle;
+    quic->events->fill_random(quic->context, bytes, length);
+}
+
+static int on_path_challenge(ngtcp2_conn *conn, uint8_t *data, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    quic->events->fill_random(quic->context, data, NGTCP2_PATH_CHALLENGE_DATALEN);
+    return 0;
+}
+
+#if TERN_NGTCP2_TELLS_STOP_SENDING
+static int on_stop_sending(ngtcp2_conn *conn, int64_t stream, uint64_t code, void *user, void *stream_user) {
+    (void)conn, (void)stream_user;
+    tern_quic *quic = user;
+    quic->events->stream_stopped(quic->context, stream, code);
+    return 0;
+}
+#else
+static int on_decrypt(
+    uint8_t *plain, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *sealed,
+    size_t sealed_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
+    int result = ngtcp2_crypto_decrypt_cb(
+        plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
+    if (result == 0 && tern_quic_reading != NULL && sealed_length > aead->max_overhead) {
+        tern_quic_find_stops(tern_quic_reading, plain, sealed_length - aead->max_overhead);
+    }
+    return result;
+}
+#endif
+
+void tern_quic_tell_stops(tern_quic *quic) {
+    for (size_t i = 0; i < quic->stop_count; i++) {
+        quic->events->stream_stopped(quic->context, quic->stops[i].stream, quic->stops[i].code);
+    }
+    quic->stop_count = 0;
+}
+
+void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
+    callbacks->recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+    callbacks->encrypt = ngtcp2_crypto_encrypt_cb;
+    callbacks->hp_mask = ngtcp2_crypto_hp_mask_cb;
+    callbacks->update_key = ngtcp2_crypto_update_key_cb;
+    callbacks->delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
+    callbacks->delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
+    callbacks->version_negotiation = ngtcp2_crypto_version_negotiation_cb;
+    callbacks->handshake_completed = on_handshake_completed;
+    callbacks->handshake_confirmed = on_handshake_confirmed;
+    callbacks->stream_open = on_stream_open;
+    callbacks->recv_stream_data = on_stream_data;
+    callbacks->stream_reset = on_stream_reset;
+    callbacks->acked_stream_data_offset = on_acknowledged;
+    callbacks->extend_max_stream_data = on_stream_credit;
+    callbacks->stream_close = on_stream_close;
+    callbacks->extend_max_local_streams_bidi = on_bidirectional_streams;
+    callbacks->extend_max_local_streams_uni = on_unidirectional_streams;
+    callbacks->recv_datagram = on_datagram;
+    callbacks->recv_stateless_reset = on_stateless_reset;
+    callbacks->get_new_connection_id = on_new_connection_id;
+    callbacks->remove_connection_id = on_remove_connection_id;
+    callbacks->path_validation = on_path_validation;
+    callbacks->rand = on_random;
+    callbacks->get_path_challenge_data = on_path_challenge;
+#if TERN_NGTCP2_TELLS_STOP_SENDING
+    callbacks->decrypt = ngtcp2_crypto_decrypt_cb;
+    callbacks->recv_stop_sending = on_stop_sending;
+#else
+    callbacks->decrypt = on_decrypt;
+#endif
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+#include "TernNgtcp2Internal.h"
+
+/// What is left of a packet's payload.
+typedef struct reader {
+    const uint8_t *next;
+    const uint8_t *end;
+    bool failed;
+} reader;
+
+static uint64_t read_varint(reader *reader) {
+    if (reader->failed || reader->next == reader->end) {
+        reader->failed = true;
+        return 0;
+    }
+    size_t length = (size_t)1 << (*reader->next >> 6);
+    if ((size_t)(reader->end - reader->next) < length) {
+        reader->failed = true;
+        return 0;
+    }
+    uint64_t value = *reader->next & 0x3f;
+    for (size_t i = 1; i < length; i++) { value = value << 8 | reader->next[i]; }
+    reader->next += length;
+    return value;
+}
+
+static void skip(reader *reader, uint64_t count) {
+    if (reader->failed || (uint64_t)(reader->end - reader->next) < count) {
+        reader->failed = true;
+        return;
+    }
+    reader->next += count;
+}
+
+static void skip_varints(reader *reader, unsigned count) {
+    while (count-- > 0 && !reader->failed) { read_varint(reader); }
+}
+
+static void skip_ack(reader *reader, bool counts_ecn) {
+    skip_varints(reader, 2);
+    uint64_t ranges = read_varint(reader);
+    skip_varints(reader, 1);
+    while (ranges-- > 0 && !reader->failed) { skip_varints(reader, 2); }
+    if (counts_ecn) { skip_varints(reader, 3); }
+}
+
+static void skip_stream(reader *reader, uint64_t type) {
+    skip_varints(reader, 1 + ((type & 0x04) != 0));
+    if ((type & 0x02) != 0) {
+        skip(reader, read_varint(reader));
+    } else {
+        reader->next = reader->end;
+    }
+}
+
+/// Steps over a frame of RFC 9000, section 19, or RFC 9221; an unknown one ends the search.
+static void skip_frame(reader *reader, uint64_t type) {
+    switch (type) {
+    case 0x00: case 0x01: case 0x1e: return;
+    case 0x02: case 0x03: skip_ack(reader, type == 0x03); return;
+    case 0x04: skip_varints(reader, 3); return;
+    case 0x06: skip_varints(reader, 1); skip(reader, read_varint(reader)); return;
+    case 0x07: case 0x31: skip(reader, read_varint(reader)); return;
+    case 0x08: case 0x09: case 0x0a: case 0x0b: case 0x0c: case 0x0d: case 0x0e: case 0x0f:
+        skip_stream(reader, type);
+        return;
+    case 0x10: case 0x12: case 0x13: case 0x14: case 0x16: case 0x17: case 0x19: skip_varints(reader, 1); return;
+    case 0x11: case 0x15: skip_varints(reader, 2); return;
+    case 0x18:
+        skip_varints(reader, 2);
+        skip(reader, read_varint(reader));
+        skip(reader, 16);
+        return;
+    case 0x1a: case 0x1b: skip(reader, 8); return;
+    default: reader->failed = true;
+    }
+}
+
+void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length) {
+    reader reader = {.next = frames, .end = frames + length};
+    while (!reader.failed && reader.next < reader.end) {
+        uint64_t type = read_varint(&reader);
+        if (type != 0x05) {
+            skip_frame(&reader, type);
+            continue;
+        }
+        uint64_t stream = read_varint(&reader);
+        uint64_t code = read_varint(&reader);
+        if (reader.failed) { return; }
+        if (quic->stop_count == TERN_QUIC_PENDING_STOPS) { tern_quic_tell_stops(quic); }
+        quic->stops[quic->stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+#pragma once
+
+#include "TernNgtcp2.h"
+
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_crypto_gnutls.h>
+#include <string.h>
+
+#if NGTCP2_VERSION_NUM >= 0x010000
+#define TERN_NGTCP2_1 1
+#else
+#define TERN_NGTCP2_1 0
+#endif
+
+// From 1.24 on ngtcp2 says when STOP_SENDING comes; before, the frames of each decrypted packet are looked through for it.
+#if NGTCP2_VERSION_NUM >= 0x011800
+#define TERN_NGTCP2_TELLS_STOP_SENDING 1
+#else
+#define TERN_NGTCP2_TELLS_STOP_SENDING 0
+#endif
+
+/// STOP_SENDING frames of the packets of one datagram that are not told yet; more are told by the next write.
+#define TERN_QUIC_PENDING_STOPS 64
+
+typedef struct tern_quic_stop {
+    int64_t stream;
+    uint64_t code;
+} tern_quic_stop;
+
+struct tern_quic {
+    ngtcp2_conn *conn;
+    /// GnuTLS's session finds the connection through this, so it never moves.
+    ngtcp2_crypto_conn_ref reference;
+    const tern_quic_events *events;
+    void *context;
+    ngtcp2_path_storage read_path;
+    ngtcp2_path_storage write_path;
+    ngtcp2_path_storage known_path;
+    uint64_t write_path_number;
+    int last_error;
+    uint8_t cid_prefix_length;
+    uint8_t cid_prefix[12];
+    uint8_t reset_secret[32];
+    size_t stop_count;
+    tern_quic_stop stops[TERN_QUIC_PENDING_STOPS];
+};
+
+/// Fills the callbacks that both ends share.
+void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks);
+/// Tells of the STOP_SENDING frames that were seen.
+void tern_quic_tell_stops(tern_quic *quic);
+/// Notes the STOP_SENDING frames of a decrypted packet.
+void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length);
+void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
+tern_quic_result tern_quic_remember(tern_quic *quic, int error);
+
+/// The connection whose datagram this thread is reading: ngtcp2's decrypt callback does not say.
+extern _Thread_local tern_quic *tern_quic_reading;
+
+static inline tern_quic_cid tern_quic_cid_from(const ngtcp2_cid *cid) {
+    tern_quic_cid result = {.length = (uint8_t)cid->datalen};
+    memcpy(result.bytes, cid->data, cid->datalen);
+    return result;
+}

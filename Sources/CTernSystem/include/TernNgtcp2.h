@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+// The one place that knows which ngtcp2 is installed. Distributions carry 0.12 (Debian 12, Ubuntu 24.04) and 1.x (Debian 13,
+// Homebrew), whose names, structures and error numbers differ. Nothing of either shows here: Swift sees only these types.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// One QUIC connection. Not thread-safe; never call it from inside one of its own events.
+typedef struct tern_quic tern_quic;
+
+/// What a call found; 0 or more is success.
+typedef enum tern_quic_result {
+    TERN_QUIC_OK = 0,
+    /// The stream exists no more.
+    TERN_QUIC_STREAM_NOT_FOUND = -1,
+    /// The sending side of the stream is over.
+    TERN_QUIC_STREAM_SHUT = -2,
+    /// The peer's flow control of this stream is exhausted.
+    TERN_QUIC_STREAM_BLOCKED = -3,
+    /// The peer allows no more streams.
+    TERN_QUIC_STREAM_LIMIT = -4,
+    /// The packet has room for more frames.
+    TERN_QUIC_WRITE_MORE = -5,
+    /// The peer closed, or reset us statelessly: only wait.
+    TERN_QUIC_DRAINING = -6,
+    /// We closed.
+    TERN_QUIC_CLOSING = -7,
+    /// Forget the connection without a word.
+    TERN_QUIC_DROP = -8,
+    TERN_QUIC_IDLE = -9,
+    TERN_QUIC_HANDSHAKE_TIMEOUT = -10,
+    /// The peer speaks no version of ours.
+    TERN_QUIC_VERSION_NEGOTIATION = -11,
+    /// TLS failed; see tern_quic_tls_alert.
+    TERN_QUIC_CRYPTO = -12,
+    TERN_QUIC_INVALID = -13,
+    /// Anything else: close with tern_quic_error_code of tern_quic_last_error.
+    TERN_QUIC_FAILED = -14,
+} tern_quic_result;
+
+typedef struct tern_quic_vec {
+    const uint8_t *base;
+    size_t length;
+} tern_quic_vec;
+
+typedef struct tern_quic_cid {
+    uint8_t length;
+    uint8_t bytes[20];
+} tern_quic_cid;
+
+/// What happens inside a call. An event may only record; `context` is the one of the settings.
+typedef struct tern_quic_events {
+    void (*handshake_completed)(void *context);
+    void (*handshake_confirmed)(void *context);
+    void (*stream_opened)(void *context, int64_t stream);
+    /// False stops the connection: a limit is exceeded.
+    bool (*stream_data)(void *context, int64_t stream, const uint8_t *bytes, size_t length, bool finished);
+    void (*stream_reset)(void *context, int64_t stream, uint64_t code);
+    /// STOP_SENDING came.
+    void (*stream_stopped)(void *context, int64_t stream, uint64_t code);
+    /// Everything below `offset` is acknowledged.
+    void (*stream_acknowledged)(void *context, int64_t stream, uint64_t offset);
+    void (*stream_credit)(void *context, int64_t stream);
+    void (*stream_closed)(void *context, int64_t stream);
+    void (*streams_available)(void *context, bool bidirectional);
+    bool (*datagram)(void *context, const uint8_t *bytes, size_t length);
+    void (*cid_issued)(void *context, tern_quic_cid cid);
+    void (*cid_retired)(void *context, tern_quic_cid cid);
+    void (*path_validated)(void *context);
+    void (*stateless_reset)(void *context);
+    void (*fill_random)(void *context, uint8_t *bytes, size_t length);
+} tern_quic_events;
+
+typedef enum tern_quic_congestion { TERN_QUIC_RENO, TERN_QUIC_CUBIC, TERN_QUIC_BBR } tern_quic_congestion;
+
+/// Durations and times in nanoseconds; 0 switches a timeout off.
+typedef struct tern_quic_settings {
+    void *context;
+    const tern_quic_events *events;
+    uint64_t now;
+    uint64_t handshake_timeout;
+    uint64_t idle_timeout;
+    uint64_t connection_window;
+    uint64_t maximum_connection_window;
+    uint64_t stream_window;
+    uint64_t maximum_stream_window;
+    uint64_t bidirectional_streams;
+    uint64_t unidirectional_streams;
+    uint64_t datagram_frame_size;
+    size_t maximum_udp_payload;
+    tern_quic_congestion congestion;
+    bool discovers_mtu;
+    uint8_t cid_length;
+    uint8_t cid_prefix_length;
+    uint8_t cid_prefix[12];
+    uint8_t reset_secret[32];
+} tern_quic_settings;
+
+typedef struct tern_quic_path {
+    const struct sockaddr *local;
+    socklen_t local_length;
+    const struct sockaddr *remote;
+    socklen_t remote_length;
+} tern_quic_path;
+
+/// A client's connection to be; `tls` is a gnutls_session_t that outlives it. NULL: out of memory or invalid settings.
+tern_quic *tern_quic_client(const tern_quic_settings *settings, tern_quic_path path, void *tls);
+/// A server's end, for a client's Initial with these connection IDs.
+tern_quic *tern_quic_server(
+    const tern_quic_settings *settings, tern_quic_path path, void *tls, uint32_t version, tern_quic_cid destination,
+    tern_quic_cid source);
+void tern_quic_free(tern_quic *quic);
+
+/// The connection ID that we chose first.
+tern_quic_cid tern_quic_source_cid(tern_quic *quic);
+
+/// Names the path of the datagrams that tern_quic_read gets from now on.
+void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path);
+tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *bytes, size_t length, uint64_t now);
+
+/// What the last write call produced.
+typedef struct tern_quic_written {
+    /// Bytes of the packet; 0 nothing to send; negative a tern_quic_result.
+    ptrdiff_t bytes;
+    /// Stream bytes that were taken; -1 if not even an empty frame. For a datagram 1 if it was taken.
+    ptrdiff_t taken;
+    uint8_t ecn;
+} tern_quic_written;
+
+/// Writes a packet with stream data (`stream` -1: only what is due anyway). `more` keeps the packet open while it has room.
+tern_quic_written tern_quic_write_stream(
+    tern_quic *quic, uint8_t *packet, size_t capacity, int64_t stream, const tern_quic_vec *vectors, size_t count,
+    bool finish, bool more, uint64_t now);
+tern_quic_written tern_quic_write_datagram(
+    tern_quic *quic, uint8_t *packet, size_t capacity, const uint8_t *bytes, size_t length, uint64_t now);
+/// CONNECTION_CLOSE, of the application or of the transport.
+tern_quic_written tern_quic_write_close(
+    tern_quic *quic, uint8_t *packet, size_t capacity, bool application, uint64_t code, const uint8_t *reason,
+    size_t reason_length, uint64_t now);
+
+/// Where the last written packet goes. The number changes when the addresses do.
+uint64_t tern_quic_write_path(tern_quic *quic, struct sockaddr_storage *local, struct sockaddr_storage *remote);
+uint64_t tern_quic_write_path_number(const tern_quic *quic);
+/// The path in use.
+void tern_quic_current_path(tern_quic *quic, struct sockaddr_storage *local, struct sockaddr_storage *remote);
+
+/// Starts the pacing interval of what was written since the last call.
+void tern_quic_pace(tern_quic *quic, uint64_t now);
+size_t tern_quic_send_quantum(tern_quic *quic);
+
+/// When tern_quic_expire is due; UINT64_MAX never.
+uint64_t tern_quic_expiry(tern_quic *quic);
+tern_quic_result tern_quic_expire(tern_quic *quic, uint64_t now);
+/// The probe timeout (RFC 9002, section 6.2.1).
+uint64_t tern_quic_probe_timeout(tern_quic *quic);
+/// 0 switches it off.
+void tern_quic_keep_alive(tern_quic *quic, uint64_t interval);
+
+tern_quic_result tern_quic_open_stream(tern_quic *quic, bool bidirectional, int64_t *stream);
+tern_quic_result tern_quic_reset_stream(tern_quic *quic, int64_t stream, uint64_t code);
+tern_quic_result tern_quic_stop_stream(tern_quic *quic, int64_t stream, uint64_t code);
+void tern_quic_credit_stream(tern_quic *quic, int64_t stream, uint64_t count);
+void tern_quic_credit_connection(tern_quic *quic, uint64_t count);
+void tern_quic_allow_stream(tern_quic *quic, bool bidirectional);
+
+/// The ngtcp2 error behind the last result, for messages.
+int tern_quic_last_error(const tern_quic *quic);
+const char *tern_quic_error_text(int error);
+/// The transport error code that fits an ngtcp2 error (RFC 9000, section 20.1).
+uint64_t tern_quic_error_code(int error);
+/// The TLS alert that was raised, 0 if none.
+uint8_t tern_quic_tls_alert(tern_quic *quic);
+
+/// The CONNECTION_CLOSE that the peer sent.
+typedef struct tern_quic_peer_close {
+    bool application;
+    uint64_t code;
+    uint64_t frame_type;
+    size_t reason_length;
+    uint8_t reason[1024];
+} tern_quic_peer_close;
+void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close);
+
+/// The largest DATAGRAM payload that fits the path and the peer; 0 if it takes none.
+size_t tern_quic_maximum_datagram(tern_quic *quic);
+
+typedef struct tern_quic_statistics {
+    uint64_t latest_rtt;
+    uint64_t minimum_rtt;
+    uint64_t smoothed_rtt;
+    uint64_t congestion_window;
+    uint64_t bytes_in_flight;
+    /// UINT64_MAX when this ngtcp2 does not count.
+    uint64_t packets_lost;
+} tern_quic_statistics;
+void tern_quic_get_statistics(tern_quic *quic, tern_quic_statistics *statistics);
+
+// Packets without a connection.
+
+typedef enum tern_quic_kind {
+    /// Not QUIC.
+    TERN_QUIC_KIND_NONE,
+    TERN_QUIC_KIND_SHORT,
+    /// A long header of version 1 that cannot open a connection.
+    TERN_QUIC_KIND_LONG,
+    /// A client's Initial that may open one.
+    TERN_QUIC_KIND_INITIAL,
+    /// A long header of an unknown version that deserves an answer.
+    TERN_QUIC_KIND_UNKNOWN_VERSION,
+} tern_quic_kind;
+
+typedef struct tern_quic_header {
+    tern_quic_kind kind;
+    uint32_t version;
+    tern_quic_cid destination;
+    tern_quic_cid source;
+} tern_quic_header;
+
+tern_quic_header tern_quic_inspect(const uint8_t *bytes, size_t length, size_t short_cid_length);
+/// Answers the unknown version of a datagram that tern_quic_inspect saw. Returns the bytes written, 0 if it does not fit.
+size_t tern_quic_write_version_negotiation(
+    uint8_t *packet, size_t capacity, const uint8_t *trigger, size_t trigger_length, uint8_t random);
+/// `random` fills what precedes the token. Returns the bytes written, 0 if it does not fit.
+size_t tern_quic_write_stateless_reset(
+    uint8_t *packet, size_t capacity, tern_quic_cid cid, const uint8_t *secret, size_t secret_length,
+    const uint8_t *random, size_t random_length);
+
+#ifdef __cplusplus
+}
+#endif

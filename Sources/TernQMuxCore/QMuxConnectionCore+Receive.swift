@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+package import NIOCore
+internal import TernTransport
+
+/// What comes from the peer.
+extension QMuxConnectionCore {
+    /// Bytes came from the carrier. Call it however blocked the application is: flow control bounds what is kept.
+    package func receive(_ bytes: ByteBuffer, now: NIODeadline) {
+        // A closed connection discards its input (draft-ietf-quic-qmux-02, section 7.2).
+        guard self.phase == .open else { return }
+        self.counters.bytesReceived += UInt64(bytes.readableBytes)
+        self.reader.append(bytes)
+        do throws(QMuxViolation) {
+            while self.phase == .open, var record = try self.reader.next() {
+                self.clock.recordReceived(now)
+                while self.phase == .open, record.readableBytes > 0 {
+                    try self.receive(try QMuxFrame.read(from: &record), now: now)
+                }
+            }
+        } catch {
+            self.fail(error, now: now)
+        }
+    }
+
+    private func receive(_ frame: QMuxFrame, now: NIODeadline) throws(QMuxViolation) {
+        if case .transportParameters(let list) = frame { return try self.receiveParameters(list, now: now) }
+        guard self.isEstablished else {
+            throw .protocolViolation("the first frame is not QX_TRANSPORT_PARAMETERS", frame.type)
+        }
+        if frame.movesNothing, !self.idleFrames.spend(frame.cost, now: now) {
+            throw .protocolViolation("too many frames that move nothing forward", frame.type)
+        }
+        switch frame {
+        case .stream(let stream, let offset, let bytes, let finished):
+            try self.receiveStream(stream, offset: offset, bytes: bytes, finished: finished)
+        case .resetStream(let stream, let code, let finalSize):
+            try self.receiveReset(stream, code: code, finalSize: finalSize, reliableSize: 0, frame.type)
+        case .resetStreamAt(let stream, let code, let finalSize, let reliableSize):
+            try self.receiveReset(stream, code: code, finalSize: finalSize, reliableSize: reliableSize, frame.type)
+        case .stopSending(let stream, let code): try self.receiveStopSending(stream, code: code)
+        case .maxData(let limit): self.receiveMaxData(limit)
+        case .maxStreamData(let stream, let limit): try self.receiveMaxStreamData(stream, limit)
+        case .maxStreams(let direction, let limit): self.receiveMaxStreams(direction, limit)
+        case .streamDataBlocked(let stream, _):
+            _ = try self.receivingStream(stream, QMuxFrameType.streamDataBlocked)
+        case .datagram(let bytes, let frameSize): try self.receiveDatagram(bytes, frameSize: frameSize)
+        case .pingRequest(let number): try self.pings.requestReceived(number)
+        case .pingResponse(let number): try self.pings.responseReceived(number, now: now)
+        case .connectionClose, .applicationClose: self.receiveClose(frame, now: now)
+        case .padding, .dataBlocked, .streamsBlocked, .transportParameters: break
+        }
+    }
+
+    private func receiveParameters(_ list: ByteBuffer, now: NIODeadline) throws(QMuxViolation) {
+        guard !self.isEstablished else {
+            throw .protocolViolation("QX_TRANSPORT_PARAMETERS came twice", QMuxFrameType.transportParameters)
+        }
+        let parameters = try QMuxTransportParameters(decoding: list)
+        self.peerParameters = parameters
+        self.connection.sendLimit = parameters.initialMaxData
+        self.clock.established(peerIdleTimeout: parameters.maxIdleTimeout)
+        if self.limits.keepAliveInterval != nil { self.pings.wantsToAsk = true }
+        self.receiveMaxStreams(.bidirectional, parameters.initialMaxStreamsBidirectional)
+        self.receiveMaxStreams(.unidirectional, parameters.initialMaxStreamsUnidirectional)
+        self.counters.handshakeDuration = now - self.clock.created
+    }
+
+    // MARK: - Streams
+
+    private func receiveStream(
+        _ identifier: StreamID, offset: UInt64, bytes: ByteBuffer, finished: Bool
+    ) throws(QMuxViolation) {
+        let type = QMuxFrameType.stream
+        guard let stream = try self.receivingStream(identifier, type), var receive = stream.receive else {
+            guard bytes.readableBytes == 0 else { throw .streamState("data after the end of \(identifier)", type) }
+            return
+        }
+        let count = UInt64(bytes.readableBytes)
+        let end = offset + count
+        if let finalSize = receive.finalSize, end > finalSize || (finished && end != finalSize) {
+            throw .finalSize("\(identifier) changed its final size", type)
+        }
+        guard !receive.wasReset else { return }
+        // draft-ietf-quic-qmux-02, section 4.1: stream payload MUST be sent in order.
+        guard offset == receive.received else {
+            throw .protocolViolation("\(identifier) went on at \(offset) instead of \(receive.received)", type)
+        }
+        guard end <= receive.limit, count <= self.connection.mayReceive else {
+            throw .flowControl("\(identifier) exceeded its credit", type)
+        }
+        guard !receive.isFinished else { return }
+        receive.received = end
+        self.connection.received += count
+        if finished {
+            receive.finalSize = end
+            receive.isFinished = true
+        }
+        stream.receive = receive
+        guard count > 0 || finished else { return }
+        self.idleFrames.earn(Int(count))
+        if receive.wasStopped {
+            self.credit(count, of: stream)
+        } else {
+            self.reportReceived(identifier, bytes, finished: finished)
+        }
+        self.resetIfReliablePartCame(stream)
+        self.retireIfDone(stream)
+    }
+
+    /// Small pieces of one stream are joined, and pieces of a much larger record copied: neither tiny frames nor padding may
+    /// pin more memory than the flow-control window says.
+    private func reportReceived(_ stream: StreamID, _ bytes: ByteBuffer, finished: Bool) {
+        let isSmall = bytes.readableBytes < 4096
+        if isSmall, case .streamReceived(stream, var before, finished: false)? = self.events.last,
+            before.readableBytes < 16_384
+        {
+            self.events.removeLast()
+            before.writeImmutableBuffer(bytes)
+            self.report(.streamReceived(stream, before, finished: finished))
+            return
+        }
+        self.report(.streamReceived(stream, isSmall ? bytes.copied() : bytes, finished: finished))
+    }
+
+    private func receiveReset(
+        _ identifier: StreamID, code: UInt64, finalSize: UInt64, reliableSize: UInt64, _ type: UInt64
+    ) throws(QMuxViolation) {
+        guard let stream = try self.receivingStream(identifier, type), var receive = stream.receive else { return }
+        guard finalSize >= receive.received, receive.finalSize ?? finalSize == finalSize else {
+            throw .finalSize("\(identifier) was reset at another size than it had", type)
+        }
+        guard !receive.isFinished, !receive.wasReset else { return }
+        // What was announced but will not come counts against the credit as if it had come (RFC 9000, section 4.5).
+        if receive.finalSize == nil {
+            let missing = finalSize - receive.received
+            guard finalSize <= receive.limit, missing <= self.connection.mayReceive else {
+                throw .flowControl("\(identifier) was reset beyond its credit", type)
+            }
+        }
+        receive.finalSize = finalSize
+        receive.resetAt = (code, min(reliableSize, receive.resetAt?.reliableSize ?? reliableSize))
+        stream.receive = receive
+        self.resetIfReliablePartCame(stream)
+    }
+
+    private func resetIfReliablePartCame(_ stream: QMuxStream) {
+        guard var receive = stream.receive, let resetAt = receive.resetAt, let finalSize = receive.finalSize,
+            !receive.wasReset, !receive.isFinished, receive.received >= resetAt.reliableSize
+        else { return }
+        let missing = finalSize - receive.received
+        self.connection.received += missing
+        receive.received = finalSize
+        receive.wasReset = true
+        stream.receive = receive
+        if !receive.wasStopped { self.report(.streamWasReset(stream.identifier, code: resetAt.code)) }
+        self.credit(finalSize - receive.consumed, of: stream)
+    }
+
+    private func receiveStopSending(_ identifier: StreamID, code: UInt64) throws(QMuxViolation) {
+        guard let stream = try self.sendingStream(identifier, QMuxFrameType.stopSending), let send = stream.send,
+            !send.isDone
+        else { return }
+        send.stopCode = code
+        self.report(.streamWasStopped(identifier, code: code))
+        // RFC 9000, section 3.5: MUST send RESET_STREAM, and SHOULD copy the code.
+        self.reset(identifier, code: code)
+    }
+
+    // MARK: - Credit
+
+    private func receiveMaxData(_ limit: UInt64) {
+        guard limit > self.connection.sendLimit else { return }
+        self.connection.sendLimit = limit
+        self.unblockConnection()
+    }
+
+    private func receiveMaxStreamData(_ identifier: StreamID, _ limit: UInt64) throws(QMuxViolation) {
+        guard let stream = try self.sendingStream(identifier, QMuxFrameType.maxStreamData), let send = stream.send,
+            limit > send.limit
+        else { return }
+        send.limit = limit
+        if send.place == .blocked {
+            send.place = .idle
+            self.enqueueIfReady(stream)
+        }
+    }
+
+    private func receiveMaxStreams(_ direction: StreamDirection, _ limit: UInt64) {
+        guard self.local.raiseLimit(direction, to: limit) else { return }
+        if self.writer.owesStreamsAvailable.remove(direction) != nil { self.report(.streamsAvailable(direction)) }
+    }
+
+    // MARK: - Datagrams and the end
+
+    private func receiveDatagram(_ bytes: ByteBuffer, frameSize: Int) throws(QMuxViolation) {
+        // RFC 9221, section 3: a DATAGRAM frame above our max_datagram_frame_size is a PROTOCOL_VIOLATION.
+        guard frameSize <= self.limits.datagramFrameSize else {
+            throw .protocolViolation("a datagram larger than allowed", QMuxFrameType.datagram)
+        }
+        self.counters.datagramsReceived += 1
+        self.heldDatagrams.append(bytes.readableBytes < 4096 ? bytes.copied() : bytes)
+        guard self.heldDatagrams.count > max(self.limits.bufferedDatagrams, 1) else {
+            return self.report(.datagramReceived(ByteBuffer()))
+        }
+        self.heldDatagrams.removeFirst()
+        self.counters.datagramsDropped += 1
+    }
+
+    // MARK: - Which stream is meant
+
+    /// The stream of a frame that only its sender may send; `nil` when it is closed already.
+    private func receivingStream(_ stream: StreamID, _ type: UInt64) throws(QMuxViolation) -> QMuxStream? {
+        guard stream.isReadable(by: self.role) else { throw .streamState("\(stream) only sends", type) }
+        return try self.stream(stream, type)
+    }
+
+    /// The stream of a frame that only its receiver may send; `nil` when it is closed already.
+    private func sendingStream(_ stream: StreamID, _ type: UInt64) throws(QMuxViolation) -> QMuxStream? {
+        guard stream.isWritable(by: self.role) else { throw .streamState("\(stream) only receives", type) }
+        return try self.stream(stream, type)
+    }
+
+    private func stream(_ stream: StreamID, _ type: UInt64) throws(QMuxViolation) -> QMuxStream? {
+        if let object = self.streams[stream] { return object }
+        guard stream.initiator != self.role else {
+            guard self.wasOpened(stream) else { throw .streamState("\(stream) was never opened", type) }
+            return nil
+        }
+        guard stream.index < self.remote.limit(stream.direction) else {
+            throw .streamLimit("\(stream) is beyond the stream limit", type)
+        }
+        // RFC 9000, section 3.2: a stream's first frame opens it and all lower ones of its kind.
+        while self.remote.opened(stream.direction) <= stream.index {
+            let index = self.remote.opened(stream.direction)
+            let new = StreamID(index: index, initiator: stream.initiator, direction: stream.direction)
+            self.remote.openOne(stream.direction)
+            self.streams[new] = self.makeStream(new)
+            self.report(.streamOpened(new))
+        }
+        return self.streams[stream]
+    }
+}
+
+extension ByteBuffer {
+    /// A copy that does not keep the memory of a larger buffer alive.
+    fileprivate func copied() -> ByteBuffer {
+        var copy = ByteBuffer()
+        copy.writeImmutableBuffer(self)
+        return copy
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import DequeModule
+package import NIOCore
+package import TernTransport
+
+/// One end of a QMux connection (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and a deadline out.
+///
+/// The driver feeds what it read to ``receive(_:now:)``, hands out ``nextEvent()`` until it is `nil` (or leaves the events
+/// where they are while nobody listens: they stay bounded), writes ``nextBytes(limit:now:)`` while the carrier takes more,
+/// keeps one timer for ``nextDeadline``, and obeys ``carrierDemand``. Any call may change what these three answer.
+/// Everything is confined to the driver's event loop.
+///
+/// The connection is established, and streams can be opened, once the peer's transport parameters came.
+package final class QMuxConnectionCore {
+    package let role: ConnectionRole
+    package let limits: ConnectionLimits
+    let configuration: QMuxConfiguration
+
+    /// The peer's declaration; `nil` until its first record came.
+    package internal(set) var peerParameters: QMuxTransportParameters?
+    /// Why the connection is closed; `nil` while it is open. From then on it only wants to end its carrier.
+    package internal(set) var closeReason: TransportError?
+
+    /// The reason phrase of a close is cut to this.
+    static let maximumReasonSize = 256
+    /// We never write longer records, even if the peer takes them: with its size this is one full TLS record.
+    static let maximumRecordSize = Int(QMuxTransportParameters.defaultMaxRecordSize)
+
+    var phase = QMuxPhase.open
+    /// End of file came before we were done sending.
+    var hasPeerFinished = false
+    var reader = QMuxRecordReader(maximumSize: QMuxTransportParameters.defaultMaxRecordSize)
+    var events: Deque<QMuxEvent> = []
+    var heldDatagrams: Deque<ByteBuffer> = []
+
+    var streams: [StreamID: QMuxStream] = [:]
+    var local = QMuxStreamCounts()
+    var remote = QMuxStreamCounts()
+    var connection: QMuxConnectionFlow
+
+    var writer = QMuxWriter()
+    var pings = QMuxPings()
+    var clock: QMuxClock
+    var counters = ConnectionStatistics()
+    var idleFrames: QMuxIdleFrameBudget
+
+    /// - Parameters:
+    ///   - limits: what this end grants its peer.
+    ///   - now: from when on the handshake timeout counts.
+    package init(
+        role: ConnectionRole, limits: ConnectionLimits, configuration: QMuxConfiguration = QMuxConfiguration(),
+        now: NIODeadline
+    ) {
+        self.role = role
+        self.limits = limits
+        self.configuration = configuration
+        let parameters = QMuxTransportParameters(limits)
+        self.remote.bidirectionalLimit = parameters.initialMaxStreamsBidirectional
+        self.remote.unidirectionalLimit = parameters.initialMaxStreamsUnidirectional
+        self.connection = QMuxConnectionFlow(limits)
+        self.clock = QMuxClock(limits: limits, now: now)
+        self.idleFrames = QMuxIdleFrameBudget(configuration, now: now)
+        self.writer.control.append(.transportParameters(parameters.encoded()))
+    }
+
+    /// Whether the peer's transport parameters came.
+    package var isEstablished: Bool { self.peerParameters != nil }
+
+    package func statistics() -> ConnectionStatistics {
+        var statistics = self.counters
+        statistics.latestRoundTripTime = self.pings.latest
+        statistics.minimumRoundTripTime = self.pings.minimum
+        statistics.smoothedRoundTripTime = self.pings.smoothed
+        return statistics
+    }
+
+    /// The next thing that the application has to hear.
+    package func nextEvent() -> QMuxEvent? {
+        while let event = self.events.popFirst() {
+            switch event {
+            case .streamReceived(let stream, _, _), .streamWasReset(let stream, _):
+                // Nothing more is wanted after stopSending.
+                if self.streams[stream]?.receive?.wasStopped == true { continue }
+                return event
+            case .streamClosed(let stream):
+                self.forget(stream)
+                return event
+            case .datagramReceived:
+                // The event only keeps the place: the bytes stand in their own queue, which drops its oldest.
+                guard let bytes = self.heldDatagrams.popFirst() else { continue }
+                return .datagramReceived(bytes)
+            default:
+                return event
+            }
+        }
+        return nil
+    }
+
+    func report(_ event: QMuxEvent) {
+        self.events.append(event)
+    }
+
+    /// The peer gets the credit for another stream only when the application has heard the end of this one: a peer that opens
+    /// and resets streams faster than we listen runs into its limit.
+    private func forget(_ stream: StreamID) {
+        self.streams[stream] = nil
+        guard stream.initiator != self.role else { return }
+        self.remote.allowOneMore(stream.direction)
+        self.writer.owesMaxStreams.insert(stream.direction)
+    }
+}
+
+/// How far the connection is on its way to the end.
+enum QMuxPhase: Equatable {
+    case open
+    /// We close: this frame goes out, then the sending side is shut down.
+    case closing(QMuxFrame)
+    /// Nothing more to send: wait for the peer's end of file, until the drain deadline.
+    case draining
+    case over
+}
+
+/// How many streams one end opened, and may open.
+struct QMuxStreamCounts {
+    var bidirectional: UInt64 = 0
+    var unidirectional: UInt64 = 0
+    var bidirectionalLimit: UInt64 = 0
+    var unidirectionalLimit: UInt64 = 0
+
+    func opened(_ direction: StreamDirection) -> UInt64 {
+        direction == .bidirectional ? self.bidirectional : self.unidirectional
+    }
+
+    func limit(_ direction: StreamDirection) -> UInt64 {
+        direction == .bidirectional ? self.bidirectionalLimit : self.unidirectionalLimit
+    }
+
+    mutating func openOne(_ direction: StreamDirection) {
+        if direction == .bidirectional { self.bidirectional += 1 } else { self.unidirectional += 1 }
+    }
+
+    mutating func allowOneMore(_ direction: StreamDirection) {
+        self.raiseLimit(direction, to: min(self.limit(direction) + 1, QMuxFrame.maximumStreamCount))
+    }
+
+    /// A limit never sinks (RFC 9000, section 4.6); answers whether it rose.
+    @discardableResult
+    mutating func raiseLimit(_ direction: StreamDirection, to limit: UInt64) -> Bool {
+        guard limit > self.limit(direction) else { return false }
+        if direction == .bidirectional { self.bidirectionalLimit = limit } else { self.unidirectionalLimit = limit }
+        return true
+    }
+}
+
+/// Flow control of the connection as a whole (RFC 9000, section 4.1).
+struct QMuxConnectionFlow {
+    var sent: UInt64 = 0
+    var sendLimit: UInt64 = 0
+    var received: UInt64 = 0
+    var consumed: UInt64 = 0
+    var receiveLimit: UInt64
+    /// What we grant, for the connection and for each stream.
+    let window: UInt64
+    let streamWindow: UInt64
+
+    init(_ limits: ConnectionLimits) {
+        self.window = min(UInt64(clamping: limits.connectionWindow), Self.largestWindow)
+        self.streamWindow = min(UInt64(clamping: limits.streamWindow), Self.largestWindow)
+        self.receiveLimit = self.window
+    }
+
+    /// Far below 2^62, so that sums of windows and offsets stay numbers that can be written.
+    private static let largestWindow: UInt64 = 1 << 60
+
+    var mayReceive: UInt64 { self.receiveLimit - self.received }
+    var maySend: UInt64 { self.sendLimit - self.sent }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernQUICCore
+internal import TernTransport
+
+/// A client's socket and the one connection on it, from the first packet to the last.
+///
+/// Confined to its event loop. It lives as long as its socket, which it closes when the connection is finished.
+final class QUICClientEndpoint {
+    private let eventLoop: any EventLoop
+    private let remoteAddress: SocketAddress
+    private let established: EventLoopPromise<any LoopConnection>
+    private let heardFromPeer: EventLoopPromise<Void>
+    private var state = State.idle
+    private var probe: RefusalProbe?
+    private var socket: UDPSocket?
+    private var connection: QUICConnection?
+
+    private enum State {
+        /// Nothing was answered to the caller yet.
+        case idle
+        case established
+        /// The attempt failed; a CONNECTION_CLOSE may still be on its way.
+        case failed
+    }
+
+    init(
+        remoteAddress: SocketAddress, eventLoop: any EventLoop, established: EventLoopPromise<any LoopConnection>,
+        heardFromPeer: EventLoopPromise<Void>
+    ) {
+        self.remoteAddress = remoteAddress
+        self.eventLoop = eventLoop
+        self.established = established
+        self.heardFromPeer = heardFromPeer
+    }
+
+    /// Opens the socket and starts the handshake.
+    ///
+    /// - Parameter makeCore: called when the local address is known.
+    func start(
+        options: UDPSocketOptions, limits: ConnectionLimits,
+        makeCore: @escaping (QUICPath) throws(TransportError) -> QUICConnectionCore
+    ) {
+        do throws(TransportError) {
+            let probe = try RefusalProbe(address: self.remoteAddress, eventLoop: self.eventLoop) { [weak self] error in
+                self?.give(up: error)
+            }
+            self.probe = probe
+        } catch {
+            return self.fail(error)
+        }
+        let receiver = NIOLoopBound<any UDPSocketReceiver>(self, eventLoop: self.eventLoop)
+        UDPSocket.bind(
+            to: self.remoteAddress.wildcardOfSameFamily, on: self.eventLoop, options: options, receiver: receiver
+        ).assumeIsolated().whenComplete { result in
+            switch result {
+            case .success(let socket): self.connect(over: socket.value, limits: limits, makeCore: makeCore)
+            case .failure(let error):
+                self.fail(TransportError(.unreachable, message: "no UDP socket", isRetrySafe: true, cause: error))
+            }
+        }
+    }
+
+    /// Gives up, whether the handshake is done or not, unless somebody has started the connection.
+    func cancel() {
+        switch self.state {
+        case .idle:
+            self.fail(TransportError(.cancelled, message: "the attempt was given up", isRetrySafe: true))
+            self.connection?.close(code: 0, reason: "")
+        case .established:
+            guard let connection, !connection.isStarted else { return }
+            connection.close(code: 0, reason: "")
+        case .failed:
+            break
+        }
+    }
+
+    private func connect(
+        over socket: UDPSocket, limits: ConnectionLimits,
+        makeCore: (QUICPath) throws(TransportError) -> QUICConnectionCore
+    ) {
+        self.socket = socket
+        guard case .idle = self.state else { return socket.close() }
+        do throws(TransportError) {
+            let core = try makeCore(QUICPath(local: socket.localAddress, remote: self.remoteAddress))
+            let connection = QUICConnection(core: core, socket: socket, limits: limits, owner: self)
+            var localAddress = self.probe?.localAddress
+            localAddress?.port = socket.localAddress.port
+            connection.routedLocalAddress = localAddress?.withoutIPv4Mapping
+            self.connection = connection
+            connection.pump()
+        } catch {
+            self.fail(error)
+            socket.close()
+        }
+    }
+
+    /// The network says that nobody is there.
+    private func give(up error: TransportError) {
+        guard case .idle = self.state, self.connection?.core.hasHeardFromPeer != true else { return }
+        self.fail(error)
+        self.connection?.abandon(error)
+    }
+
+    private func fail(_ error: TransportError) {
+        guard case .idle = self.state else { return }
+        self.state = .failed
+        self.stopProbe()
+        self.heardFromPeer.fail(error)
+        self.established.fail(error)
+    }
+
+    private func noteWhetherHeard() {
+        guard self.probe != nil, self.connection?.core.hasHeardFromPeer == true else { return }
+        self.stopProbe()
+        self.heardFromPeer.succeed()
+    }
+
+    private func stopProbe() {
+        self.probe?.stop()
+        self.probe = nil
+    }
+}
+
+extension QUICClientEndpoint: UDPSocketReceiver {
+    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+        // The socket is not connected: anybody can send to it.
+        guard path.remote == self.remoteAddress else { return }
+        self.connection?.receive(datagram, path: path, ecn: ecn, now: now)
+        self.noteWhetherHeard()
+    }
+
+    func receiveTurnEnded() {
+        self.connection?.pump()
+    }
+
+    func socketBecameWritable() {
+        self.connection?.pump()
+    }
+
+    func socketClosed() {
+        let lost = TransportError(.carrierLost, message: "the UDP socket was closed")
+        self.connection?.abandon(lost)
+        self.fail(lost)
+        self.connection = nil
+        self.socket = nil
+    }
+}
+
+extension QUICClientEndpoint: QUICConnectionOwner {
+    // One connection has the socket to itself: there is nothing to route.
+    func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection) {}
+    func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection) {}
+
+    func connectionEstablished(_ connection: QUICConnection) {
+        self.noteWhetherHeard()
+        guard case .idle = self.state else { return }
+        self.state = .established
+        self.established.succeed(connection)
+    }
+
+    func connectionEnded(_ connection: QUICConnection, reason: TransportError) {
+        self.noteWhetherHeard()
+        self.fail(reason)
+    }
+
+    func connectionFinished(_ connection: QUICConnection) {
+        self.connection = nil
+        self.stopProbe()
+        self.socket?.close()
+    }
+}
+
+extension SocketAddress {
+    /// Where a client binds: any local address, any port.
+    fileprivate var wildcardOfSameFamily: SocketAddress {
+        let zeros = ByteBuffer(repeating: 0, count: self.protocol == .inet6 ? 16 : 4)
+        // Four or sixteen bytes are always an address; the peer's own address would only fail to bind.
+        return (try? SocketAddress(packedIPAddress: zeros, port: 0)) ?? self
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import Logging
+public import NIOCore
+internal import TernQUICCore
+public import TernTLS
+public import TernTransport
+
+/// Connects over QUIC v1 (RFC 9000): one UDP socket per connection.
+///
+/// An attempt fails with ``TernTransport/TransportError/Code/connectionRefused`` or
+/// ``TernTransport/TransportError/Code/unreachable`` as soon as the network says so (ICMP), and with
+/// ``TernTransport/TransportError/Code/timedOut`` after ``TernTransport/ConnectionLimits/handshakeTimeout``.
+public struct QUICConnector: CarrierConnector {
+    public var carrier: Carrier { .quic }
+    private let tls: TLSClientConfiguration
+    private let applicationProtocols: [String]
+    private let limits: ConnectionLimits
+    private let logger: Logger
+    package var socketOptions = UDPSocketOptions()
+
+    /// - Parameters:
+    ///   - tls: whom to trust, and who we are.
+    ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one (RFC 9001, section 8.1).
+    ///   - limits: what a connection grants its peer, and its timeouts.
+    public init(
+        tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),
+        logger: Logger
+    ) {
+        self.tls = tls
+        self.applicationProtocols = applicationProtocols
+        self.limits = limits
+        self.logger = logger
+    }
+
+    public func connect(
+        to address: SocketAddress, serverName: String, on eventLoop: any EventLoop
+    ) -> ConnectionAttempt {
+        let established = eventLoop.makePromise(of: (any LoopConnection).self)
+        let heardFromPeer = eventLoop.makePromise(of: Void.self)
+        // Made off the loop, used on it alone: the submitted closures keep its order.
+        nonisolated(unsafe) let endpoint = QUICClientEndpoint(
+            remoteAddress: address, eventLoop: eventLoop, established: established, heardFromPeer: heardFromPeer)
+        eventLoop.execute { self.start(endpoint, serverName: serverName) }
+        return ConnectionAttempt(
+            established: established.futureResult, heardFromPeer: heardFromPeer.futureResult,
+            cancel: { eventLoop.execute { endpoint.cancel() } })
+    }
+
+    private func start(_ endpoint: QUICClientEndpoint, serverName: String) {
+        let connectionIDs = QUICConnectionIDSource(length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
+        let configuration = QUICConfiguration(limits: self.limits, connectionIDs: connectionIDs)
+        endpoint.start(options: self.socketOptions, limits: self.limits) { path throws(TransportError) in
+            let session = try self.tls.makeQUICSession(
+                serverName: serverName, applicationProtocols: self.applicationProtocols)
+            return try QUICConnectionCore.client(
+                configuration: configuration, tls: session, serverName: serverName, path: path, now: .now())
+        }
+    }
+}

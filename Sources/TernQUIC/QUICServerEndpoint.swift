@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Logging
+internal import NIOCore
+internal import TernQUICCore
+internal import TernTransport
+
+/// A server's socket on one event loop, and the connections whose datagrams arrive there.
+///
+/// Confined to its event loop. Each connection ID that it issues begins with the index of its loop, so that several
+/// endpoints can share a port and pass on what arrives at the wrong one.
+final class QUICServerEndpoint {
+    private let eventLoop: any EventLoop
+    private let core: QUICEndpointCore
+    private let limits: ConnectionLimits
+    private let caps: QUICListenerLimits
+    private let logger: Logger
+    private let makeCore: (QUICInitial, QUICPath, NIODeadline) throws(TransportError) -> QUICConnectionCore
+    private let onConnection: @Sendable (any LoopConnection) -> Void
+
+    private var socket: UDPSocket?
+    private var isAccepting = true
+    private var members: [ObjectIdentifier: Member] = [:]
+    private var routes: [QUICConnectionID: QUICConnection] = [:]
+    private var latestRoute: (id: QUICConnectionID, connection: QUICConnection)?
+    private var handshakes = 0
+    /// Who received in this turn of the event loop, or waits for the socket.
+    private var toPump: [QUICConnection] = []
+    private var replies = TokenBucket(capacity: 100, perSecond: 200)
+    private var closed: EventLoopPromise<Void>
+
+    private struct Member {
+        let connection: QUICConnection
+        var ids: Set<QUICConnectionID>
+        var isEstablished = false
+    }
+
+    init(
+        eventLoop: any EventLoop, core: QUICEndpointCore, limits: ConnectionLimits, caps: QUICListenerLimits,
+        logger: Logger,
+        makeCore: @escaping (QUICInitial, QUICPath, NIODeadline) throws(TransportError) -> QUICConnectionCore,
+        onConnection: @escaping @Sendable (any LoopConnection) -> Void
+    ) {
+        self.eventLoop = eventLoop
+        self.core = core
+        self.limits = limits
+        self.caps = caps
+        self.logger = logger
+        self.makeCore = makeCore
+        self.onConnection = onConnection
+        self.closed = eventLoop.makePromise()
+    }
+
+    /// Opens the socket.
+    func bind(to address: SocketAddress, options: UDPSocketOptions) -> EventLoopFuture<SocketAddress> {
+        let receiver = NIOLoopBound<any UDPSocketReceiver>(self, eventLoop: self.eventLoop)
+        let bound = UDPSocket.bind(to: address, on: self.eventLoop, options: options, receiver: receiver)
+        bound.assumeIsolated().whenFailure { _ in self.closed.succeed() }
+        return bound.assumeIsolated().map { socket in
+            self.socket = socket.value
+            return socket.value.localAddress
+        }.nonisolated()
+    }
+
+    var connectionCount: Int { self.members.count }
+    var routeCount: Int { self.routes.count }
+
+    func stopAccepting() {
+        self.isAccepting = false
+    }
+
+    /// Tells every peer that the server is gone, and closes the socket.
+    func close() -> EventLoopFuture<Void> {
+        self.isAccepting = false
+        for member in self.members.values {
+            member.connection.close(code: 0, reason: "the server is closing")
+            member.connection.pump()
+        }
+        self.socket?.close()
+        return self.closed.futureResult
+    }
+}
+
+// MARK: Datagrams
+
+extension QUICServerEndpoint: UDPSocketReceiver {
+    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+        switch self.core.classify(datagram) {
+        case .existing(let id, let initial, let isShortHeader):
+            if let connection = self.connection(for: id) {
+                self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
+            } else if let initial {
+                self.accept(initial, datagram: datagram, path: path, ecn: ecn, now: now)
+            } else if isShortHeader {
+                self.resetStatelessly(datagram, path: path, now: now)
+            }
+        case .versionNegotiation(let reply):
+            guard self.replies.take(now: now) else { return }
+            reply.withUnsafeReadableBytes { self.socket?.sendUnconnected($0, path: path) }
+        case .drop:
+            break
+        }
+    }
+
+    func receiveTurnEnded() {
+        self.pumpWaiting()
+    }
+
+    func socketBecameWritable() {
+        // All of them may have waited, and each that is blocked again waits for the next time.
+        self.toPump = self.members.values.map(\.connection)
+        self.pumpWaiting()
+    }
+
+    func socketClosed() {
+        self.socket = nil
+        self.isAccepting = false
+        let lost = TransportError(.carrierLost, message: "the UDP socket was closed")
+        for member in self.members.values { member.connection.abandon(lost) }
+        self.closed.succeed()
+    }
+
+    /// Trains belong to one connection, so the one before is mostly the right one.
+    private func connection(for id: QUICConnectionID) -> QUICConnection? {
+        if let latestRoute, latestRoute.id == id { return latestRoute.connection }
+        guard let connection = self.routes[id] else { return nil }
+        self.latestRoute = (id, connection)
+        return connection
+    }
+
+    private func deliver(
+        _ datagram: UnsafeRawBufferPointer, to connection: QUICConnection, path: QUICPath, ecn: ECN, now: NIODeadline
+    ) {
+        if !connection.isInTurn {
+            connection.isInTurn = true
+            self.toPump.append(connection)
+        }
+        connection.receive(datagram, path: path, ecn: ecn, now: now)
+    }
+
+    private func pumpWaiting() {
+        let connections = self.toPump
+        self.toPump.removeAll(keepingCapacity: true)
+        for connection in connections {
+            connection.isInTurn = false
+            connection.pump()
+        }
+    }
+
+    /// Opens a connection for a client's first packet.
+    private func accept(
+        _ initial: QUICInitial, datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline
+    ) {
+        guard self.isAccepting, let socket, self.handshakes < self.caps.handshakes,
+            self.members.count < self.caps.connections
+        else { return }
+        do throws(TransportError) {
+            let core = try self.makeCore(initial, path, now)
+            let connection = QUICConnection(core: core, socket: socket, limits: self.limits, owner: self)
+            self.members[ObjectIdentifier(connection)] = Member(connection: connection, ids: [])
+            self.handshakes += 1
+            for id in core.connectionIDs { self.connectionIDIssued(id, by: connection) }
+            self.connectionIDIssued(initial.destinationConnectionID, by: connection)
+            self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
+            // A forged Initial, whose protection nobody's key removes, must not occupy a place.
+            if !core.hasHeardFromPeer {
+                connection.abandon(TransportError(.handshakeFailed, message: "not a valid Initial packet"))
+            }
+        } catch {
+            self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func resetStatelessly(_ datagram: UnsafeRawBufferPointer, path: QUICPath, now: NIODeadline) {
+        guard let socket, self.replies.take(now: now) else { return }
+        withUnsafeTemporaryAllocation(byteCount: 128, alignment: 1) { buffer in
+            let count = self.core.statelessReset(for: datagram, into: buffer)
+            guard count > 0, count <= buffer.count else { return }
+            socket.sendUnconnected(UnsafeRawBufferPointer(rebasing: buffer[..<count]), path: path)
+        }
+    }
+}
+
+// MARK: Connections
+
+extension QUICServerEndpoint: QUICConnectionOwner {
+    func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection) {
+        guard self.members[ObjectIdentifier(connection)]?.ids.insert(id).inserted == true else { return }
+        self.routes[id] = connection
+    }
+
+    func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection) {
+        guard self.members[ObjectIdentifier(connection)]?.ids.remove(id) != nil else { return }
+        self.routes[id] = nil
+        if self.latestRoute?.id == id { self.latestRoute = nil }
+    }
+
+    func connectionEstablished(_ connection: QUICConnection) {
+        guard self.members[ObjectIdentifier(connection)]?.isEstablished == false else { return }
+        self.members[ObjectIdentifier(connection)]?.isEstablished = true
+        self.handshakes -= 1
+        self.onConnection(connection)
+    }
+
+    func connectionEnded(_ connection: QUICConnection, reason: TransportError) {
+        guard self.members[ObjectIdentifier(connection)]?.isEstablished == false else { return }
+        self.logger.debug("a QUIC handshake failed", metadata: ["error": "\(reason)"])
+    }
+
+    func connectionFinished(_ connection: QUICConnection) {
+        guard let member = self.members.removeValue(forKey: ObjectIdentifier(connection)) else { return }
+        if !member.isEstablished { self.handshakes -= 1 }
+        for id in member.ids where self.routes[id] === connection { self.routes[id] = nil }
+        if self.latestRoute?.connection === connection { self.latestRoute = nil }
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+#if canImport(Darwin)
+internal import Darwin
+#else
+internal import Glibc
+#endif
+internal import CTernSystem
+internal import NIOCore
+internal import TernTransport
+
+/// Finds out early that nobody will answer at an address: a connected socket beside the real one that sends one byte and
+/// listens for the ICMP error.
+///
+/// The real socket cannot hear it: only connected sockets do, and NIO closes a datagram channel for most of these errors.
+/// Confined to its event loop.
+final class RefusalProbe {
+    private let eventLoop: any EventLoop
+    private var descriptor: CInt
+    private var nextCheck: Scheduled<Void>?
+    private let onRefusal: (TransportError) -> Void
+
+    /// Sends the probe.
+    ///
+    /// - Parameter onRefusal: called at most once, on the event loop, on a later turn.
+    /// - Throws: why the kernel has no way to `address` at all.
+    init(
+        address: SocketAddress, eventLoop: any EventLoop, onRefusal: @escaping (TransportError) -> Void
+    ) throws(TransportError) {
+        self.eventLoop = eventLoop
+        self.onRefusal = onRefusal
+        self.descriptor = address.withSockAddr { address, _ in tern_udp_probe_open(address) }
+        guard self.descriptor >= 0 else { throw Self.error(-self.descriptor, address: address) }
+        self.scheduleCheck(after: Self.firstCheck, address: address)
+    }
+
+    deinit {
+        self.stop()
+    }
+
+    /// The local address that packets to the probed address leave from; the port is the probe's own.
+    var localAddress: SocketAddress? {
+        guard self.descriptor >= 0 else { return nil }
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let count = tern_udp_probe_local_address(self.descriptor, &bytes)
+        guard count > 0 else { return nil }
+        return try? SocketAddress(packedIPAddress: ByteBuffer(bytes: bytes.prefix(count)), port: 0)
+    }
+
+    /// Closes the probe's socket.
+    func stop() {
+        self.nextCheck?.cancel()
+        self.nextCheck = nil
+        guard self.descriptor >= 0 else { return }
+        tern_udp_probe_close(self.descriptor)
+        self.descriptor = -1
+    }
+
+    /// Looks again when twice the time has passed: an answer is found at most one round trip late.
+    private func scheduleCheck(after delay: TimeAmount, address: SocketAddress) {
+        guard delay < Self.lastCheck else { return self.stop() }
+        let bound = NIOLoopBound(WeakProbe(probe: self), eventLoop: self.eventLoop)
+        self.nextCheck = self.eventLoop.scheduleTask(in: delay) {
+            bound.value.probe?.check(delay: delay, address: address)
+        }
+    }
+
+    private func check(delay: TimeAmount, address: SocketAddress) {
+        guard self.descriptor >= 0 else { return }
+        let code = tern_udp_probe_error(self.descriptor)
+        guard code != 0 else { return self.scheduleCheck(after: delay * 2, address: address) }
+        self.stop()
+        self.onRefusal(Self.error(code, address: address))
+    }
+
+    private static func error(_ code: CInt, address: SocketAddress) -> TransportError {
+        let cause = IOError(errnoCode: code, reason: "UDP")
+        guard code == ECONNREFUSED else {
+            return TransportError(
+                .unreachable, message: "\(address) cannot be reached over UDP", isRetrySafe: true, cause: cause)
+        }
+        return TransportError(
+            .connectionRefused, message: "nobody listens on UDP port \(address.port ?? 0) of \(address)",
+            initiator: .peer, isRetrySafe: true, cause: cause)
+    }
+
+    private static let firstCheck = TimeAmount.milliseconds(1)
+    private static let lastCheck = TimeAmount.seconds(4)
+
+    private struct WeakProbe {
+        weak var probe: RefusalProbe?
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CGnuTLS
+internal import CTernSystem
+internal import NIOCore
+internal import TernTransport
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// The owner of one ngtcp2 connection. Every call into it goes through here; facts come out of ``inbox``.
+final class NativeConnection {
+    let inbox: NativeInbox
+    /// Kept because ngtcp2 uses it to the end.
+    private let tls: TLSSession
+    private let quic: OpaquePointer
+    private let vectors: UnsafeMutableBufferPointer<tern_quic_vec>
+    private var readPath: QUICPath
+    private var writePath: QUICPath
+    private var writePathNumber: UInt64 = 0
+
+    /// - Parameter initial: the client's first packet, for a server; `nil` for a client.
+    init(
+        configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath, now: UInt64
+    ) throws(TransportError) {
+        let inbox = NativeInbox(randomness: configuration.randomness)
+        var settings = tern_quic_settings(configuration, now: now)
+        settings.context = Unmanaged.passUnretained(inbox).toOpaque()
+        settings.events = NativeInbox.events
+        let handle = UnsafeMutableRawPointer(tls.handle)
+        let quic = path.withNative { path in
+            if let initial {
+                tern_quic_server(
+                    &settings, path, handle, initial.version, initial.destinationConnectionID.native,
+                    initial.sourceConnectionID.native)
+            } else {
+                tern_quic_client(&settings, path, handle)
+            }
+        }
+        guard let quic else {
+            throw TransportError(.misuse, message: "ngtcp2 does not take these settings", isRetrySafe: true)
+        }
+        self.quic = quic
+        self.inbox = inbox
+        self.tls = tls
+        self.readPath = path
+        self.writePath = path
+        self.vectors = .allocate(capacity: 16)
+        self.vectors.initialize(repeating: tern_quic_vec())
+    }
+
+    deinit {
+        tern_quic_free(self.quic)
+        self.vectors.deallocate()
+    }
+
+    var sourceConnectionID: QUICConnectionID { QUICConnectionID(tern_quic_source_cid(self.quic)) }
+
+    // MARK: Packets and time
+
+    func read(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: UInt64) -> tern_quic_result {
+        guard let base = datagram.baseAddress, datagram.count > 0 else { return TERN_QUIC_OK }
+        if path != self.readPath {
+            path.withNative { tern_quic_set_read_path(self.quic, $0) }
+            self.readPath = path
+        }
+        return tern_quic_read(
+            self.quic, ecn.rawValue, base.assumingMemoryBound(to: UInt8.self), datagram.count, now)
+    }
+
+    /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former case.
+    func write(_ stream: QUICStream?, into packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
+        let bytes = packet.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        guard let stream else {
+            return tern_quic_write_stream(self.quic, bytes, packet.count, -1, nil, 0, false, false, now)
+        }
+        let (count, finish) = stream.queue.fill(self.vectors)
+        let written = tern_quic_write_stream(
+            self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), self.vectors.baseAddress, count, finish,
+            true, now)
+        if written.taken >= 0 {
+            stream.queue.markSent(written.taken)
+            if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished() }
+        }
+        return written
+    }
+
+    func write(
+        datagram: ByteBuffer, into packet: UnsafeMutableRawBufferPointer, now: UInt64
+    ) -> tern_quic_written {
+        datagram.withUnsafeReadableBytes { payload in
+            tern_quic_write_datagram(
+                self.quic, packet.baseAddress?.assumingMemoryBound(to: UInt8.self), packet.count,
+                payload.baseAddress?.assumingMemoryBound(to: UInt8.self), payload.count, now)
+        }
+    }
+
+    func writeClose(
+        isApplication: Bool, code: UInt64, reason: String, into packet: UnsafeMutableRawBufferPointer, now: UInt64
+    ) -> tern_quic_written {
+        var reason = reason
+        return reason.withUTF8 { text in
+            tern_quic_write_close(
+                self.quic, packet.baseAddress?.assumingMemoryBound(to: UInt8.self), packet.count, isApplication, code,
+                text.baseAddress, text.count, now)
+        }
+    }
+
+    /// Where the packet that was written last goes, and a number that differs when the path does.
+    var lastWritePath: (path: QUICPath, number: UInt64) {
+        let number = tern_quic_write_path_number(self.quic)
+        if number != self.writePathNumber {
+            var local = sockaddr_storage()
+            var remote = sockaddr_storage()
+            self.writePathNumber = tern_quic_write_path(self.quic, &local, &remote)
+            if let path = QUICPath(local: &local, remote: &remote) { self.writePath = path }
+        }
+        return (self.writePath, self.writePathNumber)
+    }
+
+    var currentPath: QUICPath? {
+        var local = sockaddr_storage()
+        var remote = sockaddr_storage()
+        tern_quic_current_path(self.quic, &local, &remote)
+        return QUICPath(local: &local, remote: &remote)
+    }
+
+    func pace(now: UInt64) { tern_quic_pace(self.quic, now) }
+    var sendQuantum: Int { Int(clamping: tern_quic_send_quantum(self.quic)) }
+    var expiry: UInt64 { tern_quic_expiry(self.quic) }
+    func expire(now: UInt64) -> tern_quic_result { tern_quic_expire(self.quic, now) }
+    var probeTimeout: UInt64 { tern_quic_probe_timeout(self.quic) }
+    func keepAlive(every interval: UInt64) { tern_quic_keep_alive(self.quic, interval) }
+
+    // MARK: Streams
+
+    func openStream(_ direction: StreamDirection) -> Result<StreamID, NativeFailure> {
+        var id: Int64 = -1
+        let result = tern_quic_open_stream(self.quic, direction == .bidirectional, &id)
+        guard result == TERN_QUIC_OK else { return .failure(NativeFailure(result: result)) }
+        return .success(StreamID(rawValue: UInt64(bitPattern: id)))
+    }
+
+    func reset(_ stream: StreamID, code: UInt64) {
+        _ = tern_quic_reset_stream(self.quic, Int64(bitPattern: stream.rawValue), code)
+    }
+
+    func stop(_ stream: StreamID, code: UInt64) {
+        _ = tern_quic_stop_stream(self.quic, Int64(bitPattern: stream.rawValue), code)
+    }
+
+    func credit(_ stream: StreamID, _ count: Int) {
+        tern_quic_credit_stream(self.quic, Int64(bitPattern: stream.rawValue), UInt64(count))
+    }
+
+    func creditConnection(_ count: Int) { tern_quic_credit_connection(self.quic, UInt64(count)) }
+    func allowStream(_ direction: StreamDirection) { tern_quic_allow_stream(self.quic, direction == .bidirectional) }
+
+    // MARK: Facts
+
+    var maximumDatagramSize: Int { Int(clamping: tern_quic_maximum_datagram(self.quic)) }
+    var tlsAlert: UInt8 { tern_quic_tls_alert(self.quic) }
+    static func alertName(_ alert: UInt8) -> String {
+        gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map { String(cString: $0) }
+            ?? "alert \(alert)"
+    }
+
+    /// The transport error code and the text that fit the last failure.
+    var lastFailure: (code: UInt64, text: String) {
+        let error = tern_quic_last_error(self.quic)
+        return (tern_quic_error_code(error), String(cString: tern_quic_error_text(error)))
+    }
+
+    var peerClose: (isApplication: Bool, code: UInt64, frameType: UInt64, reason: String) {
+        var close = tern_quic_peer_close()
+        tern_quic_get_peer_close(self.quic, &close)
+        let reason = withUnsafeBytes(of: close.reason) { String(decoding: $0.prefix(close.reason_length), as: UTF8.self) }
+        return (close.application, close.code, close.frame_type, reason)
+    }
+
+    var nativeStatistics: tern_quic_statistics {
+        var statistics = tern_quic_statistics()
+        tern_quic_get_statistics(self.quic, &statistics)
+        return statistics
+    }
+}
+
+struct NativeFailure: Error {
+    let result: tern_quic_result
+}
+
+extension tern_quic_settings {
+    fileprivate init(_ configuration: QUICConfiguration, now: UInt64) {
+        let limits = configuration.limits
+        func positive(_ value: Int) -> UInt64 { UInt64(max(value, 0)) }
+        func nanoseconds(_ amount: TimeAmount?) -> UInt64 { UInt64(max(amount?.nanoseconds ?? 0, 0)) }
+        self.init()
+        self.now = now
+        self.handshake_timeout = nanoseconds(limits.handshakeTimeout)
+        self.idle_timeout = nanoseconds(limits.idleTimeout)
+        self.connection_window = positive(limits.connectionWindow)
+        self.stream_window = positive(limits.streamWindow)
+        self.maximum_connection_window = positive(configuration.maximumConnectionWindow)
+        self.maximum_stream_window = positive(configuration.maximumStreamWindow)
+        self.bidirectional_streams = positive(limits.bidirectionalStreams)
+        self.unidirectional_streams = positive(limits.unidirectionalStreams)
+        self.datagram_frame_size = positive(limits.datagramFrameSize)
+        self.maximum_udp_payload = Int(positive(configuration.maximumUDPPayloadSize))
+        self.discovers_mtu = configuration.discoversPathMTU
+        self.congestion =
+            switch configuration.congestionControl {
+            case .reno: TERN_QUIC_RENO
+            case .cubic: TERN_QUIC_CUBIC
+            case .bbr: TERN_QUIC_BBR
+            }
+        let ids = configuration.connectionIDs
+        let prefix = ids.prefix.prefix(min(ids.length - 8, 12))
+        self.cid_length = UInt8(ids.length)
+        self.cid_prefix_length = UInt8(prefix.count)
+        withUnsafeMutableBytes(of: &self.cid_prefix) { $0.copyBytes(from: prefix) }
+        withUnsafeMutableBytes(of: &self.reset_secret) { $0.copyBytes(from: ids.resetSecret.bytes.prefix(32)) }
+    }
+}

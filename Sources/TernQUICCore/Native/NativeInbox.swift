@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CTernSystem
+internal import NIOCore
+internal import TernTransport
+
+/// What ngtcp2 said during one call, to be digested when the call has returned.
+///
+/// The callbacks only record here: calling ngtcp2 from inside a callback is forbidden, and the connection is in the middle of a
+/// mutation of its own then.
+final class NativeInbox {
+    enum Fact {
+        case handshakeCompleted
+        case handshakeConfirmed
+        case streamOpened(QUICStream)
+        case streamReceived(QUICStream)
+        case streamWasReset(StreamID, code: UInt64)
+        case streamWasStopped(StreamID, code: UInt64)
+        case streamAcknowledged(StreamID, offset: UInt64)
+        case streamCredit(StreamID)
+        case streamEnded(StreamID)
+        case streamsAvailable(StreamDirection)
+        case datagramReceived(ByteBuffer)
+        case connectionIDIssued(QUICConnectionID)
+        case connectionIDRetired(QUICConnectionID)
+        case pathValidated
+    }
+
+    /// No honest peer makes this many facts between two drains.
+    private static let factLimit = 1 << 16
+
+    var facts: [Fact] = []
+    var wasStatelesslyReset = false
+    private(set) var streams: [Int64: QUICStream] = [:]
+    private var recent: QUICStream?
+    private let randomness: QUICRandomness
+
+    init(randomness: QUICRandomness) {
+        self.randomness = randomness
+        self.facts.reserveCapacity(64)
+    }
+
+    func stream(_ id: Int64) -> QUICStream? {
+        if let recent, recent.id.rawValue == UInt64(bitPattern: id) { return recent }
+        guard let stream = self.streams[id] else { return nil }
+        self.recent = stream
+        return stream
+    }
+
+    func insert(_ stream: QUICStream) {
+        self.streams[Int64(bitPattern: stream.id.rawValue)] = stream
+    }
+
+    func remove(_ id: StreamID) {
+        self.streams[Int64(bitPattern: id.rawValue)] = nil
+        if self.recent?.id == id { self.recent = nil }
+    }
+
+    func removeAllStreams() {
+        self.streams = [:]
+        self.recent = nil
+    }
+
+    fileprivate func opened(_ id: Int64) {
+        let stream = QUICStream(id: StreamID(rawValue: UInt64(bitPattern: id)))
+        self.insert(stream)
+        self.facts.append(.streamOpened(stream))
+    }
+
+    fileprivate func received(_ id: Int64, _ bytes: UnsafeRawBufferPointer, finished: Bool) -> Bool {
+        guard let stream = self.stream(id) else { return true }
+        stream.unconsumed += bytes.count
+        if finished { stream.receivedFinish = true }
+        if bytes.count > 0 {
+            if stream.received.capacity == 0 { stream.received.reserveCapacity(max(bytes.count, stream.receivedBefore)) }
+            stream.received.writeBytes(bytes)
+        }
+        guard !stream.isAnnounced else { return true }
+        stream.isAnnounced = true
+        self.facts.append(.streamReceived(stream))
+        return self.facts.count < Self.factLimit
+    }
+
+    fileprivate func received(datagram bytes: UnsafeRawBufferPointer) -> Bool {
+        self.facts.append(.datagramReceived(ByteBuffer(bytes: bytes)))
+        return self.facts.count < Self.factLimit
+    }
+
+    fileprivate func fill(_ bytes: UnsafeMutablePointer<UInt8>?, _ count: Int) {
+        self.randomness.fill(UnsafeMutableRawBufferPointer(start: bytes, count: count))
+    }
+}
+
+extension NativeInbox {
+    private static func from(_ context: UnsafeMutableRawPointer?) -> NativeInbox {
+        // The connection passes its inbox as context and keeps it for longer than ngtcp2 lives.
+        Unmanaged<NativeInbox>.fromOpaque(context!).takeUnretainedValue()
+    }
+
+    private static func id(_ stream: Int64) -> StreamID { StreamID(rawValue: UInt64(bitPattern: stream)) }
+
+    /// One line per event; the table lives as long as the process.
+    nonisolated(unsafe) static let events: UnsafePointer<tern_quic_events> = {
+        let table = UnsafeMutablePointer<tern_quic_events>.allocate(capacity: 1)
+        table.initialize(
+            to: tern_quic_events(
+                handshake_completed: { from($0).facts.append(.handshakeCompleted) },
+                handshake_confirmed: { from($0).facts.append(.handshakeConfirmed) },
+                stream_opened: { from($0).opened($1) },
+                stream_data: { from($0).received($1, UnsafeRawBufferPointer(start: $2, count: $3), finished: $4) },
+                stream_reset: { from($0).facts.append(.streamWasReset(id($1), code: $2)) },
+                stream_stopped: { from($0).facts.append(.streamWasStopped(id($1), code: $2)) },
+                stream_acknowledged: { from($0).facts.append(.streamAcknowledged(id($1), offset: $2)) },
+                stream_credit: { from($0).facts.append(.streamCredit(id($1))) },
+                stream_closed: { from($0).facts.append(.streamEnded(id($1))) },
+                streams_available: { from($0).facts.append(.streamsAvailable($1 ? .bidirectional : .unidirectional)) },
+                datagram: { from($0).received(datagram: UnsafeRawBufferPointer(start: $1, count: $2)) },
+                cid_issued: { from($0).facts.append(.connectionIDIssued(QUICConnectionID($1))) },
+                cid_retired: { from($0).facts.append(.connectionIDRetired(QUICConnectionID($1))) },
+                path_validated: { from($0).facts.append(.pathValidated) },
+                stateless_reset: { from($0).wasStatelesslyReset = true },
+                fill_random: { from($0).fill($1, $2) }))
+        return UnsafePointer(table)
+    }()
+}

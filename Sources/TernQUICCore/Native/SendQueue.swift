@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CTernSystem
+internal import DequeModule
+internal import NIOCore
+
+/// What a stream has to send, and what it sent that is not acknowledged yet.
+///
+/// ngtcp2 keeps pointers to stream data until it is acknowledged, instead of copying it. They stay valid because each chunk
+/// holds its buffer: a ByteBuffer's storage is a reference-counted heap allocation that moves only when its sole owner writes to
+/// it. Nobody writes to the chunk's buffer, and a caller who writes to another copy of it gets a new storage.
+struct SendQueue {
+    private struct Chunk {
+        let buffer: ByteBuffer
+        let base: UnsafePointer<UInt8>
+        let count: Int
+    }
+
+    private var chunks: Deque<Chunk> = []
+    /// The stream offset of the first chunk's first byte.
+    private var baseOffset: UInt64 = 0
+    /// Where the first unsent byte is: the chunk, and the bytes of it that were sent.
+    private var unsentChunk = 0
+    private var sentOfChunk = 0
+    /// Bytes that wait to be sent.
+    private(set) var unsentBytes = 0
+    /// The application said that no more comes.
+    private(set) var isFinishing = false
+    /// The end was sent.
+    private(set) var isFinished = false
+
+    var hasWork: Bool { self.unsentBytes > 0 || (self.isFinishing && !self.isFinished) }
+
+    mutating func append(_ buffer: ByteBuffer, finish: Bool) {
+        if finish { self.isFinishing = true }
+        let count = buffer.readableBytes
+        guard count > 0 else { return }
+        let base = buffer.withUnsafeReadableBytesWithStorageManagement { bytes, _ in bytes.baseAddress }
+        guard let base else { return }
+        let bytes = base.assumingMemoryBound(to: UInt8.self)
+        self.chunks.append(Chunk(buffer: buffer, base: bytes, count: count))
+        self.unsentBytes += count
+    }
+
+    /// Points `vectors` at the first unsent bytes; `finish` says whether they reach the end of the stream.
+    func fill(_ vectors: UnsafeMutableBufferPointer<tern_quic_vec>) -> (count: Int, finish: Bool) {
+        var count = 0
+        var index = self.unsentChunk
+        var skipped = self.sentOfChunk
+        while count < vectors.count, index < self.chunks.count {
+            let chunk = self.chunks[index]
+            vectors[count] = tern_quic_vec(base: chunk.base + skipped, length: chunk.count - skipped)
+            count += 1
+            index += 1
+            skipped = 0
+        }
+        return (count, self.isFinishing && index == self.chunks.count)
+    }
+
+    /// `count` bytes of what `fill` showed were sent, and the end too if they were all and it reached it.
+    mutating func markSent(_ count: Int) {
+        self.unsentBytes -= count
+        var left = count
+        while left > 0, self.unsentChunk < self.chunks.count {
+            let available = self.chunks[self.unsentChunk].count - self.sentOfChunk
+            if left < available {
+                self.sentOfChunk += left
+                return
+            }
+            left -= available
+            self.unsentChunk += 1
+            self.sentOfChunk = 0
+        }
+    }
+
+    mutating func markFinished() {
+        self.isFinished = true
+    }
+
+    /// Everything below `offset` arrived: its memory is free.
+    mutating func markAcknowledged(upTo offset: UInt64) {
+        while let chunk = self.chunks.first, self.unsentChunk > 0, self.baseOffset + UInt64(chunk.count) <= offset {
+            self.chunks.removeFirst()
+            self.baseOffset += UInt64(chunk.count)
+            self.unsentChunk -= 1
+        }
+    }
+
+    /// Forgets what was not sent. What was stays, because packets in flight still point to it.
+    mutating func dropUnsent() {
+        let kept = self.unsentChunk + (self.sentOfChunk > 0 ? 1 : 0)
+        if self.chunks.count > kept { self.chunks.removeLast(self.chunks.count - kept) }
+        self.unsentChunk = self.chunks.count
+        self.sentOfChunk = 0
+        self.unsentBytes = 0
+        self.isFinishing = true
+        self.isFinished = true
+    }
+
+    /// Only when ngtcp2 has forgotten the stream.
+    mutating func removeAll() {
+        self.dropUnsent()
+        self.chunks.removeAll()
+        self.unsentChunk = 0
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CTernSystem
+internal import DequeModule
+package import NIOCore
+internal import TernTransport
+
+extension QUICConnectionCore {
+    /// UDP_MAX_SEGMENTS of Linux.
+    private static var maximumSegments: Int { 64 }
+    /// The largest UDP payload over IPv4.
+    private static var maximumTrain: Int { 65_507 }
+
+    /// Writes the next datagrams to send: one train of at most 64 equal segments, of one path and ECN codepoint.
+    ///
+    /// - Parameter buffer: at least ``QUICConfiguration/maximumUDPPayloadSize`` bytes, or nothing is written; 64 KiB lets a
+    ///   train be as long as the kernel takes.
+    /// - Returns: `nil` when there is nothing to send now.
+    package func nextTransmit(into buffer: UnsafeMutableRawBufferPointer, now: NIODeadline) -> QUICTransmit? {
+        let now = self.advance(now)
+        guard buffer.count >= self.configuration.maximumUDPPayloadSize else { return nil }
+        switch self.phase {
+        case .finished, .draining: return nil
+        case .closing: return self.repeatClose(into: buffer)
+        case .open: break
+        }
+        if self.pendingClose == nil {
+            let transmit = self.writeTrain(into: buffer, now: now)
+            self.digest()
+            if let transmit { return transmit }
+        }
+        return self.pendingClose == nil ? nil : self.writeClose(into: buffer, now: now)
+    }
+
+    /// Whether a call of ``nextTransmit(into:now:)`` might have stream data or datagrams to write; acknowledgements and
+    /// retransmissions do not show here.
+    package var hasQueuedData: Bool {
+        self.scheduler.first != nil || !self.outboundDatagrams.isEmpty || self.pendingClose != nil
+    }
+
+    private func writeTrain(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
+        let payload = self.configuration.maximumUDPPayloadSize
+        let limit = min(buffer.count, Self.maximumTrain, max(self.native.sendQuantum, payload))
+        var train = self.resumeHeld(into: buffer)
+        var written = train?.byteCount ?? 0
+        var segments = train == nil ? 0 : 1
+        var pathNumber = train == nil ? 0 : self.native.lastWritePath.number
+        while segments < Self.maximumSegments, segments == 0 || written + payload <= limit {
+            let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[written..<(written + payload)])
+            let result = self.writePacket(packet, now: now)
+            guard result.bytes > 0 else {
+                self.handleWriteFailure(result.bytes, now: now)
+                break
+            }
+            let target = self.native.lastWritePath
+            let ecn = ECN(rawValue: result.ecn) ?? .notECT
+            if let first = train {
+                if result.bytes > first.segmentSize || ecn != first.ecn || target.number != pathNumber {
+                    self.held = HeldPacket(
+                        bytes: Array(packet[0..<result.bytes]), path: target.path, pathNumber: target.number,
+                        ecn: result.ecn)
+                    break
+                }
+            } else {
+                pathNumber = target.number
+                train = QUICTransmit(byteCount: 0, segmentSize: result.bytes, path: target.path, ecn: ecn)
+            }
+            written += result.bytes
+            segments += 1
+            if result.bytes < train?.segmentSize ?? 0 { break }
+        }
+        guard var train else { return nil }
+        train.byteCount = written
+        self.counters.bytesSent += UInt64(written)
+        self.counters.packetsSent = (self.counters.packetsSent ?? 0) + UInt64(segments)
+        // Not before the handshake is done: until there is a sample of the round trip ngtcp2 would pace by a guess of 333 ms.
+        if self.isEstablished { self.native.pace(now: now) }
+        return train
+    }
+
+    private func resumeHeld(into buffer: UnsafeMutableRawBufferPointer) -> QUICTransmit? {
+        guard let held = self.held else { return nil }
+        self.held = nil
+        buffer.copyBytes(from: held.bytes)
+        return QUICTransmit(
+            byteCount: held.bytes.count, segmentSize: held.bytes.count, path: held.path,
+            ecn: ECN(rawValue: held.ecn) ?? .notECT)
+    }
+
+    /// Writes one packet: datagrams first, then streams by urgency, several in one packet while it has room.
+    private func writePacket(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
+        guard self.isEstablished else { return self.native.write(nil, into: packet, now: now) }
+        if let result = self.writeDatagrams(packet, now: now) { return result }
+        while let stream = self.scheduler.first {
+            let result = self.native.write(stream, into: packet, now: now)
+            if result.taken >= 0 { self.tookBytes(of: stream) }
+            switch result.bytes {
+            case Int(TERN_QUIC_WRITE_MORE.rawValue):
+                if result.taken < 0 { return self.native.write(nil, into: packet, now: now) }
+            case Int(TERN_QUIC_STREAM_BLOCKED.rawValue), Int(TERN_QUIC_STREAM_SHUT.rawValue),
+                Int(TERN_QUIC_STREAM_NOT_FOUND.rawValue):
+                self.scheduler.remove(stream)
+            default:
+                if result.bytes > 0 { self.scheduler.rotate(stream) }
+                return result
+            }
+        }
+        return self.native.write(nil, into: packet, now: now)
+    }
+
+    /// - Returns: `nil` when the packet, begun or not, has room for streams.
+    private func writeDatagrams(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written? {
+        while let datagram = self.outboundDatagrams.first {
+            guard datagram.readableBytes <= self.native.maximumDatagramSize else {
+                // The path's MTU shrank since it was queued.
+                self.outboundDatagrams.removeFirst()
+                self.counters.datagramsDropped += 1
+                continue
+            }
+            let result = self.native.write(datagram: datagram, into: packet, now: now)
+            if result.taken == 1 {
+                self.outboundDatagrams.removeFirst()
+                self.counters.datagramsSent += 1
+            }
+            switch result.bytes {
+            case Int(TERN_QUIC_WRITE_MORE.rawValue):
+                if result.taken != 1 { return nil }
+            case Int(TERN_QUIC_INVALID.rawValue):
+                self.outboundDatagrams.removeFirst()
+                self.counters.datagramsDropped += 1
+            default: return result
+            }
+        }
+        return nil
+    }
+
+    private func tookBytes(of stream: QUICStream) {
+        if !stream.queue.hasWork { self.scheduler.remove(stream) }
+        guard stream.isBackpressured, stream.queue.unsentBytes <= self.configuration.limits.writeLowWatermark else { return }
+        stream.isBackpressured = false
+        if !stream.queue.isFinishing { self.emit(.streamWritable(stream.id)) }
+    }
+
+    private func handleWriteFailure(_ bytes: Int, now: UInt64) {
+        guard bytes < 0 else { return }
+        self.digest()
+        self.handle(tern_quic_result(rawValue: Int32(truncatingIfNeeded: bytes)), now: now)
+    }
+}

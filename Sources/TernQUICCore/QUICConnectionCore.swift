@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CTernSystem
+internal import DequeModule
+package import NIOCore
+package import TernTransport
+
+/// One QUIC connection without I/O: datagrams and time in; datagrams, events and one deadline out.
+///
+/// Confined to its caller's event loop; not thread-safe. It never reads a clock and never calls back. After each call that
+/// takes `now`, and after `close`, the caller drains ``nextEvent()``, sends what ``nextTransmit(into:now:)`` gives until it
+/// is `nil`, and arms a timer for ``nextDeadline``.
+package final class QUICConnectionCore {
+    package let role: ConnectionRole
+    package let configuration: QUICConfiguration
+    let native: NativeConnection
+    let tls: TLSSession
+    let startedAt: UInt64
+
+    /// How far the connection is; one way only.
+    enum Phase {
+        case open
+        /// We closed, and repeat the CONNECTION_CLOSE when packets come (RFC 9000, section 10.2.1).
+        case closing(until: UInt64)
+        /// The peer closed: silence (RFC 9000, section 10.2.2).
+        case draining(until: UInt64)
+        case finished
+    }
+
+    var phase: Phase = .open
+    /// A CONNECTION_CLOSE that was decided but not written yet.
+    var pendingClose: PendingClose?
+    /// The packet with it, to be repeated.
+    var closePacket: [UInt8] = []
+    var repeatsClose = false
+    var packetsWhileClosing = 0
+    /// Why the connection is over; set once.
+    var closeReason: TransportError?
+
+    var pending: Deque<PendingEvent> = []
+    var inboundDatagrams: Deque<ByteBuffer> = []
+    var outboundDatagrams: Deque<ByteBuffer> = []
+    var scheduler = SendScheduler()
+    var wantsStreams: Set<StreamDirection> = []
+    /// A packet that was written but did not fit the train before it.
+    var held: HeldPacket?
+    var counters = ConnectionStatistics()
+    private var lastNow: UInt64
+
+    package private(set) var connectionIDs: [QUICConnectionID]
+    package internal(set) var path: QUICPath
+    package internal(set) var isEstablished = false
+    package internal(set) var hasHeardFromPeer = false
+    package internal(set) var applicationProtocol = ""
+    var isConfirmed = false
+
+    private init(
+        role: ConnectionRole, configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath,
+        now: NIODeadline
+    ) throws(TransportError) {
+        let now = now.uptimeNanoseconds
+        self.role = role
+        self.configuration = configuration
+        self.tls = tls
+        self.path = path
+        self.startedAt = now
+        self.lastNow = now
+        self.native = try NativeConnection(
+            configuration: configuration, tls: tls, initial: initial, path: path, now: now)
+        self.connectionIDs = [self.native.sourceConnectionID]
+        if let initial { self.connectionIDs.append(initial.destinationConnectionID) }
+    }
+
+    /// Starts a handshake towards a server.
+    ///
+    /// - Parameters:
+    ///   - tls: a client session for QUIC that knows the server's name; the connection owns it from now on.
+    ///   - path: `local` must equal the local address that received datagrams will be reported with.
+    package static func client(
+        configuration: QUICConfiguration, tls: TLSSession, path: QUICPath, now: NIODeadline
+    ) throws(TransportError) -> QUICConnectionCore {
+        try QUICConnectionCore(
+            role: .client, configuration: configuration, tls: tls, initial: nil, path: path, now: now)
+    }
+
+    /// Answers a client's first packet, which the caller then passes to ``receive(_:path:ecn:now:)``.
+    package static func server(
+        configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial, path: QUICPath, now: NIODeadline
+    ) throws(TransportError) -> QUICConnectionCore {
+        try QUICConnectionCore(
+            role: .server, configuration: configuration, tls: tls, initial: initial, path: path, now: now)
+    }
+
+    // MARK: Datagrams and time
+
+    /// Takes one UDP payload (not a GRO train: split it first).
+    package func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+        let now = self.advance(now)
+        self.counters.bytesReceived += UInt64(datagram.count)
+        self.counters.packetsReceived = (self.counters.packetsReceived ?? 0) + 1
+        switch self.phase {
+        case .finished, .draining: return
+        case .closing:
+            // Ever more seldom: two ends that both closed must not keep each other awake.
+            self.packetsWhileClosing += 1
+            self.repeatsClose = self.packetsWhileClosing & (self.packetsWhileClosing - 1) == 0
+            return
+        case .open:
+            guard self.pendingClose == nil else { return }
+            let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
+            if result == TERN_QUIC_OK { self.hasHeardFromPeer = true }
+            self.digest()
+            self.handle(result, now: now)
+        }
+    }
+
+    /// When ``deadlineReached(now:)`` must be called: loss detection, delayed acknowledgements, pacing, keep-alive, idle, the
+    /// end of closing. `nil`: never. It moves with every call, so re-arm lazily: an earlier alarm does no harm.
+    package var nextDeadline: NIODeadline? {
+        let deadline: UInt64
+        switch self.phase {
+        case .finished: return nil
+        case .closing(let until), .draining(let until): deadline = until
+        case .open: deadline = self.native.expiry
+        }
+        return deadline >= UInt64(Int64.max) ? nil : .uptimeNanoseconds(deadline)
+    }
+
+    /// Harmless when called early.
+    package func deadlineReached(now: NIODeadline) {
+        let now = self.advance(now)
+        switch self.phase {
+        case .finished: return
+        case .closing(let until), .draining(let until):
+            if now >= until { self.phase = .finished }
+        case .open:
+            guard self.pendingClose == nil, self.native.expiry <= now else { return }
+            let result = self.native.expire(now: now)
+            self.digest()
+            self.handle(result, now: now)
+        }
+    }
+
+    /// Nothing is left to do: forget the connection and its connection IDs.
+    package var isFinished: Bool {
+        if case .finished = self.phase { return true }
+        return false
+    }
+
+    /// The peer's chain, leaf first, each DER.
+    package var peerCertificates: [[UInt8]] { self.tls.peerCertificates }
+
+    /// The largest payload that ``sendDatagram(_:)`` takes now; 0 when the peer takes none.
+    package var maximumDatagramSize: Int { self.isEstablished ? self.native.maximumDatagramSize : 0 }
+
+    package func statistics() -> ConnectionStatistics {
+        var statistics = self.counters
+        let native = self.native.nativeStatistics
+        if self.hasHeardFromPeer, native.smoothed_rtt > 0 {
+            statistics.smoothedRoundTripTime = .nanoseconds(Int64(clamping: native.smoothed_rtt))
+            statistics.latestRoundTripTime = .nanoseconds(Int64(clamping: native.latest_rtt))
+            if native.minimum_rtt != .max {
+                statistics.minimumRoundTripTime = .nanoseconds(Int64(clamping: native.minimum_rtt))
+            }
+        }
+        statistics.congestionWindow = native.congestion_window
+        statistics.bytesInFlight = native.bytes_in_flight
+        statistics.packetsLost = native.packets_lost == .max ? nil : native.packets_lost
+        return statistics
+    }
+
+    /// The caller's clock, which must not run backwards: ngtcp2 counts on it.
+    func advance(_ now: NIODeadline) -> UInt64 {
+        self.lastNow = max(self.lastNow, now.uptimeNanoseconds)
+        return self.lastNow
+    }
+
+    func noteIssued(_ id: QUICConnectionID) {
+        guard self.connectionIDs.count < 64 else { return }
+        self.connectionIDs.append(id)
+    }
+
+    func noteRetired(_ id: QUICConnectionID) {
+        self.connectionIDs.removeAll { $0 == id }
+    }
+}
+
+/// A CONNECTION_CLOSE to be written.
+struct PendingClose {
+    var isApplication: Bool
+    var code: UInt64
+    var reason: String
+}
+
+/// A packet that waits for the next train.
+struct HeldPacket {
+    var bytes: [UInt8]
+    var path: QUICPath
+    var pathNumber: UInt64
+    var ecn: UInt8
+}
+
+enum PendingEvent {
+    case event(QUICEvent)
+    /// The bytes are taken when the event is: until then more may join them.
+    case streamReceived(QUICStream)
+    case datagramReceived
+}

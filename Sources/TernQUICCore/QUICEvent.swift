@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+package import NIOCore
+package import TernTransport
+
+/// What happened to a connection; drained with ``QUICConnectionCore/nextEvent()`` after each call that may cause events.
+package enum QUICEvent: Sendable {
+    /// TLS is done and the peer's certificate is verified: streams may be opened. Comes once, before every stream event.
+    case handshakeCompleted(applicationProtocol: String)
+    /// RFC 9001, section 4.1.2.
+    case handshakeConfirmed
+    case streamOpened(StreamID)
+    /// In order; `finished` with the last bytes (which may be none).
+    case streamReceived(StreamID, bytes: ByteBuffer, finished: Bool)
+    case streamWasReset(StreamID, code: UInt64)
+    case streamWasStopped(StreamID, code: UInt64)
+    case streamWritable(StreamID)
+    case streamClosed(StreamID)
+    case streamsAvailable(StreamDirection)
+    case datagramReceived(ByteBuffer)
+    /// We issued a connection ID: route it to this connection.
+    case connectionIDIssued(QUICConnectionID)
+    /// It is not used any more.
+    case connectionIDRetired(QUICConnectionID)
+    /// A new path was validated and is in use.
+    case pathChanged(QUICPath)
+    /// The end, once and last. Keep the connection, and its connection IDs, and feed it datagrams and deadlines until
+    /// ``QUICConnectionCore/isFinished``: it may still owe the peer a CONNECTION_CLOSE (RFC 9000, section 10.2).
+    case closed(TransportError)
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernTransport
+
+/// One stream of a connection: its send queue, and the account of what it received.
+final class QUICStream {
+    let id: StreamID
+    var priority: StreamPriority = .normal
+
+    // Sending
+    var queue = SendQueue()
+    /// In the scheduler, that is: has something to send and credit to send it.
+    var isScheduled = false
+    /// A write was answered with `false`.
+    var isBackpressured = false
+    /// Our reset, or the peer's STOP_SENDING, ended the sending side.
+    var wasReset = false
+    var stoppedWith: UInt64?
+
+    // Receiving
+    /// What came since the last drain.
+    var received = ByteBuffer()
+    /// The size of the previous drain, as a guess for the next one.
+    var receivedBefore = 0
+    var receivedFinish = false
+    /// An event that hands `received` over waits in the queue.
+    var isAnnounced = false
+    /// Bytes whose credit the peer has not got back yet.
+    var unconsumed = 0
+    /// The application wants no more, or the peer sends no more.
+    var dropsInput = false
+    /// ngtcp2 is done with the stream; we are too when everything is consumed.
+    var isEnded = false
+
+    init(id: StreamID) {
+        self.id = id
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CGnuTLS
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// Owns a `gnutls_x509_privkey_t`.
+final class PrivateKey {
+    let handle: gnutls_x509_privkey_t
+
+    /// A new ECDSA key on P-256.
+    init() throws(TLSError) {
+        var handle: gnutls_x509_privkey_t?
+        try check(gnutls_x509_privkey_init(&handle), "allocate a key")
+        guard let handle else { throw TLSError(.generationFailed, message: "GnuTLS gave no key") }
+        self.handle = handle
+        try check(
+            gnutls_x509_privkey_generate(handle, GNUTLS_PK_ECDSA, CGnuTLS_curve_bits(GNUTLS_ECC_CURVE_SECP256R1), 0),
+            "generate a key")
+    }
+
+    deinit { gnutls_x509_privkey_deinit(self.handle) }
+
+    func pem() throws(TLSError) -> [UInt8] {
+        var datum = gnutls_datum_t()
+        try check(gnutls_x509_privkey_export2_pkcs8(self.handle, GNUTLS_X509_FMT_PEM, nil, 0, &datum), "export a key")
+        return datum.takeBytes()
+    }
+}
+
+/// Owns a `gnutls_x509_crt_t` that is being made.
+final class Certificate {
+    let handle: gnutls_x509_crt_t
+
+    init(commonName: String, key: PrivateKey, validity: Range<Int>) throws(TLSError) {
+        var handle: gnutls_x509_crt_t?
+        try check(gnutls_x509_crt_init(&handle), "allocate a certificate")
+        guard let handle else { throw TLSError(.generationFailed, message: "GnuTLS gave no certificate") }
+        self.handle = handle
+        try check(gnutls_x509_crt_set_version(handle, 3), "set the version")
+        var serial = [UInt8](repeating: 0, count: 16)
+        try check(gnutls_rnd(GNUTLS_RND_NONCE, &serial, serial.count), "draw a serial number")
+        serial[0] &= 0x7f  // RFC 5280, section 4.1.2.2: positive
+        try check(gnutls_x509_crt_set_serial(handle, serial, serial.count), "set the serial number")
+        try check(gnutls_x509_crt_set_activation_time(handle, time_t(validity.lowerBound)), "set the validity")
+        try check(gnutls_x509_crt_set_expiration_time(handle, time_t(validity.upperBound)), "set the validity")
+        // X.520 bounds a common name to 64 characters; the alternative names are what counts.
+        try check(
+            gnutls_x509_crt_set_dn_by_oid(handle, "2.5.4.3", 0, String(commonName.prefix(64)), UInt32(commonName.prefix(64).utf8.count)),
+            "set the name")
+        try check(gnutls_x509_crt_set_key(handle, key.handle), "set the key")
+        var identifier = [UInt8](repeating: 0, count: 64)
+        var size = identifier.count
+        try check(gnutls_x509_crt_get_key_id(handle, 0, &identifier, &size), "identify the key")
+        try check(gnutls_x509_crt_set_subject_key_id(handle, identifier, size), "set the key identifier")
+    }
+
+    deinit { gnutls_x509_crt_deinit(self.handle) }
+
+    func makeAuthority() throws(TLSError) {
+        try check(gnutls_x509_crt_set_basic_constraints(self.handle, 1, 0), "make an authority")
+        try check(
+            gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)), "set the usage")
+    }
+
+    func makeServer(names: [String]) throws(TLSError) {
+        try check(gnutls_x509_crt_set_basic_constraints(self.handle, 0, -1), "make a server certificate")
+        try check(gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_DIGITAL_SIGNATURE)), "set the usage")
+        // id-kp-serverAuth (RFC 5280, section 4.2.1.12)
+        try check(gnutls_x509_crt_set_key_purpose_oid(self.handle, "1.3.6.1.5.5.7.3.1", 0), "set the purpose")
+        for name in names { try self.addAlternativeName(name) }
+    }
+
+    func sign(by authority: Certificate, key: PrivateKey) throws(TLSError) {
+        var identifier = [UInt8](repeating: 0, count: 64)
+        var size = identifier.count
+        try check(gnutls_x509_crt_get_subject_key_id(authority.handle, &identifier, &size, nil), "read the key identifier")
+        try check(gnutls_x509_crt_set_authority_key_id(self.handle, identifier, size), "set the authority's identifier")
+        try check(gnutls_x509_crt_sign2(self.handle, authority.handle, key.handle, GNUTLS_DIG_SHA256, 0), "sign")
+    }
+
+    func pem() throws(TLSError) -> [UInt8] {
+        var datum = gnutls_datum_t()
+        try check(gnutls_x509_crt_export2(self.handle, GNUTLS_X509_FMT_PEM, &datum), "export a certificate")
+        return datum.takeBytes()
+    }
+
+    private func addAlternativeName(_ name: String) throws(TLSError) {
+        var address = [UInt8](repeating: 0, count: 16)
+        let status: Int32
+        if inet_pton(AF_INET, name, &address) == 1 {
+            status = address.withUnsafeBytes { self.add(GNUTLS_SAN_IPADDRESS, UnsafeRawBufferPointer(rebasing: $0.prefix(4))) }
+        } else if inet_pton(AF_INET6, name, &address) == 1 {
+            status = address.withUnsafeBytes { self.add(GNUTLS_SAN_IPADDRESS, $0) }
+        } else {
+            status = Array(name.utf8).withUnsafeBytes { self.add(GNUTLS_SAN_DNSNAME, $0) }
+        }
+        try check(status, "add the name \(name)")
+    }
+
+    private func add(_ type: gnutls_x509_subject_alt_name_t, _ bytes: UnsafeRawBufferPointer) -> Int32 {
+        gnutls_x509_crt_set_subject_alt_name(
+            self.handle, type, bytes.baseAddress, UInt32(bytes.count), UInt32(GNUTLS_FSAN_APPEND))
+    }
+}
+
+extension gnutls_datum_t {
+    /// Copies memory that GnuTLS allocated, and frees it.
+    fileprivate consuming func takeBytes() -> [UInt8] {
+        defer { CGnuTLS_free(self.data) }
+        return Array(UnsafeBufferPointer(start: self.data, count: Int(self.size)))
+    }
+}
+
+private func check(_ status: Int32, _ action: String) throws(TLSError) {
+    guard status < 0 else { return }
+    throw TLSError(.generationFailed, message: "cannot \(action): \(String(cString: gnutls_strerror(status)))")
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CGnuTLS
+
+/// Owns a `gnutls_certificate_credentials_t`.
+///
+/// Written only while it is made, then read by any number of sessions on any thread, which GnuTLS permits: hence `Sendable`.
+final class Credentials: @unchecked Sendable {
+    let handle: gnutls_certificate_credentials_t
+
+    init() throws(TLSError) {
+        var handle: gnutls_certificate_credentials_t?
+        let status = gnutls_certificate_allocate_credentials(&handle)
+        guard status == 0, let handle else {
+            throw TLSError(.generationFailed, message: "cannot allocate credentials: \(describe(status))")
+        }
+        self.handle = handle
+    }
+
+    deinit { gnutls_certificate_free_credentials(self.handle) }
+
+    func use(certificatePEM: [UInt8], keyPEM: [UInt8]) throws(TLSError) {
+        let status = withDatum(certificatePEM) { certificate in
+            withDatum(keyPEM) { key in
+                withUnsafePointer(to: certificate) { certificate in
+                    withUnsafePointer(to: key) { key in
+                        gnutls_certificate_set_x509_key_mem2(
+                            self.handle, certificate, key, GNUTLS_X509_FMT_PEM, nil, 0)
+                    }
+                }
+            }
+        }
+        guard status < 0 else { return }
+        if status == GNUTLS_E_CERTIFICATE_KEY_MISMATCH {
+            throw TLSError(.keyMismatch, message: "the private key does not belong to the certificate")
+        }
+        throw TLSError(.malformed, message: "not a PEM certificate with its PEM key: \(describe(status))")
+    }
+
+    func trust(_ trust: TLSTrust) throws(TLSError) {
+        switch trust.source {
+        case .system:
+            let count = gnutls_certificate_set_x509_system_trust(self.handle)
+            guard count > 0 else {
+                throw TLSError(.emptyTrust, message: "the system has no certificate authorities (install ca-certificates)")
+            }
+        case .authorities(let pem):
+            let count = withDatum(pem) { pem in
+                withUnsafePointer(to: pem) {
+                    gnutls_certificate_set_x509_trust_mem(self.handle, $0, GNUTLS_X509_FMT_PEM)
+                }
+            }
+            guard count >= 0 else {
+                throw TLSError(.malformed, message: "the certificate authorities are not PEM: \(describe(count))")
+            }
+            guard count > 0 else { throw TLSError(.emptyTrust, message: "the file has no certificate authority") }
+        case .pins(let pins):
+            guard !pins.isEmpty, pins.allSatisfy({ $0.count == 32 }) else {
+                throw TLSError(.emptyTrust, message: "a pin is the SHA-256 of a public key: 32 bytes")
+            }
+        }
+    }
+}
+
+func describe(_ status: Int32) -> String { String(cString: gnutls_strerror(status)) }
+
+func withDatum<Result>(_ bytes: [UInt8], _ body: (gnutls_datum_t) -> Result) -> Result {
+    bytes.withUnsafeBufferPointer { buffer in
+        // GnuTLS only reads through the pointer that it types as mutable.
+        body(gnutls_datum_t(data: UnsafeMutablePointer(mutating: buffer.baseAddress), size: UInt32(buffer.count)))
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+package import TernTransport
+
+internal import CGnuTLS
+internal import NIOCore
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// Owns a `gnutls_session_t`: one end of one TLS 1.3 handshake.
+///
+/// Confined to the event loop of its connection. The peer is verified inside the handshake, which fails with the right alert
+/// when the peer can't be trusted; ``verifyPeer()`` says afterwards that this has happened.
+package final class TLSSession {
+    enum Side {
+        case client(serverName: String, TLSTrust)
+        case server
+    }
+
+    /// For the QUIC core and the TLS stream; valid as long as this object.
+    package let handle: OpaquePointer
+    private let credentials: Credentials
+    private let side: Side
+    private var pinResult: Bool?
+    private var expectedName: UnsafeMutablePointer<CChar>?
+
+    init(_ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]) throws(TransportError) {
+        let end = if case .server = side { CGnuTLS_server_flags() } else { CGnuTLS_client_flags() }
+        var session: gnutls_session_t?
+        let status = gnutls_init(&session, end | Self.flags(flavour))
+        guard status == 0, let session else { throw Self.setUpError(status) }
+        self.handle = session
+        self.credentials = credentials
+        self.side = side
+        try self.setUp(flavour, applicationProtocols: applicationProtocols)
+    }
+
+    deinit {
+        gnutls_deinit(self.handle)
+        free(self.expectedName)
+    }
+
+    /// The negotiated ALPN identifier.
+    package var applicationProtocol: String? {
+        var datum = gnutls_datum_t()
+        guard gnutls_alpn_get_selected_protocol(self.handle, &datum) == 0, let bytes = datum.data else { return nil }
+        return String(decoding: UnsafeBufferPointer(start: bytes, count: Int(datum.size)), as: UTF8.self)
+    }
+
+    /// The peer's certificates, leaf first, each DER.
+    package var peerCertificates: [[UInt8]] {
+        var count: UInt32 = 0
+        guard let list = gnutls_certificate_get_peers(self.handle, &count) else { return [] }
+        return (0..<Int(count)).map { Array(UnsafeBufferPointer(start: list[$0].data, count: Int(list[$0].size))) }
+    }
+
+    /// Confirms, after the handshake, that the peer was verified and that an application protocol was agreed on.
+    package func verifyPeer() throws(TransportError) {
+        guard self.applicationProtocol != nil else {
+            throw TransportError(
+                .handshakeFailed, message: "the peer agreed to no application protocol", wireCode: Self.wireCode(120),
+                isRetrySafe: true)
+        }
+        guard case .client(_, let trust) = self.side else { return }
+        if case .pins = trust.source {
+            guard self.pinResult == true else { throw self.rejection("its public key is not pinned") }
+        } else {
+            let status = gnutls_session_get_verify_cert_status(self.handle)
+            guard status == 0, !self.peerCertificates.isEmpty else { throw self.rejection(Self.reasons(status)) }
+        }
+    }
+
+    /// Translates what `gnutls_handshake` or a record function returned.
+    package func error(for status: Int32) -> TransportError {
+        switch status {
+        case GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR, GNUTLS_E_CERTIFICATE_ERROR, GNUTLS_E_NO_CERTIFICATE_FOUND:
+            if self.pinResult == false { return self.rejection("its public key is not pinned") }
+            return self.rejection(Self.reasons(gnutls_session_get_verify_cert_status(self.handle)))
+        case GNUTLS_E_FATAL_ALERT_RECEIVED:
+            return Self.error(forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
+        case GNUTLS_E_PREMATURE_TERMINATION:
+            return TransportError(
+                .carrierLost, message: "the TLS connection ended without a close", initiator: .peer, isRetrySafe: false)
+        default:
+            var level: Int32 = 0
+            let alert = gnutls_error_to_alert(status, &level)
+            return TransportError(
+                .handshakeFailed, message: describe(status), wireCode: alert >= 0 ? Self.wireCode(UInt8(alert & 0xff)) : nil,
+                isRetrySafe: true)
+        }
+    }
+
+    /// Translates a TLS alert (RFC 8446, section 6); over QUIC it is the CRYPTO_ERROR 0x100 + alert (RFC 9001, section 4.8).
+    package static func error(forAlert alert: UInt8, initiator: TransportError.Initiator) -> TransportError {
+        let name = gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map { String(cString: $0) }
+        // bad_certificate 42 to certificate_unknown 46, unknown_ca 48
+        let isAboutCertificate = (42...46).contains(alert) || alert == 48
+        return TransportError(
+            isAboutCertificate ? .certificateRejected : .handshakeFailed, message: "TLS alert: \(name ?? "number \(alert)")",
+            wireCode: self.wireCode(alert), initiator: initiator, isRetrySafe: true)
+    }
+
+    // MARK: Set-up
+
+    private static func flags(_ flavour: TLSFlavour) -> UInt32 {
+        switch flavour {
+        // Tickets belong to 0-RTT, which is not offered yet.
+        case .quic: GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue | GNUTLS_NO_TICKETS.rawValue
+        case .stream: GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_SIGNAL.rawValue | GNUTLS_NO_TICKETS.rawValue
+        }
+    }
+
+    /// TLS 1.3 only; AES first, because ChaCha20 costs seven times as much where AES instructions exist.
+    private static func priorities(_ flavour: TLSFlavour) -> String {
+        let common =
+            "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
+            + ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1"
+        // RFC 9001, section 8.4: QUIC does not use the middlebox compatibility mode.
+        return flavour == .quic ? common + ":%DISABLE_TLS13_COMPAT_MODE" : common
+    }
+
+    private func setUp(_ flavour: TLSFlavour, applicationProtocols: [String]) throws(TransportError) {
+        var status = gnutls_priority_set_direct(self.handle, Self.priorities(flavour), nil)
+        guard status == 0 else { throw Self.setUpError(status) }
+        status = gnutls_credentials_set(
+            self.handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(self.credentials.handle))
+        guard status == 0 else { throw Self.setUpError(status) }
+        status = self.offer(applicationProtocols)
+        guard status == 0 else { throw Self.setUpError(status) }
+        guard case .client(let serverName, let trust) = self.side else { return }
+        try self.requireProof(of: serverName, trust)
+    }
+
+    private func offer(_ applicationProtocols: [String]) -> Int32 {
+        let names = applicationProtocols.map { Array($0.utf8) }
+        let all = names.flatMap { $0 }
+        return withDatum(all) { whole in
+            guard var next = whole.data else { return GNUTLS_E_INVALID_REQUEST }
+            let data = names.map { name in
+                defer { next += name.count }
+                return gnutls_datum_t(data: next, size: UInt32(name.count))
+            }
+            return gnutls_alpn_set_protocols(self.handle, data, UInt32(data.count), GNUTLS_ALPN_MANDATORY.rawValue)
+        }
+    }
+
+    private func requireProof(of serverName: String, _ trust: TLSTrust) throws(TransportError) {
+        // RFC 6066, section 3: literal addresses are not permitted in the server name.
+        if (try? SocketAddress(ipAddress: serverName, port: 0)) == nil {
+            let status = gnutls_server_name_set(self.handle, GNUTLS_NAME_DNS, serverName, serverName.utf8.count)
+            guard status == 0 else { throw Self.setUpError(status) }
+        }
+        if case .pins = trust.source {
+            // ngtcp2 owns the session's user pointer; that of the session database is free, as no database is used.
+            gnutls_db_set_ptr(self.handle, Unmanaged.passUnretained(self).toOpaque())
+            gnutls_session_set_verify_function(self.handle) { session in
+                guard let session, let pointer = gnutls_db_get_ptr(session) else { return GNUTLS_E_CERTIFICATE_ERROR }
+                return Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue().checkPins()
+            }
+        } else {
+            // GnuTLS keeps the pointer, not a copy. It matches literal addresses with those of the certificate.
+            self.expectedName = strdup(serverName)
+            gnutls_session_set_verify_cert(self.handle, self.expectedName, 0)
+        }
+    }
+
+    private func checkPins() -> Int32 {
+        guard case .client(_, let trust) = self.side, case .pins(let pins) = trust.source,
+            let digest = self.peerCertificates.first.flatMap(Self.publicKeyDigest)
+        else { return GNUTLS_E_CERTIFICATE_ERROR }
+        // Every pin is compared, each in constant time.
+        let matches = pins.reduce(false) { $0 || gnutls_memcmp($1, digest, digest.count) == 0 }
+        self.pinResult = matches
+        return matches ? 0 : GNUTLS_E_CERTIFICATE_ERROR
+    }
+
+    /// SHA-256 over the SubjectPublicKeyInfo of a DER certificate.
+    package static func publicKeyDigest(_ certificate: [UInt8]) -> [UInt8]? {
+        var handle: gnutls_x509_crt_t?
+        guard gnutls_x509_crt_init(&handle) == 0, let handle else { return nil }
+        defer { gnutls_x509_crt_deinit(handle) }
+        let status = withDatum(certificate) { datum in
+            withUnsafePointer(to: datum) { gnutls_x509_crt_import(handle, $0, GNUTLS_X509_FMT_DER) }
+        }
+        guard status == 0 else { return nil }
+        var digest = [UInt8](repeating: 0, count: 32)
+        var size = digest.count
+        guard gnutls_x509_crt_get_key_id(handle, GNUTLS_KEYID_USE_SHA256.rawValue, &digest, &size) == 0, size == 32 else {
+            return nil
+        }
+        return digest
+    }
+
+    // MARK: Errors
+
+    private func rejection(_ reason: String) -> TransportError {
+        let name = if case .client(let serverName, _) = self.side { serverName } else { "the client" }
+        return TransportError(
+            .certificateRejected, message: "the certificate of \(name) is not trusted: \(reason)",
+            wireCode: Self.wireCode(42), isRetrySafe: true)
+    }
+
+    private static func reasons(_ status: UInt32) -> String {
+        guard status != 0 else { return "no certificate was shown" }
+        var datum = gnutls_datum_t()
+        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &datum, 0) == 0, let data = datum.data
+        else { return "status \(status)" }
+        defer { CGnuTLS_free(data) }
+        let text = String(decoding: UnsafeBufferPointer(start: data, count: Int(datum.size)), as: UTF8.self)
+        return text.split(whereSeparator: { $0.isWhitespace || $0 == "\0" }).joined(separator: " ")
+    }
+
+    private static func setUpError(_ status: Int32) -> TransportError {
+        TransportError(.handshakeFailed, message: "TLS could not be set up: \(describe(status))", isRetrySafe: true)
+    }
+
+    private static func wireCode(_ alert: UInt8) -> UInt64 { 0x100 + UInt64(alert) }
+}

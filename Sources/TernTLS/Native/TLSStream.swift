@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+package import NIOCore
+package import TernTransport
+
+internal import CGnuTLS
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// TLS 1.3 over a byte stream without I/O: ciphertext in and out, plaintext in and out.
+///
+/// Confined to one event loop. After each call, send what ``takeCiphertext()`` gives, also after an error: it is the alert.
+package final class TLSStream {
+    /// What ``read(into:limit:)`` found.
+    package enum ReadOutcome {
+        case bytes
+        /// More ciphertext is needed.
+        case starved
+        /// The peer closed cleanly (close_notify).
+        case closed
+    }
+
+    package let session: TLSSession
+    private let wire = Wire()
+    private var isEstablished = false
+    private var didSendClose = false
+
+    package init(session: TLSSession) {
+        self.session = session
+        let pointer = Unmanaged.passUnretained(self.wire).toOpaque()
+        gnutls_transport_set_ptr(session.handle, pointer)
+        gnutls_transport_set_pull_function(session.handle) { pointer, memory, count in
+            Wire.from(pointer).pull(memory, count)
+        }
+        gnutls_transport_set_vec_push_function(session.handle) { pointer, vectors, count in
+            Wire.from(pointer).push(vectors, count)
+        }
+        gnutls_transport_set_errno_function(session.handle) { pointer in Wire.from(pointer).lastError }
+    }
+
+    /// Bytes that waited to be decrypted when the limit was reached, for the caller's accounting.
+    package var bufferedCiphertext: Int { self.wire.inbound.readableBytes }
+
+    package func receive(_ ciphertext: ByteBuffer) {
+        var ciphertext = ciphertext
+        if self.wire.inbound.readableBytes == 0 {
+            self.wire.inbound = ciphertext
+        } else {
+            self.wire.inbound.writeBuffer(&ciphertext)
+        }
+    }
+
+    /// The byte stream ended.
+    package func receiveEndOfFile() {
+        self.wire.isAtEnd = true
+    }
+
+    /// Goes on with the handshake.
+    ///
+    /// - Returns: whether it is finished and the peer verified.
+    package func handshake() throws(TransportError) -> Bool {
+        guard !self.isEstablished else { return true }
+        while true {
+            let status = gnutls_handshake(self.session.handle)
+            if status == GNUTLS_E_SUCCESS { break }
+            if status == GNUTLS_E_AGAIN { return false }
+            guard gnutls_error_is_fatal(status) == 0 else { throw self.fail(status) }
+        }
+        do {
+            try self.session.verifyPeer()
+        } catch {
+            _ = gnutls_alert_send(self.session.handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_APPLICATION_PROTOCOL)
+            throw error
+        }
+        self.isEstablished = true
+        return true
+    }
+
+    /// Appends decrypted bytes to `buffer`, about `limit` of them.
+    package func read(into buffer: inout ByteBuffer, limit: Int) throws(TransportError) -> ReadOutcome {
+        var total = 0
+        while total < limit {
+            // A record holds at most 2^14 bytes (RFC 8446, section 5.1).
+            var status = 0
+            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 16_384) { memory in
+                status = gnutls_record_recv(self.session.handle, memory.baseAddress, memory.count)
+                return max(0, status)
+            }
+            if status > 0 {
+                total += status
+            } else if status == 0 {
+                return total > 0 ? .bytes : .closed
+            } else if status == Int(GNUTLS_E_AGAIN) {
+                return total > 0 ? .bytes : .starved
+            } else if gnutls_error_is_fatal(Int32(status)) != 0 {
+                throw self.fail(Int32(status))
+            }
+        }
+        return .bytes
+    }
+
+    /// Encrypts all of `plaintext`.
+    package func write(_ plaintext: ByteBuffer) throws(TransportError) {
+        var plaintext = plaintext
+        while plaintext.readableBytes > 0 {
+            var status = 0
+            plaintext.readWithUnsafeReadableBytes { memory in
+                status = gnutls_record_send(self.session.handle, memory.baseAddress, min(memory.count, 16_384))
+                return max(0, status)
+            }
+            // The push function takes everything, so there is no partial record to resume.
+            if status < 0, gnutls_error_is_fatal(Int32(status)) != 0 { throw self.fail(Int32(status)) }
+        }
+    }
+
+    /// Says that nothing more will be written (close_notify).
+    package func close() {
+        guard self.isEstablished, !self.didSendClose else { return }
+        self.didSendClose = true
+        _ = gnutls_bye(self.session.handle, GNUTLS_SHUT_WR)
+    }
+
+    /// What must go to the peer now.
+    package func takeCiphertext() -> ByteBuffer? {
+        guard self.wire.outbound.readableBytes > 0 else { return nil }
+        defer { self.wire.outbound = ByteBuffer() }
+        return self.wire.outbound
+    }
+
+    private func fail(_ status: Int32) -> TransportError {
+        let error = self.session.error(for: status)
+        if status != GNUTLS_E_FATAL_ALERT_RECEIVED, status != GNUTLS_E_PREMATURE_TERMINATION {
+            _ = gnutls_alert_send_appropriate(self.session.handle, status)
+        }
+        guard self.isEstablished, error.code == .handshakeFailed else { return error }
+        return TransportError(
+            .carrierLost, message: error.message, wireCode: error.wireCode, initiator: error.initiator)
+    }
+}
+
+/// The two directions of the byte stream, as GnuTLS sees them.
+private final class Wire {
+    var inbound = ByteBuffer()
+    var outbound = ByteBuffer()
+    var isAtEnd = false
+    var lastError: Int32 = 0
+
+    static func from(_ pointer: gnutls_transport_ptr_t?) -> Wire {
+        guard let pointer else { preconditionFailure("the session has no transport pointer") }
+        return Unmanaged<Wire>.fromOpaque(pointer).takeUnretainedValue()
+    }
+
+    func pull(_ memory: UnsafeMutableRawPointer?, _ count: Int) -> Int {
+        let available = min(count, self.inbound.readableBytes)
+        guard available > 0 else {
+            if self.isAtEnd { return 0 }
+            self.lastError = EAGAIN
+            return -1
+        }
+        self.inbound.readWithUnsafeReadableBytes { bytes in
+            guard let memory, let base = bytes.baseAddress else { return 0 }
+            memory.copyMemory(from: base, byteCount: available)
+            return available
+        }
+        return available
+    }
+
+    func push(_ vectors: UnsafePointer<giovec_t>?, _ count: Int32) -> Int {
+        let pieces = UnsafeBufferPointer(start: vectors, count: Int(count))
+        var total = 0
+        for piece in pieces {
+            self.outbound.writeBytes(UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len))
+            total += piece.iov_len
+        }
+        return total
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Testing
+
+@testable import TernTLS
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+@Suite("Identities and trust")
+struct TLSIdentityTests {
+    @Test func aKeyOfAnotherCertificateIsRefused() throws {
+        let (one, other) = (try TLSIdentity.selfSigned(), try TLSIdentity.selfSigned())
+        #expect(throws: TLSError(.keyMismatch, message: "")) {
+            _ = try TLSIdentity(certificatePEM: one.certificatePEM, keyPEM: other.keyPEM)
+        }
+    }
+
+    @Test func whatIsNotPEMIsRefused() throws {
+        let made = try TLSIdentity.selfSigned()
+        for garbage in [[], Array("hello".utf8), Array(made.certificatePEM.prefix(200))] {
+            #expect(throws: TLSError(.malformed, message: "")) {
+                _ = try TLSIdentity(certificatePEM: garbage, keyPEM: made.keyPEM)
+            }
+            #expect(throws: TLSError(.malformed, message: "")) {
+                _ = try TLSIdentity(certificatePEM: made.certificatePEM, keyPEM: garbage)
+            }
+        }
+    }
+
+    @Test func anUnreadableFileIsNamed() throws {
+        let error = #expect(throws: TLSError.self) {
+            _ = try TLSIdentity(certificateFile: "/nonexistent/certificate.pem", keyFile: "/nonexistent/key.pem")
+        }
+        #expect(error?.code == .unreadableFile)
+        #expect(error?.message.contains("/nonexistent/certificate.pem") == true)
+        #expect(error?.message.contains("No such file") == true)
+    }
+
+    @Test func filesAreRead() throws {
+        let made = try TLSIdentity.selfSigned()
+        let folder = try TemporaryFolder()
+        let (certificate, key) = (try folder.write("c.pem", made.certificatePEM), try folder.write("k.pem", made.keyPEM))
+        _ = try TLSIdentity(certificateFile: certificate, keyFile: key)
+        let trust = try TLSTrust.certificateAuthorities(file: folder.write("ca.pem", made.certificateAuthorityPEM))
+        #expect(trust == .certificateAuthorities(pem: made.certificateAuthorityPEM))
+    }
+
+    @Test func anEmptyTrustIsRefused() {
+        #expect(throws: TLSError.self) {
+            _ = try TLSClientContext(TLSClientConfiguration(trust: .certificateAuthorities(pem: [])))
+        }
+        #expect(throws: TLSError(.emptyTrust, message: "")) {
+            _ = try TLSClientContext(TLSClientConfiguration(trust: .pinned(subjectPublicKeyInfoSHA256: [])))
+        }
+        #expect(throws: TLSError(.emptyTrust, message: "")) {
+            _ = try TLSClientContext(TLSClientConfiguration(trust: .pinned(subjectPublicKeyInfoSHA256: [[1, 2, 3]])))
+        }
+    }
+
+    @Test func aDescriptionShowsNoKey() throws {
+        #expect("\(try TLSIdentity.selfSigned().identity)" == "TLSIdentity")
+    }
+}
+
+/// A folder that goes away with the test.
+private final class TemporaryFolder {
+    private let path: String
+    private var files: [String] = []
+
+    init() throws {
+        var template = Array("/tmp/tern-tls-XXXXXX".utf8CString)
+        let made = template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } }
+        self.path = String(cString: try #require(made))
+    }
+
+    deinit {
+        for file in self.files { unlink(file) }
+        rmdir(self.path)
+    }
+
+    func write(_ name: String, _ bytes: [UInt8]) throws -> String {
+        let path = "\(self.path)/\(name)"
+        let file = try #require(fopen(path, "w"))
+        fwrite(bytes, 1, bytes.count, file)
+        fclose(file)
+        self.files.append(path)
+        return path
+    }
+}
