@@ -94,6 +94,7 @@ tern_quic *tern_quic_client(const tern_quic_settings *from, tern_quic_path path,
     callbacks.recv_retry = ngtcp2_crypto_recv_retry_cb;
     ngtcp2_cid source, destination;
     tern_quic_make_cid(quic, &source, from->cid_length);
+    quic->source = tern_quic_cid_from(&source);
     uint8_t random[18];
     quic->events->fill_random(quic->context, random, sizeof random);
     ngtcp2_cid_init(&destination, random, sizeof random);
@@ -122,6 +123,7 @@ tern_quic *tern_quic_server(
     callbacks.recv_client_initial = ngtcp2_crypto_recv_client_initial_cb;
     ngtcp2_cid source, destination = native_cid(peer);
     tern_quic_make_cid(quic, &source, from->cid_length);
+    quic->source = tern_quic_cid_from(&source);
     parameters.original_dcid = native_cid(original);
 #if TERN_NGTCP2_1
     parameters.original_dcid_present = 1;
@@ -145,14 +147,7 @@ void tern_quic_free(tern_quic *quic) {
     free(quic);
 }
 
-tern_quic_cid tern_quic_source_cid(tern_quic *quic) {
-    ngtcp2_cid cids[32];
-    ngtcp2_cid none = {0};
-    size_t count = ngtcp2_conn_get_scid(quic->conn, NULL);
-    if (count == 0 || count > sizeof cids / sizeof cids[0]) { return tern_quic_cid_from(&none); }
-    ngtcp2_conn_get_scid(quic->conn, cids);
-    return tern_quic_cid_from(&cids[0]);
-}
+tern_quic_cid tern_quic_source_cid(const tern_quic *quic) { return quic->source; }
 
 void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path) { set_path(&quic->read_path, path); }
 

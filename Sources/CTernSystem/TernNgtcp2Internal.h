@@ -44,6 +44,7 @@ struct tern_quic {
     ngtcp2_path_storage known_path;
     uint64_t write_path_number;
     int last_error;
+    tern_quic_cid source;
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
     uint8_t reset_secret[32];

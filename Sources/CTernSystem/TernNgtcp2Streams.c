@@ -45,9 +45,11 @@ tern_quic_written tern_quic_write_datagram(
     memset(&info, 0, sizeof info);
     int taken = 0;
     ngtcp2_vec vector = {.base = (uint8_t *)bytes, .len = length};
+    // An empty vector would be an assertion failure.
+    size_t count = length > 0 ? 1 : 0;
     ngtcp2_ssize result = ngtcp2_conn_writev_datagram(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0, &vector,
-        1, now);
+        count, now);
     return written(quic, result, taken, &info);
 }
 

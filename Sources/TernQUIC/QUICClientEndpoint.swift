@@ -69,6 +69,7 @@ final class QUICClientEndpoint {
         case .idle:
             self.fail(TransportError(.cancelled, message: "the attempt was given up", isRetrySafe: true))
             self.connection?.close(code: 0, reason: "")
+            self.connection?.pump()
         case .established:
             guard let connection, !connection.isStarted else { return }
             connection.close(code: 0, reason: "")
@@ -164,6 +165,10 @@ extension QUICClientEndpoint: QUICConnectionOwner {
     func connectionEnded(_ connection: QUICConnection, reason: TransportError) {
         self.noteWhetherHeard()
         self.fail(reason)
+        guard case .failed = self.state else { return }
+        // Nobody waits for the end of a failed attempt: when the CONNECTION_CLOSE has left in this turn the socket goes, which
+        // RFC 9000, section 10.2 allows an endpoint that will not answer any more.
+        self.eventLoop.execute { connection.abandon(reason) }
     }
 
     func connectionFinished(_ connection: QUICConnection) {

@@ -44,6 +44,8 @@ final class QUICConnection: LoopConnection, @unchecked Sendable {
     private var hasToldEnd = false
     /// What happened and was not told to the handler yet: it has not started, or is being told.
     private var events = Deque<QUICEvent>()
+    /// Datagrams received since the events were drained.
+    private var undrained = 0
     private var datagramsHeld = 0
     private var datagramsShed: UInt64 = 0
     private(set) var closeReason: TransportError?
@@ -79,7 +81,9 @@ extension QUICConnection {
         guard self.events.count < Self.maximumEventsHeld else { return }
         self.core.receive(datagram, path: path, ecn: ecn, now: now)
         self.hasWork = true
-        guard !self.isPumping else { return }
+        // Not after each: the bytes of a stream that arrive together are told together.
+        self.undrained += 1
+        guard self.undrained >= Self.datagramsPerDrain, !self.isPumping else { return }
         self.isPumping = true
         self.drainEvents()
         self.isPumping = false
@@ -94,6 +98,7 @@ extension QUICConnection {
     }
 
     private static let maximumEventsHeld = 16_384
+    private static let datagramsPerDrain = 64
 }
 
 // MARK: Turns
@@ -154,7 +159,9 @@ extension QUICConnection {
 
     private func armTimer() {
         guard let deadline = self.core.nextDeadline else { return self.timer.cancel() }
-        self.timer.armNoLater(than: max(deadline, .now() + Self.breath), for: self)
+        // The deadline may be the next instant of the pacer, of no use when nothing waits to be sent.
+        let pause = self.core.hasQueuedData ? Self.breath : Self.idlePause
+        self.timer.armNoLater(than: max(deadline, .now() + pause), for: self)
     }
 
     /// Trains are up to 64 KiB: one connection sends at most 1 MiB before others of its event loop have a turn.
@@ -162,6 +169,7 @@ extension QUICConnection {
     private static let roundsPerTurn = 2
     /// A timer that is due at once would keep the event loop from reading.
     private static let breath = TimeAmount.microseconds(20)
+    private static let idlePause = TimeAmount.milliseconds(1)
 }
 
 extension QUICConnection: NIOScheduledCallbackHandler {
@@ -181,6 +189,7 @@ extension QUICConnection: NIOScheduledCallbackHandler {
 
 extension QUICConnection {
     private func drainEvents() {
+        self.undrained = 0
         self.tellHeldEvents()
         while let event = self.core.nextEvent() {
             self.take(event)

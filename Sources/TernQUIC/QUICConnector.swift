@@ -55,7 +55,7 @@ public struct QUICConnector: CarrierConnector {
             let session = try self.tls.makeQUICSession(
                 serverName: serverName, applicationProtocols: self.applicationProtocols)
             return try QUICConnectionCore.client(
-                configuration: configuration, tls: session, serverName: serverName, path: path, now: .now())
+                configuration: configuration, tls: session, path: path, now: .now())
         }
     }
 }

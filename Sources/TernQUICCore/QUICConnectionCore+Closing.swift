@@ -4,6 +4,7 @@
 internal import CTernSystem
 internal import DequeModule
 internal import NIOCore
+internal import TernTLS
 internal import TernTransport
 
 extension QUICConnectionCore {
@@ -79,10 +80,20 @@ extension QUICConnectionCore {
 
     private func failHandshake(alert: UInt8) {
         // Without an alert TLS failed inside: internal_error.
-        let alert = alert == 0 ? 80 : alert
-        self.fail(
-            code: Self.cryptoError + UInt64(alert), "TLS failed: \(NativeConnection.alertName(alert))",
-            as: Self.isAboutCertificate(alert) ? .certificateRejected : .handshakeFailed, isRetrySafe: true)
+        let error = TLSSession.error(forAlert: alert == 0 ? 80 : alert, initiator: .local)
+        guard error.code == .certificateRejected else {
+            self.fail(
+                code: error.wireCode ?? Self.cryptoError, error.message, as: error.code, isRetrySafe: error.isRetrySafe)
+            return
+        }
+        do throws(TransportError) {
+            try self.tls.verifyPeer()
+            self.rejectPeer(error)
+        } catch var detailed {
+            // It says why; the alert says it to the peer.
+            detailed.wireCode = error.wireCode
+            self.rejectPeer(detailed)
+        }
     }
 
     private func peerClosed(now: UInt64) {
@@ -105,16 +116,11 @@ extension QUICConnectionCore {
     private func kind(ofPeerClose code: UInt64, isApplication: Bool) -> TransportError.Code {
         if isApplication { return .application }
         if code & ~0xff == Self.cryptoError {
-            if Self.isAboutCertificate(UInt8(truncatingIfNeeded: code)) { return .certificateRejected }
-            return self.isEstablished ? .transport : .handshakeFailed
+            let alert = TLSSession.error(forAlert: UInt8(truncatingIfNeeded: code), initiator: .peer)
+            return self.isEstablished && alert.code == .handshakeFailed ? .transport : alert.code
         }
         if self.isEstablished { return .transport }
         return code == TransportErrorCode.connectionRefused ? .connectionRefused : .handshakeFailed
-    }
-
-    /// bad_certificate to unknown_ca, and certificate_required (RFC 8446, section 6).
-    private static func isAboutCertificate(_ alert: UInt8) -> Bool {
-        (42...46).contains(alert) || alert == 48 || alert == 116
     }
 
     /// Over without a packet.
@@ -136,16 +142,12 @@ extension QUICConnectionCore {
         guard let close = self.pendingClose else { return nil }
         self.pendingClose = nil
         self.held = nil
-        // A server that has not decrypted anything has no keys to write with.
-        guard self.role == .client || self.hasHeardFromPeer else {
-            self.phase = .finished
-            return nil
-        }
         let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[0..<self.configuration.maximumUDPPayloadSize])
         let result = self.native.writeClose(
             isApplication: close.isApplication, code: close.code, reason: close.reason, into: packet, now: now)
         self.native.inbox.facts.removeAll(keepingCapacity: true)
         guard result.bytes > 0 else {
+            // No keys yet: nothing was sent or nothing was understood, so there is nobody to tell.
             self.phase = .finished
             return nil
         }

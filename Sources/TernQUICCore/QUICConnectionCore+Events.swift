@@ -4,6 +4,7 @@
 internal import CTernSystem
 internal import DequeModule
 internal import NIOCore
+internal import TernTLS
 internal import TernTransport
 
 extension QUICConnectionCore {
@@ -94,6 +95,7 @@ extension QUICConnectionCore {
         }
         self.applicationProtocol = applicationProtocol
         self.isEstablished = true
+        self.counters.handshakeDuration = .nanoseconds(Int64(clamping: self.lastNow - self.startedAt))
         let interval = self.configuration.limits.keepAliveInterval?.nanoseconds ?? 0
         self.native.keepAlive(every: UInt64(max(interval, 0)))
         self.emit(.handshakeCompleted(applicationProtocol: applicationProtocol))

@@ -4,6 +4,7 @@
 internal import CTernSystem
 internal import DequeModule
 package import NIOCore
+package import TernTLS
 package import TernTransport
 
 /// One QUIC connection without I/O: datagrams and time in; datagrams, events and one deadline out.
@@ -46,7 +47,7 @@ package final class QUICConnectionCore {
     /// A packet that was written but did not fit the train before it.
     var held: HeldPacket?
     var counters = ConnectionStatistics()
-    private var lastNow: UInt64
+    private(set) var lastNow: UInt64
 
     package private(set) var connectionIDs: [QUICConnectionID]
     package internal(set) var path: QUICPath

@@ -122,7 +122,7 @@ tern_quic *tern_quic_server(
 void tern_quic_free(tern_quic *quic);
 
 /// The connection ID that we chose first.
-tern_quic_cid tern_quic_source_cid(tern_quic *quic);
+tern_quic_cid tern_quic_source_cid(const tern_quic *quic);
 
 /// Names the path of the datagrams that tern_quic_read gets from now on.
 void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path);

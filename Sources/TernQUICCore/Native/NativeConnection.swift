@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import CGnuTLS
+// Nothing of it is named here: the import makes the linker find what CTernSystem calls.
+internal import CNgtcp2
 internal import CTernSystem
 internal import NIOCore
+internal import TernTLS
 internal import TernTransport
 
 #if canImport(Glibc)
@@ -166,10 +168,6 @@ final class NativeConnection {
 
     var maximumDatagramSize: Int { Int(clamping: tern_quic_maximum_datagram(self.quic)) }
     var tlsAlert: UInt8 { tern_quic_tls_alert(self.quic) }
-    static func alertName(_ alert: UInt8) -> String {
-        gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map { String(cString: $0) }
-            ?? "alert \(alert)"
-    }
 
     /// The transport error code and the text that fit the last failure.
     var lastFailure: (code: UInt64, text: String) {

@@ -84,6 +84,17 @@ final class ConnectionBridge: @unchecked Sendable {
         if mustSchedule { self.connection.eventLoop.execute { self.drain() } }
     }
 
+    /// Nothing more comes on a stream: what is still owed for it goes back at once, because a stream counts against the peer's
+    /// limit until all its bytes are consumed. Any thread.
+    func returnAllCredit(of stream: StreamID) {
+        let mustSchedule = self.mailbox.withLock { mailbox in
+            guard mailbox.credit[stream] != nil else { return false }
+            mailbox.operations.append(.returnCredit)
+            return mailbox.schedule()
+        }
+        if mustSchedule { self.connection.eventLoop.execute { self.drain() } }
+    }
+
     func openStream(_ direction: StreamDirection) async throws -> StreamState {
         let opener = Opener(direction: direction)
         return try await withTaskCancellationHandler {
@@ -112,12 +123,10 @@ final class ConnectionBridge: @unchecked Sendable {
         let (operations, credit) = self.mailbox.withLock { mailbox in
             defer {
                 mailbox.operations = []
+                mailbox.credit = [:]
+                mailbox.creditBytes = 0
                 mailbox.isDrainScheduled = false
             }
-            guard mailbox.operations.contains(where: { if case .returnCredit = $0 { true } else { false } }) else {
-                return (mailbox.operations, [StreamID: Int]())
-            }
-            defer { mailbox.credit = [:] }
             return (mailbox.operations, mailbox.credit)
         }
         for (stream, byteCount) in credit { self.connection.consumed(byteCount, of: stream) }

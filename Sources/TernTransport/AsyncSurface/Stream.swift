@@ -22,6 +22,7 @@ public final class Stream: Sendable {
             self.stopSending(code: 0)
         } else {
             self.connection.bridge.returnCredit(self.state.inbound.stop(), of: self.id)
+            self.connection.bridge.returnAllCredit(of: self.id)
         }
     }
 
@@ -33,7 +34,10 @@ public final class Stream: Sendable {
     /// - Throws: ``TransportError/Code/streamReset`` when the peer gave up, why the connection ended, `CancellationError`, or
     ///   ``TransportError/Code/misuse`` when another task reads or the stream only sends.
     public func read() async throws -> ByteBuffer? {
-        guard let bytes = try await self.state.inbound.next() else { return nil }
+        guard let bytes = try await self.state.inbound.next() else {
+            self.connection.bridge.returnAllCredit(of: self.id)
+            return nil
+        }
         self.connection.bridge.returnCredit(bytes.readableBytes, of: self.id)
         return bytes
     }

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernQMuxCore
+internal import TernTLS
+internal import TernTransport
+
+/// Who made a connection and hears how it came about; every call comes on the connection's event loop.
+protocol QMuxConnectionOwner: AnyObject, Sendable {
+    /// TLS is done, the peer verified, and its transport parameters came.
+    func connectionEstablished(_ connection: QMuxConnection)
+    /// The connection ended, or never came about. Once.
+    func connectionEnded(_ connection: QMuxConnection, reason: TransportError)
+    /// Its TCP connection is gone. Once, the last call.
+    func connectionFinished(_ connection: QMuxConnection)
+}
+
+/// One QMux connection on its event loop: a TCP channel, a TLS stream and a ``QMuxConnectionCore``, and the turns between them.
+///
+/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point checks.
+/// ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is done, before any other thread can
+/// have a reference.
+final class QMuxConnection: LoopConnection, @unchecked Sendable {
+    let eventLoop: any EventLoop
+    let carrier = Carrier.tls
+    let role: ConnectionRole
+    let limits: ConnectionLimits
+    let capabilities = CarrierCapabilities(
+        hasUnreliableDatagrams: false, hasIndependentStreams: false, canMigrate: false)
+    private(set) var applicationProtocol = ""
+    private(set) var peerCertificates: [[UInt8]] = []
+
+    private let tls: TLSStream
+    private var owner: (any QMuxConnectionOwner)?
+    /// `nil` until TLS is done.
+    private var core: QMuxConnectionCore?
+    /// `nil` before the channel is active and after it is gone.
+    private var context: ChannelHandlerContext?
+    private var socket: TCPSocket?
+    private var handler: (any LoopConnectionHandler)?
+
+    private var isStarted = false
+    private var isEstablished = false
+    private var hasToldOwnerEnd = false
+    private var didShutDownSending = false
+    private var isPumping = false
+    private var isPumpScheduled = false
+    private var hasWork = false
+    private let began: NIODeadline
+    private var handshakeDuration: TimeAmount?
+    private var timer: Scheduled<Void>?
+    private var timerDeadline: NIODeadline?
+    private var failure: TransportError?
+
+    init(
+        role: ConnectionRole, session: TLSSession, limits: ConnectionLimits, eventLoop: any EventLoop,
+        owner: any QMuxConnectionOwner
+    ) {
+        self.role = role
+        self.limits = limits
+        self.eventLoop = eventLoop
+        self.tls = TLSStream(session: session)
+        self.owner = owner
+        self.began = .now()
+    }
+
+    /// Ciphertext that is encrypted at a time: enough to fill the socket, little enough to let others have a turn.
+    private static let bytesPerTurn = 512 << 10
+    /// Plaintext that is decrypted before it is handed on.
+    private static let plaintextPerTurn = 128 << 10
+}
+
+// MARK: The channel's facts
+
+extension QMuxConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        guard context.channel.isActive else { return }
+        self.begin(context)
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.begin(context)
+        context.fireChannelActive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.tls.receive(self.unwrapInboundIn(data))
+        self.advance()
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        self.pump()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { self.schedulePump() }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard case .some(ChannelEvent.inputClosed) = event as? ChannelEvent else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        self.tls.receiveEndOfFile()
+        self.advance()
+        self.pump()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        self.fail(TransportError(.carrierLost, message: "the TCP connection broke", initiator: .peer, cause: error))
+        context.close(promise: nil)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.fail(TransportError(.carrierLost, message: "the TCP connection ended", initiator: .peer))
+        self.finish()
+        context.fireChannelInactive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.finish()
+    }
+
+    private func begin(_ context: ChannelHandlerContext) {
+        guard self.context == nil, self.failure == nil else { return }
+        self.context = context
+        self.socket = TCPSocket(context.channel)
+        self.armTimer()
+        self.advance()
+        self.pump()
+    }
+
+    private func finish() {
+        self.context = nil
+        self.socket = nil
+        self.timer?.cancel()
+        self.timer = nil
+        guard let owner else { return }
+        self.owner = nil
+        owner.connectionFinished(self)
+    }
+}
+
+// MARK: Turns
+
+extension QMuxConnection {
+    /// Takes what arrived: the handshake first, then records.
+    private func advance() {
+        do throws(TransportError) {
+            guard try self.tls.handshake() else { return }
+            let core = self.core ?? self.makeCore()
+            var outcome = TLSStream.ReadOutcome.bytes
+            while case .bytes = outcome {
+                var plaintext = ByteBuffer()
+                outcome = try self.tls.read(into: &plaintext, limit: Self.plaintextPerTurn)
+                if plaintext.readableBytes > 0 { core.receive(plaintext, now: .now()) }
+            }
+            if case .closed = outcome { core.peerFinished(now: .now()) }
+        } catch {
+            self.fail(error)
+        }
+        self.hasWork = true
+    }
+
+    private func makeCore() -> QMuxConnectionCore {
+        let core = QMuxConnectionCore(role: self.role, limits: self.limits, now: .now())
+        self.core = core
+        self.applicationProtocol = self.tls.session.applicationProtocol ?? ""
+        self.peerCertificates = self.tls.session.peerCertificates
+        return core
+    }
+
+    /// The carrier or the handshake broke.
+    private func fail(_ error: TransportError) {
+        if self.failure == nil { self.failure = error }
+        self.core?.carrierLost(error, now: .now())
+        self.schedulePump()
+    }
+
+    /// Pumps when the current turn of the event loop ends.
+    private func schedulePump() {
+        self.hasWork = true
+        guard !self.isPumping, !self.isPumpScheduled else { return }
+        self.isPumpScheduled = true
+        self.eventLoop.execute {
+            self.isPumpScheduled = false
+            self.pump()
+        }
+    }
+
+    /// Tells what happened, sends what the channel takes, arms the timer.
+    private func pump() {
+        guard !self.isPumping else { return }
+        self.isPumping = true
+        repeat {
+            self.hasWork = false
+            self.tellEvents()
+            self.transmit()
+        } while self.hasWork && self.context?.channel.isWritable ?? false
+        self.isPumping = false
+        self.endIfNeeded()
+        self.armTimer()
+    }
+
+    private func tellEvents() {
+        if !self.isEstablished, let core, core.isEstablished, core.closeReason == nil {
+            self.isEstablished = true
+            self.handshakeDuration = .now() - self.began
+            self.owner?.connectionEstablished(self)
+        }
+        while let handler = self.handler, let event = self.core?.nextEvent() { self.tell(event, to: handler) }
+    }
+
+    /// Writes only what the channel takes now: what waits longer can still be overtaken by something more urgent.
+    private func transmit() {
+        guard let context else { return }
+        if let core, self.failure == nil {
+            var written = 0
+            while context.channel.isWritable, written < Self.bytesPerTurn, let record = core.nextBytes(now: .now()) {
+                written += record.readableBytes
+                do throws(TransportError) {
+                    try self.tls.write(record)
+                } catch {
+                    self.fail(error)
+                    break
+                }
+            }
+            if written >= Self.bytesPerTurn { self.schedulePump() }
+        }
+        self.flushCiphertext(context)
+    }
+
+    private func flushCiphertext(_ context: ChannelHandlerContext) {
+        guard let ciphertext = self.tls.takeCiphertext() else { return }
+        context.writeAndFlush(self.wrapOutboundOut(ciphertext), promise: nil)
+    }
+
+    /// Does what the end of the connection asks for.
+    private func endIfNeeded() {
+        let reason = self.core?.closeReason ?? self.failure
+        guard let reason else { return }
+        if !self.hasToldOwnerEnd {
+            self.hasToldOwnerEnd = true
+            self.owner?.connectionEnded(self, reason: reason)
+        }
+        guard let context else { return }
+        guard let core, self.failure == nil else { return context.close(promise: nil) }
+        switch core.carrierDemand {
+        case .keepOpen:
+            break
+        case .finishSending:
+            self.shutDownSending(context)
+        case .close:
+            self.shutDownSending(context)
+            context.close(promise: nil)
+        }
+    }
+
+    /// close_notify, then FIN.
+    private func shutDownSending(_ context: ChannelHandlerContext) {
+        guard !self.didShutDownSending else { return }
+        self.didShutDownSending = true
+        self.tls.close()
+        self.flushCiphertext(context)
+        context.close(mode: .output, promise: nil)
+    }
+
+    private func armTimer() {
+        guard self.context != nil else { return }
+        let deadline = self.core.map(\.nextDeadline) ?? self.began + self.limits.handshakeTimeout
+        guard deadline != self.timerDeadline || self.timer == nil else { return }
+        // A timer that is early looks again; one that is late is too late.
+        if let armed = self.timerDeadline, self.timer != nil, let deadline, armed <= deadline { return }
+        self.timer?.cancel()
+        self.timer = nil
+        self.timerDeadline = deadline
+        guard let deadline else { return }
+        self.timer = self.eventLoop.scheduleTask(deadline: deadline) {
+            self.timer = nil
+            self.timerFired()
+        }
+    }
+
+    private func timerFired() {
+        guard self.context != nil else { return }
+        let now = NIODeadline.now()
+        if let core {
+            if let deadline = core.nextDeadline, deadline <= now { core.deadlineReached(now: now) }
+        } else if now >= self.began + self.limits.handshakeTimeout {
+            self.fail(TransportError(.timedOut, message: "the TLS handshake did not finish in time", isRetrySafe: true))
+        }
+        self.hasWork = true
+        self.pump()
+    }
+
+    private func tell(_ event: QMuxEvent, to handler: any LoopConnectionHandler) {
+        switch event {
+        case .streamOpened(let stream): handler.streamOpened(stream)
+        case .streamReceived(let stream, let bytes, let finished):
+            handler.streamReceived(stream, bytes: bytes, finished: finished)
+        case .streamWasReset(let stream, let code): handler.streamWasReset(stream, code: code)
+        case .streamWasStopped(let stream, let code): handler.streamWasStopped(stream, code: code)
+        case .streamWritable(let stream): handler.streamWritable(stream)
+        case .streamClosed(let stream): handler.streamClosed(stream)
+        case .streamsAvailable(let direction): handler.streamsAvailable(direction)
+        case .datagramReceived(let bytes): handler.datagramReceived(bytes)
+        case .connectionClosed(let reason):
+            self.handler = nil
+            handler.connectionClosed(reason)
+        }
+    }
+}
+
+// MARK: LoopConnection
+
+extension QMuxConnection {
+    var localAddress: SocketAddress? {
+        self.eventLoop.preconditionInEventLoop()
+        return self.context?.channel.localAddress
+    }
+
+    var remoteAddress: SocketAddress? {
+        self.eventLoop.preconditionInEventLoop()
+        return self.context?.channel.remoteAddress
+    }
+
+    var maximumDatagramSize: Int {
+        self.eventLoop.preconditionInEventLoop()
+        return self.core?.maximumDatagramSize ?? 0
+    }
+
+    func statistics() -> ConnectionStatistics {
+        self.eventLoop.preconditionInEventLoop()
+        var statistics = self.core?.statistics() ?? ConnectionStatistics()
+        statistics.handshakeDuration = self.handshakeDuration
+        self.socket?.complete(&statistics)
+        return statistics
+    }
+
+    func start(handler: any LoopConnectionHandler) {
+        self.eventLoop.preconditionInEventLoop()
+        precondition(!self.isStarted, "a connection is started once")
+        self.isStarted = true
+        self.handler = handler
+        self.schedulePump()
+    }
+
+    func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID? {
+        let stream = try self.open().openStream(direction)
+        self.schedulePump()
+        return stream
+    }
+
+    func write(_ bytes: ByteBuffer, to stream: StreamID, finish: Bool) throws(TransportError) -> Bool {
+        let wantsMore = try self.open().write(bytes, to: stream, finish: finish)
+        self.schedulePump()
+        return wantsMore
+    }
+
+    func reset(_ stream: StreamID, code: UInt64) {
+        self.eventLoop.preconditionInEventLoop()
+        self.core?.reset(stream, code: code)
+        self.schedulePump()
+    }
+
+    func stopSending(_ stream: StreamID, code: UInt64) {
+        self.eventLoop.preconditionInEventLoop()
+        self.core?.stopSending(stream, code: code)
+        self.schedulePump()
+    }
+
+    func setPriority(_ priority: StreamPriority, of stream: StreamID) {
+        self.eventLoop.preconditionInEventLoop()
+        self.core?.setPriority(priority, of: stream)
+    }
+
+    func consumed(_ count: Int, of stream: StreamID) {
+        self.eventLoop.preconditionInEventLoop()
+        self.core?.consumed(count, of: stream)
+        self.schedulePump()
+    }
+
+    func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
+        let outcome = try self.open().sendDatagram(bytes)
+        self.schedulePump()
+        return outcome
+    }
+
+    func close(code: UInt64, reason: String) {
+        self.eventLoop.preconditionInEventLoop()
+        if let core {
+            core.close(code: code, reason: reason, now: .now())
+            self.schedulePump()
+        } else {
+            self.fail(TransportError(.cancelled, message: "closed before the handshake was done", isRetrySafe: true))
+        }
+    }
+
+    /// The core, if streams may be used.
+    private func open() throws(TransportError) -> QMuxConnectionCore {
+        self.eventLoop.preconditionInEventLoop()
+        if let reason = self.core?.closeReason ?? self.failure { throw reason }
+        guard let core else { throw TransportError(.misuse, message: "the connection is not established yet") }
+        return core
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernTransport
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// What client and server sockets have in common.
+enum QMuxTransport {
+    /// Small, so that what is urgent overtakes; large enough for a full socket buffer between two turns.
+    static let watermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 128 << 10, high: 512 << 10)
+
+    /// One record is 16 KiB; reading several at once costs one call.
+    static let receiveBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 16 << 10, maximum: 256 << 10)
+
+    /// What a failed TCP connect means.
+    static func connectError(_ error: any Error) -> TransportError {
+        switch Self.errno(of: error) {
+        case ECONNREFUSED:
+            TransportError(
+                .connectionRefused, message: "nobody listens there", initiator: .peer, isRetrySafe: true, cause: error)
+        case ETIMEDOUT:
+            TransportError(.timedOut, message: "TCP did not connect in time", isRetrySafe: true, cause: error)
+        case .some:
+            TransportError(.unreachable, message: "TCP did not connect", isRetrySafe: true, cause: error)
+        case .none:
+            TransportError(
+                error is ChannelError ? .timedOut : .unreachable, message: "TCP did not connect", isRetrySafe: true,
+                cause: error)
+        }
+    }
+
+    private static func errno(of error: any Error) -> CInt? {
+        (error as? IOError)?.errnoCode
+    }
+}
