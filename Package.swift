@@ -23,6 +23,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -110,7 +111,7 @@ let package = Package(
             name: "tern-command",
             dependencies: [
                 "Tern", "TernTransport", "TernMessages", "TernStore", "TernServer", "TernClient",
-                nioCore, nioPosix, logging, lifecycle, arguments,
+                nioCore, nioPosix, logging, lifecycle, unixSignals, arguments,
             ],
             path: "Sources/tern", swiftSettings: dialect),
 
@@ -165,6 +166,7 @@ let package = Package(
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.
         .testTarget(
-            name: "CommandTests", dependencies: ["tern-command", "demo", nioCore, nioPosix], swiftSettings: dialect),
+            name: "CommandTests", dependencies: ["tern-command", "demo", "Tern", nioCore, nioPosix, arguments],
+            swiftSettings: dialect),
     ]
 )
