@@ -139,7 +139,7 @@ let package = Package(
             dependencies: ["TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix, nioEmbedded],
             swiftSettings: dialect),
         .testTarget(
-            name: "TernTests", dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix],
+            name: "TernTests", dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
             swiftSettings: dialect),
         .testTarget(name: "TernMessagesTests", dependencies: ["TernMessages", nioCore], swiftSettings: dialect),
         .testTarget(name: "TernStoreTests", dependencies: ["TernStore", nioCore, logging], swiftSettings: dialect),

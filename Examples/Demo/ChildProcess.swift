@@ -70,7 +70,7 @@ final class ChildProcess: Sendable {
 
     private static func appending(to log: URL) throws -> FileHandle {
         if !FileManager.default.fileExists(atPath: log.path) {
-            FileManager.default.createFile(atPath: log.path, contents: nil)
+            _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         }
         let handle = try FileHandle(forWritingTo: log)
         try handle.seekToEnd()

@@ -62,6 +62,12 @@ public final class QUICListener: CarrierListener {
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QUICListener> {
         let eventLoop = eventLoopGroup.next()
+        let context: TLSServerContext
+        do {
+            context = try TLSServerContext(tls)
+        } catch {
+            return eventLoop.makeFailedFuture(error)
+        }
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: Self.connectionIDPrefix(node: 0, loop: 0),
             resetSecret: QUICResetSecret())
@@ -71,7 +77,7 @@ public final class QUICListener: CarrierListener {
                 eventLoop: eventLoop, core: QUICEndpointCore(connectionIDs: connectionIDs), limits: limits,
                 caps: listenerLimits, logger: logger,
                 makeCore: { (initial, path, now) throws(TransportError) in
-                    let session = try tls.makeQUICSession(applicationProtocols: applicationProtocols)
+                    let session = try context.makeSession(for: .quic, applicationProtocols: applicationProtocols)
                     return try QUICConnectionCore.server(
                         configuration: configuration, tls: session, initial: initial, path: path, now: now)
                 }, onConnection: onConnection)

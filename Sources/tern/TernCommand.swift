@@ -20,8 +20,7 @@ struct TernCommand: AsyncParsableCommand {
             """,
         version: Program.version,
         subcommands: [
-            ServeCommand.self, TokenCommand.self, SendCommand.self, TailCommand.self, ChatCommand.self,
-            PingCommand.self,
+            ServeCommand.self, TokenCommand.self,
         ])
 }
 

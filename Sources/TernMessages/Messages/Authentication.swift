@@ -7,40 +7,28 @@ internal import NIOCore
 public struct AuthenticationRequest: Sendable, Hashable {
     /// A signed token (JWT, RFC 7519), or what a development server takes instead; see Docs/PROTOCOL.md.
     public var token: String
-    /// Which device of the user this is; counts only when the token names none.
-    public var device: Name?
     /// The name and version of the client program, for the server's log.
     public var clientProgram: String?
 
-    public init(token: String, device: Name? = nil, clientProgram: String? = nil) {
+    public init(token: String, clientProgram: String? = nil) {
         self.token = token
-        self.device = device
         self.clientProgram = clientProgram
     }
 
     public var message: Message {
         var message = Message(type: .authentication, payload: ByteBuffer(string: self.token))
-        if let device {
-            message.extensions.set(MessageExtension(.deviceName, value: ByteBuffer(string: device.text)))
-        }
         if let clientProgram {
             message.extensions.set(MessageExtension(.clientProgram, value: ByteBuffer(string: clientProgram)))
         }
         return message
     }
 
-    /// - Throws: ``ErrorCode/malformed`` when the token or the device is not UTF-8, ``ErrorCode/invalidName``.
+    /// - Throws: ``ErrorCode/malformed`` when the token is not UTF-8.
     public init(_ message: Message) throws(WireError) {
         guard message.type == .authentication,
             let token = String(validating: message.payload.readableBytesView, as: UTF8.self)
         else { throw WireError(.malformed, "no authentication with a token in UTF-8") }
         self.token = token
-        if let device = message.extensions[.deviceName] {
-            guard let text = String(validating: device.value.readableBytesView, as: UTF8.self) else {
-                throw WireError(.malformed, "the device's name is not UTF-8", header: message.header)
-            }
-            self.device = try Name(text)
-        }
         self.clientProgram = message.extensions[.clientProgram].flatMap {
             String(validating: $0.value.readableBytesView, as: UTF8.self)
         }

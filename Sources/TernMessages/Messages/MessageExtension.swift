@@ -57,11 +57,9 @@ public struct ExtensionType: RawRepresentable, Sendable, Hashable, CustomStringC
     public static let clientProgram = ExtensionType(known: 10)
     /// Up to 55 bytes: a W3C `traceparent`.
     public static let traceContext = ExtensionType(known: 11)
-    /// Up to 64 bytes of UTF-8: the ``Name`` of the device that authenticates.
-    public static let deviceName = ExtensionType(known: 12)
 
     /// Whether this version of the protocol gives the type a meaning.
-    public var isKnown: Bool { (1...12).contains(self.rawValue) }
+    public var isKnown: Bool { (1...11).contains(self.rawValue) }
 
     public var description: String { "extension \(self.rawValue)" }
 }

@@ -12,7 +12,7 @@ public import TernMessages
 /// print(token.signed(with: secret))
 /// ```
 public struct AccessToken: Sendable, Hashable {
-    /// The device when neither `dev` nor the client names one.
+    /// What `dev` says when it is absent.
     public static let defaultDevice = "default"
     /// How far the clocks of who signs and who checks may differ, in seconds.
     public static let clockSkew: Int64 = 60
@@ -21,8 +21,8 @@ public struct AccessToken: Sendable, Hashable {
 
     /// `sub`
     public var user: Name
-    /// `dev`: the only device that may use the token; `nil` leaves the choice to the client.
-    public var device: Name?
+    /// `dev`
+    public var device: Name
     /// `aud`: the name of the server that the token is for.
     public var audience: Name
     /// `exp`: seconds since 1970.
@@ -32,11 +32,12 @@ public struct AccessToken: Sendable, Hashable {
     /// `iat`: seconds since 1970.
     public var issuedAt: Int64?
 
+    /// - Throws: ``WireError`` when the default device were no name, which it is.
     public init(
         user: Name, device: Name? = nil, audience: Name, expires: Int64, notBefore: Int64? = nil, issuedAt: Int64? = nil
-    ) {
+    ) throws(WireError) {
         self.user = user
-        self.device = device
+        if let device { self.device = device } else { self.device = try Name(Self.defaultDevice) }
         self.audience = audience
         self.expires = expires
         self.notBefore = notBefore
@@ -46,7 +47,7 @@ public struct AccessToken: Sendable, Hashable {
     /// The token's text.
     public func signed(with secret: AccessSecret) -> String {
         let claims = Claims(
-            sub: self.user.text, dev: self.device?.text, aud: .one(self.audience.text), exp: Double(self.expires),
+            sub: self.user.text, dev: self.device.text, aud: .one(self.audience.text), exp: Double(self.expires),
             nbf: self.notBefore.map(Double.init), iat: self.issuedAt.map(Double.init))
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

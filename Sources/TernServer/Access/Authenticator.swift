@@ -9,20 +9,8 @@ struct Authenticator: Sendable {
     let secret: AccessSecret?
     let acceptsDevelopmentTokens: Bool
 
-    /// - Parameters:
-    ///   - device: which device the client says it is; counts only when the token names none.
-    ///   - now: seconds since 1970.
-    func identify(_ text: String, device: Name?, now: Int64) throws(Failure) -> (user: Name, device: Name) {
-        let (user, fixed) = try self.owner(of: text, now: now)
-        if let device = fixed ?? device { return (user, device) }
-        do throws(WireError) {
-            return (user, try Name(AccessToken.defaultDevice))
-        } catch {
-            throw Failure(error)
-        }
-    }
-
-    private func owner(of text: String, now: Int64) throws(Failure) -> (user: Name, device: Name?) {
+    /// - Parameter now: seconds since 1970.
+    func identify(_ text: String, now: Int64) throws(Failure) -> (user: Name, device: Name) {
         if self.acceptsDevelopmentTokens, text.hasPrefix("dev:") {
             return try Self.developer(text.dropFirst(4))
         }
@@ -36,10 +24,11 @@ struct Authenticator: Sendable {
     }
 
     /// `USER` or `USER/DEVICE`.
-    private static func developer(_ text: Substring) throws(Failure) -> (user: Name, device: Name?) {
+    private static func developer(_ text: Substring) throws(Failure) -> (user: Name, device: Name) {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         do throws(WireError) {
-            return (try Name(String(parts[0])), parts.count > 1 ? try Name(String(parts[1])) : nil)
+            let device = parts.count > 1 ? String(parts[1]) : AccessToken.defaultDevice
+            return (try Name(String(parts[0])), try Name(device))
         } catch {
             throw Failure(error)
         }

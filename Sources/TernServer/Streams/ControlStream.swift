@@ -69,8 +69,7 @@ struct ControlStream: Sendable {
         else { throw Failure(.unauthenticated, "the first message must be an authentication with a token") }
         guard !self.server.hub.isDraining else { throw Failure(.draining, "the server is about to stop") }
         let now = Int64(self.server.now.rawValue / 1000)
-        let (userName, deviceName) = try self.server.authenticator.identify(
-            request.token, device: request.device, now: now)
+        let (userName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
         let (user, device) = try await self.register(userName, deviceName)
         let session = Session(
             user: user, device: device, connection: self.service.connection, configuration: self.configuration)

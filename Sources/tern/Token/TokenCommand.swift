@@ -26,8 +26,9 @@ struct TokenCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Bind the token to one device of the user. Without it the client says which device it is.", valueName: "name"))
-    var device: String?
+            "Which of the user's devices it is for: each device has its own place in the conversations.",
+            valueName: "name"))
+    var device: String = AccessToken.defaultDevice
 
     @Option(help: ArgumentHelp("The name of the server that takes it, as in \"tern serve --name\".", valueName: "name"))
     var serverName: String = ServeDefaults.name
@@ -48,8 +49,8 @@ struct TokenCommand: AsyncParsableCommand {
         try await output.run {
             let secret = try AccessSecret(file: self.authSecret)
             let now = Int64(Date().timeIntervalSince1970)
-            let token = AccessToken(
-                user: try Name(option: "--user", self.user), device: try self.device.map { try Name(option: "--device", $0) },
+            let token = try AccessToken(
+                user: try Name(option: "--user", self.user), device: try Name(option: "--device", self.device),
                 audience: try Name(option: "--server-name", self.serverName), expires: now + Int64(self.lifetime),
                 issuedAt: now)
             let text = token.signed(with: secret)

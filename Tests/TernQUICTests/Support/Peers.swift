@@ -4,6 +4,7 @@
 import Logging
 import NIOCore
 import NIOPosix
+import TernTLS
 import TernTransport
 import Testing
 
@@ -97,8 +98,8 @@ func connect(
     to address: SocketAddress, tls: TLSClientConfiguration? = nil, limits: ConnectionLimits = ConnectionLimits(),
     socketOptions: UDPSocketOptions = UDPSocketOptions()
 ) throws -> ConnectionAttempt {
-    var connector = QUICConnector(
-        tls: try tls ?? TestTLS.client(), applicationProtocols: [testProtocol], limits: limits, logger: testLogger)
+    var connector = try QUICConnector(
+        tls: tls ?? TestTLS.client(), applicationProtocols: [testProtocol], limits: limits, logger: testLogger)
     connector.socketOptions = socketOptions
     return connector.connect(to: address, serverName: "localhost", on: MultiThreadedEventLoopGroup.singleton.next())
 }
