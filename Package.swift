@@ -73,7 +73,9 @@ let package = Package(
         // The QUIC driver: UDP sockets, event loops, timers, connection-ID routing.
         .target(
             name: "TernQUIC",
-            dependencies: ["TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix, deque, logging],
+            dependencies: [
+                "TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix, deque, logging,
+            ],
             swiftSettings: dialect),
         // QMux (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and deadlines out.
         .target(name: "TernQMuxCore", dependencies: ["TernTransport", nioCore, deque], swiftSettings: pointerFree),
@@ -105,7 +107,8 @@ let package = Package(
         // For tests of Tern and of programs built on it: an in-memory carrier, a simulated network, a manual clock,
         // the conformance suite.
         .target(
-            name: "TernTesting", dependencies: ["TernTransport", nioCore, nioEmbedded, deque], swiftSettings: pointerFree),
+            name: "TernTesting", dependencies: ["TernTransport", nioCore, nioEmbedded, deque],
+            swiftSettings: pointerFree),
         // The command: parse, wire the parts, run.
         .executableTarget(
             name: "tern-command",
@@ -115,6 +118,13 @@ let package = Package(
             ],
             path: "Sources/tern", swiftSettings: dialect),
 
+        // The smallest server and client of the transport.
+        .executableTarget(
+            name: "echo-server", dependencies: ["Tern", nioCore], path: "Examples/Echo/echo-server",
+            swiftSettings: dialect),
+        .executableTarget(
+            name: "echo-client", dependencies: ["Tern", nioCore], path: "Examples/Echo/echo-client",
+            swiftSettings: dialect),
         // Two people chat through the command's server while it is killed and UDP is blocked.
         .executableTarget(
             name: "demo", dependencies: [nioCore, nioPosix], path: "Examples/Demo", exclude: ["README.md"],
@@ -146,7 +156,8 @@ let package = Package(
         .testTarget(
             name: "TernServerTests",
             dependencies: [
-                "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", "TernClient", nioCore, nioPosix,
+                "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", "TernClient", nioCore,
+                nioPosix,
                 logging, crypto,
             ], swiftSettings: dialect),
         .testTarget(

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import Foundation
+import NIOCore
 import Tern
 
 let port = CommandLine.arguments.dropFirst().first.flatMap { Int($0) } ?? 4433
