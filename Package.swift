@@ -177,7 +177,9 @@ let package = Package(
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.
         .testTarget(
-            name: "CommandTests", dependencies: ["tern-command", "demo", "Tern", nioCore, nioPosix, arguments],
+            name: "CommandTests", dependencies: [
+                "tern-command", "demo", "Tern", "TernMessages", "TernServer", nioCore, nioPosix, arguments,
+            ],
             swiftSettings: dialect),
     ]
 )

@@ -20,7 +20,7 @@ struct TernCommand: AsyncParsableCommand {
             """,
         version: Program.version,
         subcommands: [
-            ServeCommand.self, TokenCommand.self,
+            ServeCommand.self, TokenCommand.self, PingCommand.self,
         ])
 }
 

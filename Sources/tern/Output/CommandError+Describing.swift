@@ -19,10 +19,12 @@ extension CommandError {
     init(describing error: any Error) {
         switch error {
         case let error as CommandError: self = error
-        case let error as TransportError: self.init(.unavailable, error.description)
+        case let error as TransportError:
+            self.init(.unavailable, error.message.isEmpty ? error.description : error.message)
         case let error as TLSError: self.init(Self.code(of: error), error.message)
         case let error as StoreError: self.init(Self.code(of: error), error.message)
-        case let error as Failure: self.init(Self.code(of: error.code), "the server refused: \(error.text) (\(error.code))")
+        case let error as Failure:
+            self.init(Self.code(of: error.code), "the server refused: \(error.text) (\(error.code))")
         case let error as WireError: self.init(.unavailable, "the server does not speak the protocol: \(error.message)")
         case let error as IOError where Self.addressErrors.contains(error.errnoCode):
             self.init(.cannotListen, errorText(error.errnoCode))

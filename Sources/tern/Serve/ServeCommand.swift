@@ -27,16 +27,18 @@ struct ServeCommand: AsyncParsableCommand {
             With accounts and a certificate of your own:
 
               openssl rand -base64 32 > secret && chmod 600 secret
-              tern serve --listen [::]:4433 --data /var/lib/tern --tls-certificate chain.pem --tls-key key.pem \
+              tern serve --listen "[::]:4433" --data /var/lib/tern --tls-certificate chain.pem --tls-key key.pem \
             --auth-secret secret
             """)
 
     @Option(
         help: ArgumentHelp(
-            "The address to listen at, by UDP and TCP. Port 0: the kernel chooses; [::] is every address of the machine.",
-            valueName: "host:port"),
+            """
+            The address to listen at, by UDP and TCP. Port 0: the kernel chooses; [::] is every address of the machine. \
+            (default: \(ServeDefaults.listen))
+            """, valueName: "host:port"),
         transform: Endpoint.init(argument:))
-    var listen: Endpoint?
+    var listen: Endpoint = ServeDefaults.listen
 
     @Option(help: ArgumentHelp("The directory where messages are stored; made if it is missing.", valueName: "dir"))
     var data: String = ServeDefaults.data
@@ -61,9 +63,10 @@ struct ServeCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard (0...3_600).contains(self.drain) else { throw ValidationError("--drain takes 0 to 3600 seconds") }
-        if self.accessOptions.development, !self.endpoint.isLoopback {
+        if self.accessOptions.development, !self.listen.isLoopback {
             throw ValidationError(
-                "--development believes everybody, so it listens at 127.0.0.1, [::1] or localhost only, not at \(self.endpoint)")
+                "--development believes everybody, so it listens at 127.0.0.1, [::1] or localhost only, not at \(self.listen)"
+            )
         }
     }
 
@@ -83,7 +86,8 @@ struct ServeCommand: AsyncParsableCommand {
             let store = try SQLiteMessageStore(directory: directory, options: options, logger: logger)
             do {
                 try await self.serve(
-                    store, configuration: configuration, given: given, directory: directory, output: output, logger: logger)
+                    store, configuration: configuration, given: given, directory: directory, output: output,
+                    logger: logger)
             } catch {
                 await store.close()
                 throw error
@@ -92,22 +96,18 @@ struct ServeCommand: AsyncParsableCommand {
         }
     }
 
-    private var endpoint: Endpoint {
-        self.listen ?? Endpoint(host: "127.0.0.1", port: 4433)
-    }
-
     private func serve(
         _ store: SQLiteMessageStore, configuration: ServerConfiguration, given: TLSIdentity?, directory: String,
         output: Output, logger: Logger
     ) async throws {
-        let stored = try given == nil ? StoredIdentity.load(directory: directory, host: self.endpoint.host) : nil
+        let stored = try given == nil ? StoredIdentity.load(directory: directory, host: self.listen.host) : nil
         guard let identity = given ?? stored?.identity else { return }
         let listener = try await self.bind(identity, logger: logger)
         let service = ServerService(
             listener: listener, server: MessageServer(store: store, configuration: configuration, logger: logger),
             grace: .seconds(self.drain))
         if self.accessOptions.development {
-            output.note("development mode: whoever reaches \(self.endpoint) can be any user")
+            output.note("development mode: whoever reaches \(listener.tlsAddress.hostAndPort) can be any user")
         }
         try self.printReady(listener, directory: directory, caFile: stored?.certificateAuthorityFile, output: output)
         var group = ServiceGroupConfiguration(
@@ -120,13 +120,13 @@ struct ServeCommand: AsyncParsableCommand {
     private func bind(_ identity: TLSIdentity, logger: Logger) async throws -> Listener {
         do {
             return try await Listener.bind(
-                to: self.endpoint, applicationProtocol: .tern, tls: TLSServerConfiguration(identity: identity),
+                to: self.listen, applicationProtocol: .tern, tls: TLSServerConfiguration(identity: identity),
                 logger: logger)
         } catch let error as TransportError {
-            throw CommandError(.cannotListen, "cannot listen at \(self.endpoint): \(error.message)")
+            throw CommandError(.cannotListen, "cannot listen at \(self.listen): \(error.message)")
         } catch {
             let described = CommandError(describing: error)
-            throw CommandError(described.code, "cannot listen at \(self.endpoint): \(described.message)")
+            throw CommandError(described.code, "cannot listen at \(self.listen): \(described.message)")
         }
     }
 
@@ -144,7 +144,8 @@ struct ServeCommand: AsyncParsableCommand {
         line.add("version", Program.version)
         line.add("processID", ProcessInfo.processInfo.processIdentifier)
         let ca = caFile.map { " ca=\($0)" } ?? ""
-        try output.event(line, orText: "ready quic=\(quic) tls=\(tls) data=\(directory)\(ca) authentication=\(authentication)")
+        try output.event(
+            line, orText: "ready quic=\(quic) tls=\(tls) data=\(directory)\(ca) authentication=\(authentication)")
     }
 }
 

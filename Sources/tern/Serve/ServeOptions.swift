@@ -9,7 +9,7 @@ internal import Tern
 enum ServeDefaults {
     /// What tokens name as their audience.
     static let name = "tern"
-    static let listen = "127.0.0.1:4433"
+    static let listen = Endpoint(host: "127.0.0.1", port: 4433)
     static let data = "tern-data"
 }
 
@@ -63,7 +63,9 @@ extension Endpoint {
     /// Whether only this machine can reach it.
     var isLoopback: Bool {
         if self.host == "localhost" || self.host == "::1" { return true }
-        guard let address = try? SocketAddress(ipAddress: self.host, port: 0), address.protocol == .inet else { return false }
+        guard let address = try? SocketAddress(ipAddress: self.host, port: 0), address.protocol == .inet else {
+            return false
+        }
         return self.host.hasPrefix("127.")
     }
 }

@@ -76,7 +76,8 @@ extension AccessSecret {
         } catch {
             throw CommandError(
                 .configuration,
-                "the auth secret file \(file) is too short: \(error.message). \"openssl rand -base64 32\" makes a good one")
+                "the auth secret file \(file) is too short: \(error.message). \"openssl rand -base64 32\" makes a good one"
+            )
         }
     }
 }
