@@ -152,7 +152,13 @@ let package = Package(
             name: "TernTests", dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
             swiftSettings: dialect),
         .testTarget(name: "TernMessagesTests", dependencies: ["TernMessages", nioCore], swiftSettings: dialect),
-        .testTarget(name: "TernStoreTests", dependencies: ["TernStore", nioCore, logging], swiftSettings: dialect),
+        // A process that writes to a store until it is killed, refused by its limits, or told to stop.
+        .executableTarget(
+            name: "tern-store-victim", dependencies: ["TernStore", nioCore, logging], path: "Tests/Support/StoreVictim",
+            swiftSettings: dialect),
+        .testTarget(
+            name: "TernStoreTests", dependencies: ["TernStore", "tern-store-victim", nioCore, logging],
+            swiftSettings: dialect),
         .testTarget(
             name: "TernServerTests",
             dependencies: [
@@ -162,13 +168,15 @@ let package = Package(
             ], swiftSettings: dialect),
         .testTarget(
             name: "TernClientTests",
-            dependencies: ["TernClient", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
+            dependencies: [
+                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging,
+            ],
             swiftSettings: dialect),
         // One suite of behaviours, run over every carrier.
         .testTarget(
             name: "ConformanceTests",
             dependencies: [
-                "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix,
+                "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging,
             ], swiftSettings: dialect),
         // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
         .testTarget(

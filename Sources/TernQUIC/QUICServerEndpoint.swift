@@ -108,8 +108,6 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     }
 
     func socketBecameWritable() {
-        // All of them may have waited, and each that is blocked again waits for the next time.
-        self.toPump = self.members.values.map(\.connection)
         self.pumpWaiting()
     }
 
@@ -132,11 +130,14 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     private func deliver(
         _ datagram: UnsafeRawBufferPointer, to connection: QUICConnection, path: QUICPath, ecn: ECN, now: NIODeadline
     ) {
-        if !connection.isInTurn {
-            connection.isInTurn = true
-            self.toPump.append(connection)
-        }
+        self.pumpLater(connection)
         connection.receive(datagram, path: path, ecn: ecn, now: now)
+    }
+
+    private func pumpLater(_ connection: QUICConnection) {
+        guard !connection.isInTurn else { return }
+        connection.isInTurn = true
+        self.toPump.append(connection)
     }
 
     private func pumpWaiting() {
@@ -201,6 +202,10 @@ extension QUICServerEndpoint: QUICConnectionOwner {
         self.members[ObjectIdentifier(connection)]?.isEstablished = true
         self.handshakes -= 1
         self.onConnection(connection)
+    }
+
+    func connectionIsBlocked(_ connection: QUICConnection) {
+        self.pumpLater(connection)
     }
 
     func connectionEnded(_ connection: QUICConnection, reason: TransportError) {

@@ -23,10 +23,11 @@ protocol UDPSocketReceiver: AnyObject {
     func socketClosed()
 }
 
-/// A UDP socket on an event loop: NIO binds it, waits for it and reads from it; datagrams leave by a ``DatagramSender``.
+/// A UDP socket on an event loop: NIO binds it, waits for it and reads from it; datagrams leave by a
+/// ``DatagramSender``.
 ///
-/// Confined to its event loop. The socket is never connected and never asks for ICMP errors: an error on the descriptor makes
-/// NIO close the channel.
+/// Confined to its event loop. The socket is never connected and never asks for ICMP errors: an error on the
+/// descriptor makes NIO close the channel.
 final class UDPSocket {
     let localAddress: SocketAddress
     let eventLoop: any EventLoop
@@ -53,7 +54,6 @@ final class UDPSocket {
 
     /// Whether the kernel's buffer is full; ``UDPSocketReceiver/socketBecameWritable()`` says when it is not any more.
     var isBlocked: Bool { self.output.isBlocked }
-    var refusedDatagrams: UInt64 { self.output.refusedDatagrams }
     var isOpen: Bool { self.receiver != nil }
 
     /// Sends a train, or keeps what the kernel does not take now.

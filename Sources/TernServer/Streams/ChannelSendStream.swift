@@ -113,7 +113,7 @@ struct ChannelSendStream: Sendable {
         let drafts = batch.compactMap { item in if case .draft(let draft, _, _) = item { draft } else { nil } }
         let keys = drafts.map(\.key)
         self.session.beginSending(keys)
-        var results = Deque(await self.server.store.appendInOrder(drafts))
+        var results = Deque(await self.server.store.append(contentsOf: drafts))
         self.session.endSending(keys)
         var buffer = ByteBuffer()
         for item in batch {

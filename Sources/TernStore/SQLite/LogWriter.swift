@@ -42,13 +42,7 @@ final class LogWriter: @unchecked Sendable {
         self.run = StoreRun(directory: directory, durability: options.durability, logger: logger)
         let session = try Self.openSession(directory, options)
         self.session = session
-        do {
-            try self.run.begin(in: session)
-        } catch where error.code == .readOnly {
-            // A full disk does not keep anybody from reading.
-            session.rollback()
-            self.becomeReadOnly(error)
-        }
+        try self.run.begin(in: session)
     }
 
     private static func openSession(
@@ -92,7 +86,7 @@ final class LogWriter: @unchecked Sendable {
     // MARK: Batches
 
     private enum Outcome {
-        case receipt(Receipt, CheckedContinuation<Result<Receipt, StoreError>, Never>)
+        case receipt(Receipt, AppendReply)
         case changed(@Sendable () -> Void)
         case refused(StoreError, WriteItem)
     }
@@ -158,7 +152,7 @@ final class LogWriter: @unchecked Sendable {
         if !committed.isEmpty, let observer = self.observer.withLock({ $0 }) { observer(committed) }
         for outcome in outcomes {
             switch outcome {
-            case .receipt(let receipt, let reply): reply.resume(returning: .success(receipt))
+            case .receipt(let receipt, let reply): reply(.success(receipt))
             case .changed(let answer): answer()
             case .refused(let error, let item): item.fail(error)
             }
@@ -218,7 +212,6 @@ final class LogWriter: @unchecked Sendable {
             try session.connection.execute("BEGIN IMMEDIATE; DELETE FROM probe")
             try session.connection.execute("INSERT INTO probe VALUES (zeroblob(65536)); COMMIT")
             try session.connection.execute("DELETE FROM probe")
-            if !self.run.hasBegun { try self.run.begin(in: session) }
             self.session = session
             self.failure = nil
             self.probeDue = nil
@@ -249,7 +242,7 @@ final class LogWriter: @unchecked Sendable {
         if !self.checkpoint(.truncate, session) {
             self.idleDue = MonotonicInstant.now.advanced(by: self.options.idleDelay)
         }
-        self.run.note(isClosing: false)
+        self.run.note()
     }
 
     @discardableResult
@@ -282,7 +275,7 @@ final class LogWriter: @unchecked Sendable {
 extension WriteItem {
     func fail(_ error: StoreError) {
         switch self {
-        case .append(_, let reply): reply.resume(returning: .failure(error))
+        case .append(_, let reply): reply(.failure(error))
         case .change(let change): change.fail(error)
         }
     }

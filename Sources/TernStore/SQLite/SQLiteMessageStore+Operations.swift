@@ -101,7 +101,7 @@ extension SQLiteMessageStore {
         }
         try await self.writer.queue.reserve(cost: payload + extensions)
         return try await withCheckedContinuation { reply in
-            self.writer.queue.put(.append(draft, reply: reply))
+            self.writer.queue.put(.append(draft, reply: { reply.resume(returning: $0) }))
         }.get()
     }
 
@@ -148,6 +148,8 @@ extension SQLiteMessageStore {
             throw StoreError(.notFound, message: "There is no such channel")
         }
         if self.writer.offsets.count >= Self.largestPending { try await self.flush() }
+        // SQLite's integers are signed: what no log can reach must not turn negative.
+        let offsets = offsets.limited(to: Schema.largestSequence)
         let isFirst = self.writer.offsets.note(offsets, at: PendingOffsets.Place(device: device, channel: number))
         if isFirst { self.writer.queue.poke() }
     }

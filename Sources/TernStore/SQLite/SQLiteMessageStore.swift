@@ -65,10 +65,8 @@ public final class SQLiteMessageStore: MessageStore {
 
     /// Opens the store in `directory`, or creates both. Blocks while it reads and writes the disk.
     ///
-    /// A store on a full disk opens too, as ``StoreStatus/readOnly(reason:)``.
-    ///
     /// - Throws: ``StoreError/Code/inUse``, ``StoreError/Code/otherVersion``, ``StoreError/Code/notADatabase``,
-    ///   ``StoreError/Code/unusable``; each names the path.
+    ///   ``StoreError/Code/unusable``, ``StoreError/Code/readOnly`` on a full disk, ``StoreError/Code/corrupt``; each names the path.
     public init(directory path: String, options: Options = Options(), logger: Logger) throws(StoreError) {
         let directory = try DataDirectory(path: path)
         try Self.prepareDatabase(in: directory)

@@ -14,7 +14,6 @@ struct StoreRun {
     private let durability: Durability
     private let logger: Logger
     private var generation: UInt64 = 0
-    private(set) var hasBegun = false
     /// How many messages the store has.
     var messages: UInt64 = 0
 
@@ -53,7 +52,6 @@ struct StoreRun {
         self.generation = next
         try self.directory.write(DataDirectory.Stamp(generations: [next], messages: self.messages))
         try self.directory.remove(self.directory.restoredMarker)
-        self.hasBegun = true
     }
 
     private struct LastRun {
@@ -76,8 +74,7 @@ struct StoreRun {
     }
 
     /// Tells the stamp how many messages there are. A stamp that cannot be written only notices less.
-    func note(isClosing: Bool) {
-        guard self.hasBegun else { return }
+    func note() {
         do {
             try self.directory.write(DataDirectory.Stamp(generations: [self.generation], messages: self.messages))
         } catch {
@@ -91,6 +88,6 @@ struct StoreRun {
         } catch {
             self.logger.warning("The end of the run could not be written", metadata: ["error": "\(error)"])
         }
-        self.note(isClosing: true)
+        self.note()
     }
 }
