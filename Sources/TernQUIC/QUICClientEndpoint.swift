@@ -126,10 +126,10 @@ final class QUICClientEndpoint {
 }
 
 extension QUICClientEndpoint: UDPSocketReceiver {
-    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+    func received(_ train: ReceivedTrain) {
         // The socket is not connected: anybody can send to it.
-        guard path.remote == self.remoteAddress else { return }
-        self.connection?.receive(datagram, path: path, ecn: ecn, now: now)
+        guard train.path.remote == self.remoteAddress, let connection else { return }
+        train.forEachDatagram { connection.receive($0, path: train.path, ecn: train.ecn, now: train.now) }
         self.noteWhetherHeard()
     }
 

@@ -85,7 +85,11 @@ final class QUICServerEndpoint {
 // MARK: Datagrams
 
 extension QUICServerEndpoint: UDPSocketReceiver {
-    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+    func received(_ train: ReceivedTrain) {
+        train.forEachDatagram { self.receive($0, path: train.path, ecn: train.ecn, now: train.now) }
+    }
+
+    private func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
         switch self.core.classify(datagram) {
         case .existing(let id, let initial, let isShortHeader):
             if let connection = self.connection(for: id) {
@@ -164,10 +168,6 @@ extension QUICServerEndpoint: UDPSocketReceiver {
             for id in core.connectionIDs { self.connectionIDIssued(id, by: connection) }
             self.connectionIDIssued(initial.destinationConnectionID, by: connection)
             self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
-            // A forged Initial, whose protection nobody's key removes, must not occupy a place.
-            if !core.hasHeardFromPeer {
-                connection.abandon(TransportError(.handshakeFailed, message: "not a valid Initial packet"))
-            }
         } catch {
             self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
         }

@@ -62,11 +62,16 @@ extension SocketTests {
             let atClient = NIOLockedBox<EventLoopFuture<TransportError>?>(nil)
             try await withListener { listener in
                 let connection = try await connect(to: listener.localAddress).established.get()
-                atClient.value = try await connection.eventLoop.submit {
+                let (closed, answer) = try await connection.eventLoop.submit {
                     let handler = TestHandler(connection)
+                    let answer = connection.eventLoop.makePromise(of: ByteBuffer.self)
                     connection.start(handler: handler)
-                    return handler.closed
+                    try roundTrip(10, over: handler, answer: answer)
+                    return (handler.closed, answer.futureResult)
                 }.get()
+                // Before its own handshake is done the server can't send an application's code (RFC 9000, section 10.2.3).
+                _ = try await answer.get()
+                atClient.value = closed
             }
             let reason = try await #require(atClient.value).get()
             #expect(reason == TransportError(.application, message: "", wireCode: 0, initiator: .peer))

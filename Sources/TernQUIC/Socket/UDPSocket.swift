@@ -13,14 +13,35 @@ internal import TernQUICCore
 
 /// Hears of a UDP socket; every call comes on the socket's event loop.
 protocol UDPSocketReceiver: AnyObject {
-    /// One datagram came. The bytes are valid during the call only.
-    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline)
+    /// Datagrams came. Their bytes are valid during the call only.
+    func received(_ train: ReceivedTrain)
     /// Everything that could be read in this turn of the event loop was: the time to answer.
     func receiveTurnEnded()
     /// The socket takes datagrams again, after ``UDPSocket/send(_:as:)`` said `false`.
     func socketBecameWritable()
     /// The socket is gone: closed by ``UDPSocket/close()``, or lost. The last call.
     func socketClosed()
+}
+
+/// One datagram, or several of one path that the kernel put together (UDP generic receive offload).
+struct ReceivedTrain {
+    let bytes: UnsafeRawBufferPointer
+    /// The size of each datagram; only the last may be shorter.
+    let segmentSize: Int
+    let path: QUICPath
+    let ecn: ECN
+    let now: NIODeadline
+
+    /// Passes on each datagram; an empty one too.
+    @inline(__always)
+    func forEachDatagram(_ body: (UnsafeRawBufferPointer) -> Void) {
+        var offset = 0
+        repeat {
+            let end = min(offset + self.segmentSize, self.bytes.count)
+            body(UnsafeRawBufferPointer(rebasing: self.bytes[offset..<end]))
+            offset = end
+        } while offset < self.bytes.count
+    }
 }
 
 /// A UDP socket on an event loop: NIO binds it, waits for it and reads from it; datagrams leave by a
@@ -77,8 +98,8 @@ final class UDPSocket {
         self.channel.close(promise: nil)
     }
 
-    fileprivate func deliver(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
-        self.receiver?.received(datagram, path: path, ecn: ecn, now: now)
+    fileprivate func deliver(_ train: ReceivedTrain) {
+        self.receiver?.received(train)
     }
 
     fileprivate func turnEnded() {
@@ -215,17 +236,11 @@ private final class DatagramHandler: ChannelInboundHandler {
         // Nobody can be answered at port 0; only forged datagrams come from there.
         guard envelope.remoteAddress.port != 0 else { return }
         let path = self.path(of: envelope)
-        let ecn = ECN(envelope.metadata?.ecnState)
-        let now = NIODeadline.now()
         envelope.data.withUnsafeReadableBytes { bytes in
-            let segment = max(envelope.metadata?.segmentSize ?? bytes.count, 1)
-            var offset = 0
-            repeat {
-                let end = min(offset + segment, bytes.count)
-                let datagram = UnsafeRawBufferPointer(rebasing: bytes[offset..<end])
-                self.socket.deliver(datagram, path: path, ecn: ecn, now: now)
-                offset = end
-            } while offset < bytes.count
+            self.socket.deliver(
+                ReceivedTrain(
+                    bytes: bytes, segmentSize: max(envelope.metadata?.segmentSize ?? bytes.count, 1), path: path,
+                    ecn: ECN(envelope.metadata?.ecnState), now: .now()))
         }
     }
 
