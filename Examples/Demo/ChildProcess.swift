@@ -83,9 +83,9 @@ final class ChildProcess: Sendable {
         Thread {
             var rest = Data()
             while true {
-                // Not read(upToCount:), which waits for all of the count.
+                // Not read(upToCount:), which waits until so much is there.
                 let chunk = pipe.availableData
-                guard !chunk.isEmpty else { break }
+                if chunk.isEmpty { break }
                 let now = ContinuousClock.now
                 rest.append(chunk)
                 var start = rest.startIndex
