@@ -76,6 +76,10 @@ package final class QMuxConnectionCore {
         return statistics
     }
 
+    /// Whether ``nextEvent()`` has something. Every call may bring events, ``nextBytes(limit:now:)`` too: a stream ends when its
+    /// last byte was handed over.
+    package var hasEvents: Bool { !self.events.isEmpty }
+
     /// The next thing that the application has to hear.
     package func nextEvent() -> QMuxEvent? {
         while let event = self.events.popFirst() {
