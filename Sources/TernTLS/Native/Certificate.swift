@@ -47,7 +47,8 @@ final class Certificate {
         try check(gnutls_x509_crt_set_version(handle, 3), "set the version")
         var serial = [UInt8](repeating: 0, count: 16)
         try check(gnutls_rnd(GNUTLS_RND_NONCE, &serial, serial.count), "draw a serial number")
-        serial[0] &= 0x7f  // RFC 5280, section 4.1.2.2: positive
+        // RFC 5280, section 4.1.2.2: positive; and without a leading zero, which strict decoders refuse.
+        serial[0] = serial[0] & 0x7f | 0x40
         try check(gnutls_x509_crt_set_serial(handle, serial, serial.count), "set the serial number")
         try check(gnutls_x509_crt_set_activation_time(handle, time_t(validity.lowerBound)), "set the validity")
         try check(gnutls_x509_crt_set_expiration_time(handle, time_t(validity.upperBound)), "set the validity")

@@ -32,9 +32,8 @@ package final class TLSSession {
     private var expectedName: UnsafeMutablePointer<CChar>?
 
     init(_ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]) throws(TransportError) {
-        let end = if case .server = side { CGnuTLS_server_flags() } else { CGnuTLS_client_flags() }
         var session: gnutls_session_t?
-        let status = gnutls_init(&session, end | Self.flags(flavour))
+        let status = gnutls_init(&session, Self.flags(side, flavour))
         guard status == 0, let session else { throw Self.setUpError(status) }
         self.handle = session
         self.credentials = credentials
@@ -45,6 +44,10 @@ package final class TLSSession {
     deinit {
         gnutls_deinit(self.handle)
         free(self.expectedName)
+    }
+
+    package var role: ConnectionRole {
+        if case .server = self.side { .server } else { .client }
     }
 
     /// The negotiated ALPN identifier.
@@ -109,11 +112,17 @@ package final class TLSSession {
 
     // MARK: Set-up
 
-    private static func flags(_ flavour: TLSFlavour) -> UInt32 {
-        switch flavour {
+    private static func flags(_ side: Side, _ flavour: TLSFlavour) -> UInt32 {
+        let end = if case .server = side { CGnuTLS_server_flags() } else { CGnuTLS_client_flags() }
         // Tickets belong to 0-RTT, which is not offered yet.
-        case .quic: GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue | GNUTLS_NO_TICKETS.rawValue
-        case .stream: GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_SIGNAL.rawValue | GNUTLS_NO_TICKETS.rawValue
+        let common = end | GNUTLS_NO_TICKETS.rawValue
+        switch flavour {
+        case .quic:
+            return common | GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue
+        case .stream:
+            // Early start: a server speaks right after its Finished, which saves a client that waits for the server's first
+            // words a round trip (RFC 8446, section 2). A client's flag does nothing.
+            return common | GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_SIGNAL.rawValue | GNUTLS_ENABLE_EARLY_START.rawValue
         }
     }
 
@@ -176,7 +185,7 @@ package final class TLSSession {
             let digest = self.peerCertificates.first.flatMap(Self.publicKeyDigest)
         else { return GNUTLS_E_CERTIFICATE_ERROR }
         // Every pin is compared, each in constant time.
-        let matches = pins.reduce(false) { $0 || gnutls_memcmp($1, digest, digest.count) == 0 }
+        let matches = pins.reduce(false) { gnutls_memcmp($1, digest, digest.count) == 0 || $0 }
         self.pinResult = matches
         return matches ? 0 : GNUTLS_E_CERTIFICATE_ERROR
     }
