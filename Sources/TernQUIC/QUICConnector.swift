@@ -14,7 +14,7 @@ public import TernTransport
 /// ``TernTransport/TransportError/Code/timedOut`` after ``TernTransport/ConnectionLimits/handshakeTimeout``.
 public struct QUICConnector: CarrierConnector {
     public var carrier: Carrier { .quic }
-    private let tls: TLSClientConfiguration
+    private let tls: TLSClientContext
     private let applicationProtocols: [String]
     private let limits: ConnectionLimits
     private let logger: Logger
@@ -22,13 +22,15 @@ public struct QUICConnector: CarrierConnector {
 
     /// - Parameters:
     ///   - tls: whom to trust, and who we are.
-    ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one (RFC 9001, section 8.1).
+    ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one (RFC 9001,
+    ///     section 8.1).
     ///   - limits: what a connection grants its peer, and its timeouts.
+    /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
         tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),
         logger: Logger
-    ) {
-        self.tls = tls
+    ) throws(TLSError) {
+        self.tls = try TLSClientContext(tls)
         self.applicationProtocols = applicationProtocols
         self.limits = limits
         self.logger = logger
@@ -49,11 +51,12 @@ public struct QUICConnector: CarrierConnector {
     }
 
     private func start(_ endpoint: QUICClientEndpoint, serverName: String) {
-        let connectionIDs = QUICConnectionIDSource(length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
+        let connectionIDs = QUICConnectionIDSource(
+            length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
         let configuration = QUICConfiguration(limits: self.limits, connectionIDs: connectionIDs)
         endpoint.start(options: self.socketOptions, limits: self.limits) { path throws(TransportError) in
-            let session = try self.tls.makeQUICSession(
-                serverName: serverName, applicationProtocols: self.applicationProtocols)
+            let session = try self.tls.makeSession(
+                for: .quic, applicationProtocols: self.applicationProtocols, serverName: serverName)
             return try QUICConnectionCore.client(
                 configuration: configuration, tls: session, path: path, now: .now())
         }

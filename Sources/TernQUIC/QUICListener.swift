@@ -19,7 +19,8 @@ public struct QUICListenerLimits: Sendable, Hashable {
 
 /// Accepts QUIC v1 connections (RFC 9000) on a UDP port.
 ///
-/// A listener bound to `[::]` serves IPv4 too. It answers from the address that was asked.
+/// A listener bound to `[::]` serves IPv4 too. It answers from the address that was asked. It listens until ``close()``,
+/// also when nobody refers to it any more.
 public final class QUICListener: CarrierListener {
     public var carrier: Carrier { .quic }
     public let localAddress: SocketAddress
@@ -39,8 +40,8 @@ public final class QUICListener: CarrierListener {
     ///   - tls: who we are.
     ///   - applicationProtocols: the ALPN identifiers that are served, the preferred one first.
     ///   - limits: what each connection grants its peer, and its timeouts.
-    ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its events
-    ///     back until it is started.
+    ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its
+    ///     events back until it is started.
     /// - Returns: the listener, or the `IOError` of the socket.
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
@@ -62,6 +63,12 @@ public final class QUICListener: CarrierListener {
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QUICListener> {
         let eventLoop = eventLoopGroup.next()
+        let context: TLSServerContext
+        do {
+            context = try TLSServerContext(tls)
+        } catch {
+            return eventLoop.makeFailedFuture(error)
+        }
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: Self.connectionIDPrefix(node: 0, loop: 0),
             resetSecret: QUICResetSecret())
@@ -71,7 +78,7 @@ public final class QUICListener: CarrierListener {
                 eventLoop: eventLoop, core: QUICEndpointCore(connectionIDs: connectionIDs), limits: limits,
                 caps: listenerLimits, logger: logger,
                 makeCore: { (initial, path, now) throws(TransportError) in
-                    let session = try tls.makeQUICSession(applicationProtocols: applicationProtocols)
+                    let session = try context.makeSession(for: .quic, applicationProtocols: applicationProtocols)
                     return try QUICConnectionCore.server(
                         configuration: configuration, tls: session, initial: initial, path: path, now: now)
                 }, onConnection: onConnection)

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import Logging
+public import NIOCore
+public import TernTLS
+public import TernTransport
+
+public import NIOPosix
+internal import TernQMux
+internal import TernQUIC
+
+/// Connects to servers: races QUIC and TCP by a policy and gives back whichever finished its handshake first.
+///
+/// ```swift
+/// let connector = try Connector(applicationProtocol: ApplicationProtocol("echo"), tls: .init(trust: .system))
+/// let connection = try await connector.connect(to: Endpoint(host: "example.org", port: 4433))
+/// ```
+///
+/// A connector is a value that any number of tasks share; it keeps no memory between calls.
+public struct Connector: Sendable {
+    private let carriers: [Carrier: any CarrierConnector]
+    private let policy: ConnectionPolicy
+    private let serverName: String?
+    private let eventLoopGroup: any EventLoopGroup
+    private let resolver: any AddressResolving
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - applicationProtocol: the ALPN identifiers to offer.
+    ///   - tls: whom to trust, and our own identity if the server asks for one.
+    ///   - policy: which carriers to try, and when.
+    ///   - limits: what the server may make us keep in memory, and timeouts.
+    ///   - serverName: the name that the server's certificate must carry, if it is not the endpoint's host.
+    ///   - eventLoopGroup: where connections live; NIO's shared group by default.
+    /// - Throws: ``TransportError`` when the trust or the identity can't be loaded.
+    public init(
+        applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration, policy: ConnectionPolicy = ConnectionPolicy(),
+        limits: ConnectionLimits = ConnectionLimits(), serverName: String? = nil,
+        eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        logger: Logger = Logger(label: "tern.connector")
+    ) throws {
+        let quic = try QUICConnector(
+            tls: tls, applicationProtocols: [applicationProtocol.quic], limits: limits, logger: logger)
+        let tcp = try QMuxConnector(
+            tls: tls, applicationProtocols: [applicationProtocol.tls], limits: limits, logger: logger)
+        self.init(
+            carriers: [quic, tcp], policy: policy, serverName: serverName, eventLoopGroup: eventLoopGroup,
+            resolver: SystemAddressResolver(), logger: logger)
+    }
+
+    init(
+        carriers: [any CarrierConnector], policy: ConnectionPolicy, serverName: String? = nil,
+        eventLoopGroup: any EventLoopGroup, resolver: any AddressResolving, logger: Logger
+    ) {
+        self.carriers = Dictionary(carriers.map { ($0.carrier, $0) }) { first, _ in first }
+        self.policy = policy
+        self.serverName = serverName
+        self.eventLoopGroup = eventLoopGroup
+        self.resolver = resolver
+        self.logger = logger
+    }
+
+    /// Connects, and says nothing about how. See ``race(to:)``.
+    public func connect(to endpoint: Endpoint) async throws -> Connection {
+        try await self.race(to: endpoint).connection
+    }
+
+    /// Connects, and reports what was tried, what was chosen and why.
+    ///
+    /// - Throws: ``TransportError`` whose message names every attempt and its outcome, or `CancellationError`.
+    public func race(to endpoint: Endpoint) async throws -> (connection: Connection, report: ConnectionReport) {
+        let driver = RaceDriver(
+            race: (self.policy, endpoint), carriers: self.carriers, serverName: self.serverName ?? endpoint.host,
+            resolver: self.resolver, eventLoop: self.eventLoopGroup.next())
+        let (loopConnection, report) = try await withTaskCancellationHandler {
+            try Task.checkCancellation()
+            return try await driver.run().get()
+        } onCancel: {
+            driver.abandon()
+        }
+        let connection = Connection(adopting: loopConnection)
+        if Task.isCancelled {
+            await connection.close()
+            throw CancellationError()
+        }
+        self.logger.debug(
+            "connected",
+            metadata: [
+                "server": "\(endpoint)", "address": "\(report.address.hostAndPort)", "carrier": "\(report.carrier)",
+                "reason": "\(report.reason.rawValue)", "handshake": "\(ConnectionReport.milliseconds(report.handshakeDuration))",
+            ])
+        return (connection, report)
+    }
+
+    /// Connects, runs `body`, and closes the connection with code 0, or abruptly with code 1 when `body` throws.
+    public func withConnection<Result: Sendable>(
+        to endpoint: Endpoint, _ body: (Connection) async throws -> Result
+    ) async throws -> Result {
+        let connection = try await self.connect(to: endpoint)
+        do {
+            let result = try await body(connection)
+            await connection.close()
+            return result
+        } catch {
+            await connection.close(code: 1, reason: "the client gave up")
+            throw error
+        }
+    }
+}

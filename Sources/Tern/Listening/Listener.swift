@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import Logging
+public import NIOCore
+public import TernTLS
+public import TernTransport
+
+public import NIOPosix
+internal import TernQMux
+internal import TernQUIC
+
+/// Accepts connections over every carrier on one port: QUIC on UDP, QMux over TLS on TCP.
+///
+/// ```swift
+/// let listener = try await Listener.bind(
+///     to: Endpoint(host: "::", port: 4433), applicationProtocol: ApplicationProtocol("echo"), tls: .init(identity: identity))
+/// await listener.run { connection in
+///     // Lives in its own task; the connection is closed when the closure returns.
+/// }
+/// ```
+public final class Listener: Sendable {
+    /// Where QUIC listens.
+    public let quicAddress: SocketAddress
+    /// Where TLS over TCP listens; the same port.
+    public let tlsAddress: SocketAddress
+
+    private let carriers: [any CarrierListener]
+    private let accepted: Inlet<any LoopConnection>
+    private let logger: Logger
+
+    private init(carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<any LoopConnection>, logger: Logger) {
+        self.carriers = [carriers.quic, carriers.tls]
+        self.quicAddress = carriers.quic.localAddress
+        self.tlsAddress = carriers.tls.localAddress
+        self.accepted = accepted
+        self.logger = logger
+    }
+
+    /// Binds UDP and TCP to one port.
+    ///
+    /// - Parameters:
+    ///   - endpoint: an IP address (`::` serves IPv4 too) or a name of this machine; port 0 lets the kernel choose one that is
+    ///     free for both.
+    ///   - applicationProtocol: the ALPN identifiers to accept.
+    ///   - tls: the server's certificate and key.
+    ///   - limits: what a peer may make us keep in memory, and timeouts.
+    ///   - eventLoopGroup: where connections live; NIO's shared group by default.
+    /// - Throws: ``TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
+    public static func bind(
+        to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
+        limits: ConnectionLimits = ConnectionLimits(),
+        eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        logger: Logger = Logger(label: "tern.listener")
+    ) async throws -> Listener {
+        let accepted = Inlet<any LoopConnection>()
+        let binder = ListenerBinder(
+            applicationProtocol: applicationProtocol, tls: tls, limits: limits, eventLoopGroup: eventLoopGroup, logger: logger
+        ) { connection in
+            // Nobody serves it any more: turn it away instead of leaving it to hang.
+            if !accepted.push(connection) { connection.close(code: 0, reason: "the server is shutting down") }
+        }
+        let carriers = try await binder.bindBoth(to: endpoint)
+        return Listener(carriers: carriers, accepted: accepted, logger: logger)
+    }
+
+    /// Serves every connection in a task of its own until ``stopAccepting()`` or ``close()`` is called and the last body
+    /// returned, or the task is cancelled, which closes everything at once.
+    ///
+    /// A connection is closed with code 0 when its body returns. A body that must report an error to the peer closes it itself.
+    public func run(_ body: @escaping @Sendable (Connection) async -> Void) async {
+        await withTaskCancellationHandler {
+            await withDiscardingTaskGroup { group in
+                while let loopConnection = try? await self.accepted.next() {
+                    let connection = Connection(adopting: loopConnection)
+                    group.addTask {
+                        await body(connection)
+                        await connection.close()
+                    }
+                }
+                if Task.isCancelled { group.cancelAll() }
+            }
+        } onCancel: {
+            self.accepted.end()
+            for carrier in self.carriers { _ = carrier.close() }
+        }
+    }
+
+    /// No new connection is accepted; those that exist go on.
+    public func stopAccepting() async {
+        for carrier in self.carriers { try? await carrier.stopAccepting().get() }
+        self.accepted.end()
+    }
+
+    /// Closes the sockets and every connection.
+    public func close() async {
+        self.accepted.end()
+        for carrier in self.carriers { try? await carrier.close().get() }
+    }
+}

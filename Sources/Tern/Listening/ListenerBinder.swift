@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import TernQMux
+internal import TernQUIC
+internal import TernTLS
+internal import TernTransport
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// Finds one port that is free for TCP and for UDP, and binds a listener of each carrier to it.
+struct ListenerBinder: Sendable {
+    let applicationProtocol: ApplicationProtocol
+    let tls: TLSServerConfiguration
+    let limits: ConnectionLimits
+    let eventLoopGroup: any EventLoopGroup
+    let logger: Logger
+    let onConnection: @Sendable (any LoopConnection) -> Void
+
+    /// How often another port is tried when the kernel's choice for TCP is taken for UDP.
+    private static let portAttempts = 32
+
+    func bindBoth(to endpoint: Endpoint) async throws -> (quic: any CarrierListener, tls: any CarrierListener) {
+        let address = try await self.address(of: endpoint)
+        var attempt = 1
+        while true {
+            let tls = try await self.bindTLS(to: address)
+            do {
+                var sharedAddress = address
+                sharedAddress.port = tls.localAddress.port
+                return (try await self.bindQUIC(to: sharedAddress), tls)
+            } catch {
+                try? await tls.close().get()
+                // A port that the caller named is occupied: no other will do.
+                guard endpoint.port == 0, attempt < Self.portAttempts, (error as? IOError)?.errnoCode == EADDRINUSE else {
+                    throw error
+                }
+                attempt += 1
+            }
+        }
+    }
+
+    private func address(of endpoint: Endpoint) async throws -> SocketAddress {
+        let resolver = SystemAddressResolver()
+        for family in ConnectionRace.AddressFamily.allCases {
+            let found = try? await resolver.resolve(endpoint, family: family, on: self.eventLoopGroup.any()).get()
+            if let address = found?.first { return address }
+        }
+        throw TransportError(.unreachable, message: "\(endpoint.host) is not an address of this machine")
+    }
+
+    private func bindTLS(to address: SocketAddress) async throws -> any CarrierListener {
+        try await QMuxListener.bind(
+            to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.tls], limits: self.limits,
+            eventLoopGroup: self.eventLoopGroup, logger: self.logger, onConnection: self.onConnection
+        ).get()
+    }
+
+    private func bindQUIC(to address: SocketAddress) async throws -> any CarrierListener {
+        try await QUICListener.bind(
+            to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.quic], limits: self.limits,
+            eventLoopGroup: self.eventLoopGroup, logger: self.logger, onConnection: self.onConnection
+        ).get()
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import TernMessages
+
+/// Turns what a client shows into a user and a device.
+struct Authenticator: Sendable {
+    let serverName: Name
+    let secret: AccessSecret?
+    let acceptsDevelopmentTokens: Bool
+
+    /// - Parameter now: seconds since 1970.
+    func identify(_ text: String, now: Int64) throws(Failure) -> (user: Name, device: Name) {
+        if self.acceptsDevelopmentTokens, text.hasPrefix("dev:") {
+            return try Self.developer(text.dropFirst(4))
+        }
+        guard let secret else { throw Failure(.unauthenticated, "this server takes development tokens only: dev:USER") }
+        do throws(AccessError) {
+            let token = try AccessToken.verify(text, secret: secret, audience: self.serverName, now: now)
+            return (token.user, token.device)
+        } catch {
+            throw Failure(Self.code(error.code), error.message)
+        }
+    }
+
+    /// `USER` or `USER/DEVICE`.
+    private static func developer(_ text: Substring) throws(Failure) -> (user: Name, device: Name) {
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        do throws(WireError) {
+            let device = parts.count > 1 ? String(parts[1]) : AccessToken.defaultDevice
+            return (try Name(String(parts[0])), try Name(device))
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    private static func code(_ code: AccessError.Code) -> ErrorCode {
+        switch code {
+        case .expired: .tokenExpired
+        case .notYetValid: .tokenNotYetValid
+        case .wrongAudience: .wrongAudience
+        case .weakSecret, .malformed, .unsupportedAlgorithm, .wrongSignature, .noSecret: .unauthenticated
+        }
+    }
+}

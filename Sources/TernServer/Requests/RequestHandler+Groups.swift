@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import TernMessages
+internal import TernStore
+
+extension RequestHandler {
+    func create(_ request: CreateGroup) async throws(Failure) -> GroupState {
+        let creation = try await self.ask(notFound: .noSuchUser) { () async throws(StoreError) in
+            try await self.store.createGroup(named: request.name.text, owner: self.session.user.rawValue)
+        }
+        guard creation.isNew else { throw Failure(.alreadyExists, "there is a group \(request.name)") }
+        self.server.hub.joined(self.session.user, creation.group)
+        return try await self.groupState(creation.group)
+    }
+
+    func find(_ request: FindGroup) async throws(Failure) -> GroupState {
+        let group = try await self.ask { () async throws(StoreError) in
+            try await self.store.findGroup(named: request.name.text)
+        }
+        guard let group else { throw Failure(.noSuchChannel, "there is no group \(request.name)") }
+        return try await self.groupState(group)
+    }
+
+    func join(_ request: JoinGroup) async throws(Failure) -> GroupState {
+        let group = request.group.rawValue
+        let isNew = try await self.ask { () async throws(StoreError) in
+            try await self.store.join(group: group, user: self.session.user.rawValue)
+        }
+        self.server.hub.joined(self.session.user, group)
+        if isNew { try await self.announce(ChannelID(group: request.group)) }
+        return try await self.groupState(group)
+    }
+
+    /// The user's other devices learn that there is a channel to follow.
+    private func announce(_ channel: ChannelID) async throws(Failure) {
+        let key = ChannelKey(channel)
+        let head = try await self.ask { () async throws(StoreError) in try await self.store.head(of: key) }
+        let notice = InboxNotice(
+            to: self.session.user, channel: channel, head: MessageSequence(stored: head.sequence),
+            epoch: Epoch(rawValue: UInt64(head.epoch)), mustPull: false)
+        guard let notice else { return }
+        for other in self.server.hub.sessions(of: self.session.user) where other !== self.session {
+            other.control.offer(notice, of: key)
+        }
+    }
+
+    func leave(_ request: LeaveGroup) async throws(Failure) -> EmptyBody {
+        _ = try await self.ask { () async throws(StoreError) in
+            try await self.store.leave(group: request.group.rawValue, user: self.session.user.rawValue)
+        }
+        self.server.hub.left(self.session.user, request.group.rawValue)
+        return EmptyBody()
+    }
+
+    func members(_ request: ListMembers) async throws(Failure) -> ListMembers.Answer {
+        try self.checkMembership(ChannelID(group: request.group))
+        let limit = self.limit(request.limit)
+        let users = try await self.ask { () async throws(StoreError) in
+            try await self.store.members(
+                of: request.group.rawValue, after: request.after?.rawValue ?? 0, limit: limit + 1)
+        }
+        let page = Array(users.prefix(limit))
+        let names = try await self.names(of: page)
+        let members = page.compactMap { user in
+            UserID(rawValue: user).flatMap { id in names[user].map { Member(user: id, name: $0) } }
+        }
+        return ListMembers.Answer(hasMore: users.count > limit, members: members)
+    }
+
+    private func groupState(_ group: UInt64) async throws(Failure) -> GroupState {
+        let names = try await self.names(of: [group])
+        guard let name = names[group], let id = GroupID(rawValue: group) else {
+            throw Failure(.noSuchChannel, "there is no group \(group)")
+        }
+        let isMember = self.server.hub.isMember(self.session.user, of: ChannelID(group: id))
+        return GroupState(
+            group: id, isMember: isMember, memberCount: try await self.memberCount(of: group), name: name)
+    }
+
+    private func memberCount(of group: UInt64) async throws(Failure) -> UInt32 {
+        var count = 0
+        var last: UInt64 = 0
+        while true {
+            let after = last
+            let page = try await self.ask { () async throws(StoreError) in
+                try await self.store.members(of: group, after: after, limit: 1000)
+            }
+            count += page.count
+            guard let next = page.last, page.count == 1000 else { return UInt32(clamping: count) }
+            last = next
+        }
+    }
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Logging
+internal import NIOCore
+internal import TernMessages
+internal import TernStore
+internal import TernTransport
+
+/// The control stream: authentication, then pings, receipts and notices.
+struct ControlStream: Sendable {
+    let service: ConnectionService
+    let stream: TernTransport.Stream
+
+    private var server: MessageServer { self.service.server }
+    private var configuration: ServerConfiguration { self.service.server.configuration }
+
+    /// A refusal, and the code with which the connection is closed after it.
+    private struct Refusal: Error {
+        var failure: Failure
+        var code: CloseCode
+    }
+
+    func run(first: ByteBuffer) async {
+        var reader = MessageReader(
+            stream: self.stream, first: first,
+            maximumPayloadLength: max(self.configuration.maximumPayloadLength, AccessToken.maximumBytes))
+        do throws(Refusal) {
+            guard let session = try await self.authenticate(&reader) else {
+                return await self.service.connection.close(code: 0, reason: "the control stream ended")
+            }
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.write(session) }
+                await self.serve(session, &reader)
+                session.control.finish()
+            }
+        } catch {
+            await self.refuse(error)
+        }
+    }
+
+    // MARK: Authentication
+
+    /// - Returns: `nil` when the stream ended without a message.
+    private func authenticate(_ reader: inout MessageReader) async throws(Refusal) -> Session? {
+        let message: Message
+        do throws(WireError) {
+            guard let first = try await reader.next() else { return nil }
+            message = first
+        } catch {
+            let code: CloseCode = error.code == .unsupportedVersion ? .unsupportedVersion : .authenticationFailed
+            throw Refusal(failure: Failure(error), code: code)
+        }
+        guard self.service.authentication.begin() else { return nil }
+        do throws(Failure) {
+            let session = try await self.admit(message)
+            self.service.authentication.open(session)
+            return session
+        } catch {
+            self.server.logger.info(
+                "refused", metadata: ["code": "\(error.code)", "reason": "\(error.text)"])
+            throw Refusal(failure: error, code: error.code == .draining ? .draining : .authenticationFailed)
+        }
+    }
+
+    private func admit(_ message: Message) async throws(Failure) -> Session {
+        guard message.type == .authentication, message.payload.readableBytes <= AccessToken.maximumBytes,
+            let request = try? AuthenticationRequest(message)
+        else { throw Failure(.unauthenticated, "the first message must be an authentication with a token") }
+        guard !self.server.hub.isDraining else { throw Failure(.draining, "the server is about to stop") }
+        let now = Int64(self.server.now.rawValue / 1000)
+        let (userName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
+        let (user, device) = try await self.register(userName, deviceName)
+        let session = Session(
+            user: user, device: device, connection: self.service.connection, configuration: self.configuration)
+        let answer = AuthenticationAnswer(
+            user: user, device: device, maximumPayloadLength: UInt32(self.configuration.maximumPayloadLength),
+            maximumRequestLength: UInt32(self.configuration.maximumRequestLength),
+            maximumPageCount: UInt32(self.configuration.maximumPageCount),
+            idempotencyWindow: self.configuration.idempotencyWindow, durability: self.configuration.durability,
+            serverName: self.configuration.name, userName: userName, deviceName: deviceName,
+            serverTime: self.server.now)
+        // The answer is the first message; pushes may come from the moment in which the session is entered.
+        session.control.sendNow(answer.message)
+        do throws(Failure) {
+            try await self.server.hub.enter(
+                session, limit: self.configuration.maximumConnectionsPerUser, store: self.server.store)
+        } catch {
+            self.server.hub.leave(session)
+            throw error
+        }
+        self.server.logger.debug(
+            "connected",
+            metadata: [
+                "user": "\(userName)", "device": "\(deviceName)", "carrier": "\(self.service.connection.carrier)",
+                "program": "\(request.clientProgram?.prefix(64) ?? "")",
+            ])
+        return session
+    }
+
+    private func register(_ userName: Name, _ deviceName: Name) async throws(Failure) -> (UserID, DeviceID) {
+        do throws(StoreError) {
+            let user = try await self.server.store.registerUser(named: userName.text)
+            let device = try await self.server.store.registerDevice(named: deviceName.text, of: user)
+            if let user = UserID(rawValue: user), let device = DeviceID(rawValue: device) { return (user, device) }
+        } catch {
+            throw Failure(error, notFound: .internal)
+        }
+        throw Failure(.internal, "the store gave a number that is none")
+    }
+
+    /// Says why, and closes when the client has had time to read it.
+    private func refuse(_ refusal: Refusal) async {
+        self.service.authentication.fail()
+        if let bytes = try? refusal.failure.message.encoded() {
+            try? await self.stream.finish(bytes)
+        }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { try? await Task.sleep(for: self.configuration.refusalLinger) }
+            group.addTask { await self.service.connection.closed() }
+            await group.next()
+            group.cancelAll()
+        }
+        await self.service.connection.close(code: refusal.code.rawValue, reason: refusal.failure.text)
+    }
+
+    // MARK: After it
+
+    private func write(_ session: Session) async {
+        while let bytes = await session.control.next() {
+            // The connection is over when this fails, and the reader hears it.
+            guard (try? await self.stream.write(bytes)) != nil else { return }
+        }
+        try? await self.stream.finish()
+    }
+
+    private func serve(_ session: Session, _ reader: inout MessageReader) async {
+        while true {
+            do throws(WireError) {
+                guard let message = try await reader.next() else { break }
+                guard await self.handle(message, session) else { return }
+            } catch {
+                await session.control.send(Failure(error).message)
+                guard error.isSkipped else {
+                    let code: CloseCode = error.code == .unsupportedVersion ? .unsupportedVersion : .protocolViolation
+                    return await self.endAfterError(session, code, error.message)
+                }
+            }
+        }
+        await self.service.connection.close(code: 0, reason: "the control stream ended")
+    }
+
+    private func endAfterError(_ session: Session, _ code: CloseCode, _ reason: String) async {
+        session.control.finish()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { try? await Task.sleep(for: self.configuration.refusalLinger) }
+            group.addTask { await self.service.connection.closed() }
+            await group.next()
+            group.cancelAll()
+        }
+        await self.service.connection.close(code: code.rawValue, reason: reason)
+    }
+
+    /// - Returns: `false` when the client leaves.
+    private func handle(_ message: Message, _ session: Session) async -> Bool {
+        if let refusal = session.refuseAboveRate(sequence: message.sequence) {
+            await session.control.send(refusal.message)
+            return true
+        }
+        switch message.type {
+        case .ping where message.payload.readableBytes <= 256:
+            await self.answer(message, with: .pong, session)
+        case .echo where message.payload.readableBytes <= self.configuration.maximumPayloadLength:
+            await self.answer(message, with: .echo, session)
+        case .ping, .echo:
+            let failure = Failure(.payloadTooLarge, "the payload is too large", sequence: message.sequence)
+            await session.control.send(failure.message)
+        case .pong:
+            break
+        case .receipt:
+            if let failure = await self.store(message, session) { await session.control.send(failure.message) }
+        case .goOffline:
+            session.stopPushing()
+            return false
+        default:
+            let failure = Failure(
+                .unsupportedType, "\(message.type) may not be sent on the control stream", sequence: message.sequence)
+            await session.control.send(failure.message)
+        }
+        return true
+    }
+
+    private func answer(_ message: Message, with type: MessageType, _ session: Session) async {
+        let answer = Message(
+            type: type, receiver: PartyID(session.user), sequence: message.sequence, timestamp: self.server.now,
+            payload: message.payload)
+        await session.control.send(answer)
+    }
+
+    // MARK: Receipts
+
+    private func store(_ message: Message, _ session: Session) async -> Failure? {
+        guard message.sender == .server || message.sender == PartyID(session.user) else {
+            return Failure(.unauthenticated, "the sender is somebody else", sequence: message.sequence)
+        }
+        var message = message
+        message.sender = PartyID(session.user)
+        do throws(WireError) {
+            let receipt = try Receipt(message)
+            guard let channel = message.channel else { return nil }
+            return await self.store(receipt, in: channel, session)
+        } catch {
+            return Failure(error.code, error.message, sequence: message.sequence)
+        }
+    }
+
+    private func store(
+        _ receipt: TernMessages.Receipt, in channel: ChannelID, _ session: Session
+    ) async -> Failure? {
+        guard self.server.hub.isMember(session.user, of: channel) else {
+            return Failure(.notAMember, "not a member of \(channel)", sequence: receipt.sequence)
+        }
+        let sequence = receipt.sequence.rawValue
+        let isRead = receipt.kind == .read
+        do throws(StoreError) {
+            let key = ChannelKey(channel)
+            try await self.server.store.advanceOffsets(
+                Offsets(delivered: sequence, read: isRead ? sequence : 0), of: session.deviceKey, in: key)
+            let offsets = try await self.server.store.offsets(of: session.deviceKey, in: key)
+            var forwarded = receipt
+            forwarded.senderDevice = session.device
+            forwarded.sequence = MessageSequence(stored: isRead ? offsets.read : offsets.delivered)
+            for other in self.server.hub.sessions(in: key) where other !== session {
+                other.control.offer(forwarded, in: channel)
+            }
+            return nil
+        } catch {
+            return Failure(error, notFound: .noSuchChannel, sequence: receipt.sequence)
+        }
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#else
+internal import Darwin
+#endif
+internal import Synchronization
+
+/// The directory that holds a store, locked for this process.
+///
+/// It knows files and their first bytes; SQLite comes later. The lock is held until ``unlock()``.
+final class DataDirectory: Sendable {
+    let path: String
+    /// -1 when it was given back.
+    private let lock: Mutex<Int32>
+
+    var database: String { self.path + "/messages.sqlite" }
+    /// Where a new database grows until it is complete.
+    var unfinishedDatabase: String { self.path + "/messages.sqlite.new" }
+    /// Put there by whoever brought back a copy of the data; removed when every channel has a new epoch.
+    var restoredMarker: String { self.path + "/restored" }
+    private var stampPath: String { self.path + "/stamp" }
+
+    /// Creates the directory if it is missing, and locks it.
+    ///
+    /// - Throws: ``StoreError/Code/unusable``, ``StoreError/Code/inUse``.
+    init(path: String) throws(StoreError) {
+        self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+        try Self.makeDirectory(self.path)
+        self.lock = Mutex(try Self.lockFile(self.path + "/lock", of: self.path))
+    }
+
+    deinit {
+        self.unlock()
+    }
+
+    /// Lets others open the directory.
+    func unlock() {
+        self.lock.withLock { descriptor in
+            if descriptor >= 0 { close(descriptor) }
+            descriptor = -1
+        }
+    }
+
+    // MARK: Opening
+
+    private static func makeDirectory(_ path: String) throws(StoreError) {
+        var status = stat()
+        if stat(path, &status) == 0 {
+            guard status.st_mode & S_IFMT == S_IFDIR else {
+                throw StoreError(.unusable, message: "The data directory \(path) is not a directory")
+            }
+            return
+        }
+        guard errno == ENOENT else { throw Self.unusable(path, "look at") }
+        if let slash = path.lastIndex(of: "/"), slash > path.startIndex {
+            try Self.makeDirectory(String(path[..<slash]))
+        }
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw Self.unusable(path, "create") }
+    }
+
+    private static func lockFile(_ file: String, of path: String) throws(StoreError) -> Int32 {
+        let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw Self.unusable(file, "write to the data directory: cannot open") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            defer { close(descriptor) }
+            guard code == EWOULDBLOCK else { throw Self.unusable(file, "lock", code) }
+            let holder = Self.contents(of: descriptor, limit: 32).flatMap { Int(String(decoding: $0, as: UTF8.self)) }
+            let who = holder.map { "process \($0)" } ?? "another process"
+            throw StoreError(.inUse, message: "The data directory \(path) is in use by \(who)")
+        }
+        // Who holds the lock is a courtesy to whoever does not get it: a full disk must not keep the store shut.
+        let pid = Array("\(getpid())".utf8)
+        _ = ftruncate(descriptor, 0)
+        _ = pid.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) }
+        return descriptor
+    }
+
+    static func unusable(_ path: String, _ verb: String, _ code: Int32 = errno) -> StoreError {
+        StoreError(.unusable, message: "Cannot \(verb) \(path): \(String(cString: strerror(code)))")
+    }
+
+    // MARK: Files
+
+    func exists(_ path: String) throws(StoreError) -> Bool {
+        var status = stat()
+        if stat(path, &status) == 0 { return true }
+        guard errno == ENOENT else { throw Self.unusable(path, "look at") }
+        return false
+    }
+
+    func remove(_ path: String) throws(StoreError) {
+        guard unlink(path) == 0 || errno == ENOENT else { throw Self.unusable(path, "remove") }
+    }
+
+    func makePrivate(_ path: String) throws(StoreError) {
+        guard chmod(path, 0o600) == 0 else { throw Self.unusable(path, "protect") }
+    }
+
+    /// Moves a file into place so that a loss of power leaves either name whole.
+    func rename(_ source: String, to target: String) throws(StoreError) {
+        guard Self.systemRename(source, target) == 0 else { throw Self.unusable(target, "create") }
+        let directory = open(self.path, O_RDONLY | O_CLOEXEC)
+        guard directory >= 0 else { throw Self.unusable(self.path, "open") }
+        defer { close(directory) }
+        guard fsync(directory) == 0 else { throw Self.unusable(self.path, "sync") }
+    }
+
+    private static func systemRename(_ source: String, _ target: String) -> Int32 {
+        #if canImport(Glibc)
+        Glibc.rename(source, target)
+        #elseif canImport(Musl)
+        Musl.rename(source, target)
+        #else
+        Darwin.rename(source, target)
+        #endif
+    }
+
+    /// Looks at the first bytes of the database, so that a file of another version or kind is refused before SQLite touches it.
+    ///
+    /// The header of the file is never older than the layout: it is written before the file gets its name.
+    func checkHeader() throws(StoreError) {
+        let descriptor = open(self.database, O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.unusable(self.database, "write to") }
+        defer { close(descriptor) }
+        guard let header = Self.contents(of: descriptor, limit: 100) else { throw Self.unusable(self.database, "read") }
+        guard header.count == 100, header.starts(with: "SQLite format 3\0".utf8) else {
+            throw StoreError(.notADatabase, message: "\(self.database) is not a database of Tern")
+        }
+        let (version, application) = (Self.word(header, at: 60), Self.word(header, at: 68))
+        guard application == Schema.applicationID else {
+            throw StoreError(.notADatabase, message: "\(self.database) is the database of another program")
+        }
+        guard version == Schema.version else {
+            let message = "\(self.database) has the data version \(version); this program reads version \(Schema.version)"
+            throw StoreError(.otherVersion, message: message)
+        }
+    }
+
+    private static func word(_ bytes: [UInt8], at offset: Int) -> UInt32 {
+        bytes[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) }
+    }
+
+    private static func contents(of descriptor: Int32, limit: Int) -> [UInt8]? {
+        var bytes = [UInt8](repeating: 0, count: limit)
+        let count = bytes.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, limit, 0) }
+        return count < 0 ? nil : Array(bytes.prefix(count))
+    }
+
+    // MARK: The stamp
+
+    /// What this directory knows of its database from outside, so that an older copy in its place is noticed.
+    struct Stamp: Equatable {
+        /// The generations that the database may have: one, or two while it moves on to the next.
+        var generations: [UInt64]
+        /// The database had at least so many messages.
+        var messages: UInt64
+    }
+
+    func readStamp() throws(StoreError) -> Stamp? {
+        let descriptor = open(self.stampPath, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return nil }
+            throw Self.unusable(self.stampPath, "read")
+        }
+        defer { close(descriptor) }
+        let text = String(decoding: Self.contents(of: descriptor, limit: 256) ?? [], as: UTF8.self)
+        let numbers = text.split(separator: " ").compactMap { UInt64($0) }
+        guard let messages = numbers.first else { return nil }
+        return Stamp(generations: Array(numbers.dropFirst()), messages: messages)
+    }
+
+    func write(_ stamp: Stamp) throws(StoreError) {
+        let bytes = Array(([stamp.messages] + stamp.generations).map { "\($0)" }.joined(separator: " ").utf8)
+        let fresh = self.stampPath + ".new"
+        let descriptor = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw Self.unusable(fresh, "write") }
+        let isWritten = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == bytes.count
+        let isSynced = isWritten && fsync(descriptor) == 0
+        let code = errno
+        close(descriptor)
+        guard isSynced else {
+            throw StoreError(.readOnly, message: "Cannot write \(fresh): \(String(cString: strerror(code)))")
+        }
+        try self.rename(fresh, to: self.stampPath)
+    }
+}

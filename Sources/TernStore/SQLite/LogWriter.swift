@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Logging
+internal import Synchronization
+
+/// The one thread that writes: it takes what is queued, puts it into one transaction, and answers after the commit. While a
+/// commit is under way the next batch gathers by itself; there is no timer in the way of a message.
+///
+/// `@unchecked Sendable`: `session` and the fields below it belong to the thread that runs ``run()``; before it starts, to the
+/// one that made the writer.
+final class LogWriter: @unchecked Sendable {
+    let queue: WriteQueue
+    let offsets: PendingOffsets
+    let board: StatusBoard
+    let observer = Mutex<(@Sendable ([CommittedMessage]) -> Void)?>(nil)
+    let counters = Mutex(StoreStatistics())
+
+    private let directory: DataDirectory
+    private let options: SQLiteMessageStore.Options
+    private let logger: Logger
+    private var session: WriteSession?
+    private var run: StoreRun
+    /// Why the store is read-only.
+    private var failure: StoreError?
+    private var offsetsDue: MonotonicInstant?
+    private var probeDue: MonotonicInstant?
+    private var idleDue: MonotonicInstant?
+    /// The pages of the WAL after the last checkpoint that was tried.
+    private var checkpointedPages = 0
+
+    /// Opens the database, which exists.
+    init(
+        directory: DataDirectory, options: SQLiteMessageStore.Options, board: StatusBoard, logger: Logger
+    ) throws(StoreError) {
+        self.directory = directory
+        self.options = options
+        self.board = board
+        self.logger = logger
+        self.queue = WriteQueue(bounds: options.queueBounds)
+        self.offsets = PendingOffsets()
+        self.run = StoreRun(directory: directory, durability: options.durability, logger: logger)
+        let session = try Self.openSession(directory, options)
+        self.session = session
+        try self.run.begin(in: session)
+    }
+
+    private static func openSession(
+        _ directory: DataDirectory, _ options: SQLiteMessageStore.Options
+    ) throws(StoreError) -> WriteSession {
+        try WriteSession(
+            path: directory.database, durability: options.durability, maximumPages: options.maximumPages)
+    }
+
+    // MARK: The thread
+
+    /// Serves the queue until it is closed and empty. Blocks.
+    func runUntilClosed() {
+        loop: while true {
+            switch self.queue.next(until: self.nextDeadline) {
+            case .work(let items): self.serve(items)
+            case .closed: break loop
+            case .poked, nil: break
+            }
+            self.attendToTimers()
+        }
+        self.finish()
+    }
+
+    private var nextDeadline: MonotonicInstant? {
+        if self.failure != nil { return self.probeDue }
+        if self.offsetsDue == nil, !self.offsets.isEmpty {
+            self.offsetsDue = MonotonicInstant.now.advanced(by: self.options.offsetDelay)
+        }
+        return [self.offsetsDue, self.idleDue].compactMap { $0 }.min()
+    }
+
+    private func attendToTimers() {
+        let now = MonotonicInstant.now
+        if let probeDue, probeDue <= now { self.probe() }
+        guard self.failure == nil else { return }
+        if let offsetsDue, offsetsDue <= now { self.serve([]) }
+        if let idleDue, idleDue <= now { self.useIdleTime() }
+    }
+
+    // MARK: Batches
+
+    private enum Outcome {
+        case receipt(Receipt, AppendReply)
+        case changed(@Sendable () -> Void)
+        case refused(StoreError, WriteItem)
+    }
+
+    private func serve(_ items: [WriteItem]) {
+        guard self.failure == nil, let session = self.session else {
+            let refusal = self.failure ?? .closed
+            for item in items { item.fail(refusal) }
+            return
+        }
+        var outcomes: [Outcome] = []
+        outcomes.reserveCapacity(items.count)
+        let committed: [CommittedMessage]
+        do {
+            try session.begin()
+            for item in items { outcomes.append(try self.perform(item, in: session)) }
+            try self.writeOffsets(in: session)
+            try self.prune(in: session, afterBatchOf: items.count)
+            committed = session.committed
+            try session.commit()
+        } catch {
+            self.abandon(items, in: session, because: error)
+            return
+        }
+        self.offsets.written()
+        self.offsetsDue = nil
+        self.noteCommit(of: committed, items: items.count, in: session)
+        self.announce(committed, outcomes)
+        self.checkpointIfLong(session)
+    }
+
+    /// What a mistake of the caller refuses costs the others of the batch nothing; what SQLite refuses ends the batch.
+    private func perform(_ item: WriteItem, in session: WriteSession) throws(StoreError) -> Outcome {
+        do {
+            switch item {
+            case .append(let draft, let reply):
+                return .receipt(try session.append(draft, now: self.options.now()), reply)
+            case .change(let change):
+                return .changed(try change.apply(session))
+            }
+        } catch where error.sqliteCode == nil {
+            return .refused(error, item)
+        }
+    }
+
+    private func writeOffsets(in session: WriteSession) throws(StoreError) {
+        for (place, offsets) in self.offsets.take() {
+            try session.statements.advanceOffsets.bind(
+                place.device.user, place.channel, UInt64(place.device.device), offsets.delivered, offsets.read
+            ).run()
+        }
+    }
+
+    /// Forgets old keys, faster than new ones come but never many at once.
+    private func prune(in session: WriteSession, afterBatchOf count: Int) throws(StoreError) {
+        let window = UInt64(max(0, self.options.keyWindow.components.seconds)) * 1_000
+        let now = self.options.now()
+        guard now > window else { return }
+        try session.statements.pruneKeys.bind(now - window, UInt64(2 * count + 16)).run()
+    }
+
+    private func announce(_ committed: [CommittedMessage], _ outcomes: [Outcome]) {
+        if !committed.isEmpty, let observer = self.observer.withLock({ $0 }) { observer(committed) }
+        for outcome in outcomes {
+            switch outcome {
+            case .receipt(let receipt, let reply): reply(.success(receipt))
+            case .changed(let answer): answer()
+            case .refused(let error, let item): item.fail(error)
+            }
+        }
+    }
+
+    private func noteCommit(of committed: [CommittedMessage], items: Int, in session: WriteSession) {
+        self.run.messages += UInt64(committed.count)
+        self.idleDue = MonotonicInstant.now.advanced(by: self.options.idleDelay)
+        self.counters.withLock {
+            $0.transactions += 1
+            $0.messages += UInt64(committed.count)
+            $0.largestBatch = max($0.largestBatch, items)
+        }
+    }
+
+    // MARK: Failure
+
+    private func abandon(_ items: [WriteItem], in session: WriteSession, because error: StoreError) {
+        session.rollback()
+        self.offsets.notWritten()
+        switch error.code {
+        case .readOnly, .corrupt, .notADatabase:
+            self.becomeReadOnly(error)
+            for item in items { item.fail(self.failure ?? error) }
+        case _ where items.count > 1:
+            // One of them is at fault: the others shall not suffer for it.
+            for item in items { self.serve([item]) }
+        default:
+            self.offsetsDue = MonotonicInstant.now.advanced(by: self.options.probeInterval)
+            self.logger.error("The store could not write", metadata: ["error": "\(error)"])
+            for item in items { item.fail(error) }
+        }
+    }
+
+    private func becomeReadOnly(_ error: StoreError) {
+        let message = "The store takes no writes: \(error.message)"
+        self.failure = StoreError(.readOnly, message: message, sqliteCode: error.sqliteCode, cause: error.cause)
+        // A log that contradicts itself does not heal; a disk may.
+        let canHeal = error.code == .readOnly
+        self.probeDue = canHeal ? MonotonicInstant.now.advanced(by: self.options.probeInterval) : nil
+        self.idleDue = nil
+        self.offsetsDue = nil
+        if self.board.status != .readOnly(reason: message) {
+            self.logger.critical("The store is read-only", metadata: ["error": "\(error)", "heals": "\(canHeal)"])
+            self.board.post(.readOnly(reason: message))
+        }
+    }
+
+    /// Tries whether writing works again, on a connection that knows nothing of what failed.
+    private func probe() {
+        self.session = nil
+        do {
+            let session = try Self.openSession(self.directory, self.options)
+            // Moving the log into the tables may make the room that was missing.
+            _ = try? session.connection.checkpoint(.truncate)
+            try session.connection.execute("BEGIN IMMEDIATE; DELETE FROM probe")
+            try session.connection.execute("INSERT INTO probe VALUES (zeroblob(65536)); COMMIT")
+            try session.connection.execute("DELETE FROM probe")
+            self.session = session
+            self.failure = nil
+            self.probeDue = nil
+            self.checkpointedPages = 0
+            self.logger.notice("The store takes writes again")
+            self.board.post(.writable)
+        } catch {
+            self.becomeReadOnly(error.code == .readOnly ? error : StoreError(.readOnly, message: error.message))
+        }
+    }
+
+    // MARK: Checkpoints
+
+    private func checkpointIfLong(_ session: WriteSession) {
+        let pages = session.connection.walPages
+        if pages < self.checkpointedPages { self.checkpointedPages = 0 }
+        guard pages >= self.checkpointedPages + self.options.checkpointPages else { return }
+        self.checkpointedPages = pages
+        // Readers that never pause keep a passive checkpoint from ever starting the WAL anew.
+        let isTooLong = pages >= 16 * self.options.checkpointPages
+        self.checkpoint(isTooLong ? .truncate : .passive, session)
+    }
+
+    private func useIdleTime() {
+        self.idleDue = nil
+        guard let session = self.session, session.connection.walPages > 0 else { return }
+        self.checkpointedPages = 0
+        if !self.checkpoint(.truncate, session) {
+            self.idleDue = MonotonicInstant.now.advanced(by: self.options.idleDelay)
+        }
+        self.run.note()
+    }
+
+    @discardableResult
+    private func checkpoint(_ kind: SQLiteConnection.Checkpoint, _ session: WriteSession) -> Bool {
+        session.connection.setBusyTimeout(milliseconds: 20)
+        defer { session.connection.setBusyTimeout(milliseconds: 2_000) }
+        self.counters.withLock { $0.checkpoints += 1 }
+        do {
+            return try session.connection.checkpoint(kind)
+        } catch {
+            // Nothing is lost: the WAL keeps what could not be moved. The next commit finds out whether the disk still writes.
+            self.logger.error("A checkpoint failed", metadata: ["error": "\(error)"])
+            return true
+        }
+    }
+
+    private func finish() {
+        if self.failure == nil {
+            if !self.offsets.isEmpty { self.serve([]) }
+            if self.failure == nil, let session = self.session {
+                self.run.end(in: session)
+                self.checkpoint(.truncate, session)
+            }
+        }
+        self.session = nil
+        self.directory.unlock()
+    }
+}
+
+extension WriteItem {
+    func fail(_ error: StoreError) {
+        switch self {
+        case .append(_, let reply): reply(.failure(error))
+        case .change(let change): change.fail(error)
+        }
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+
+/// A connection that only reads, with its statements. Lives on one reader's thread.
+final class ReadSession {
+    /// A row of `channel`.
+    struct Channel {
+        var number: UInt64
+        var head: ChannelHead
+    }
+
+    private let connection: SQLiteConnection
+    private let findUser: SQLiteStatement
+    private let findGroup: SQLiteStatement
+    private let findDevice: SQLiteStatement
+    private let userName: SQLiteStatement
+    private let groupName: SQLiteStatement
+    private let findChannel: SQLiteStatement
+    private let members: SQLiteStatement
+    private let groups: SQLiteStatement
+    private let findMember: SQLiteStatement
+    private let forward: SQLiteStatement
+    private let backward: SQLiteStatement
+    private let channelsOfUser: SQLiteStatement
+    private let offsetsOfUser: SQLiteStatement
+    private let offsetsOfChannel: SQLiteStatement
+
+    init(path: String) throws(StoreError) {
+        let connection = try SQLiteConnection(path: path, mode: .readOnly)
+        connection.setBusyTimeout(milliseconds: 5_000)
+        try connection.execute("PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY")
+        self.connection = connection
+        self.findUser = try connection.prepare("SELECT id FROM user_name WHERE name = ?1")
+        self.findGroup = try connection.prepare("SELECT id FROM group_name WHERE name = ?1")
+        self.findDevice = try connection.prepare("SELECT number FROM device WHERE user = ?1 AND name = ?2")
+        self.userName = try connection.prepare("SELECT name FROM user_name WHERE id = ?1")
+        self.groupName = try connection.prepare("SELECT name FROM group_name WHERE id = ?1")
+        self.findChannel = try connection.prepare(
+            "SELECT number, epoch, head, head_time FROM channel WHERE low = ?1 AND high = ?2")
+        self.members = try connection.prepare(
+            "SELECT user FROM member WHERE channel = ?1 AND user > ?2 ORDER BY user LIMIT ?3")
+        self.groups = try connection.prepare(
+            """
+            SELECT c.low FROM member m JOIN channel c ON c.number = m.channel
+            WHERE m.user = ?1 AND c.low > ?2 AND c.low >= \(ChannelKey.firstGroup) ORDER BY c.low LIMIT ?3
+            """)
+        self.findMember = try connection.prepare("SELECT 1 FROM member WHERE user = ?1 AND channel = ?2")
+        let message = "id, time, sender, device, key_high, key_low, type, flags, client_time, extensions, payload"
+        let range = "FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+        self.forward = try connection.prepare("SELECT \(message) \(range)")
+        self.backward = try connection.prepare("SELECT \(message) \(range) DESC")
+        self.channelsOfUser = try connection.prepare(
+            """
+            SELECT c.number, c.epoch, c.head, c.head_time, c.low, c.high, m.joined, m.sent
+            FROM member m JOIN channel c ON c.number = m.channel
+            WHERE m.user = ?1 AND m.channel > ?2 ORDER BY m.channel LIMIT ?3
+            """)
+        self.offsetsOfUser = try connection.prepare(
+            "SELECT device, delivered, read FROM offset WHERE user = ?1 AND channel = ?2")
+        self.offsetsOfChannel = try connection.prepare(
+            """
+            SELECT o.user, o.device, o.delivered, o.read
+            FROM member m JOIN offset o ON o.user = m.user AND o.channel = m.channel WHERE m.channel = ?1
+            """)
+    }
+
+    func transaction<Value>(_ body: (ReadSession) throws(StoreError) -> Value) throws(StoreError) -> Value {
+        try self.connection.execute("BEGIN")
+        // A transaction that only read has nothing to lose; what matters is that it ends.
+        defer { try? self.connection.execute("COMMIT") }
+        return try body(self)
+    }
+
+    // MARK: Names
+
+    func user(named name: String) throws(StoreError) -> UInt64? {
+        try self.findUser.bind(name, at: 1).first { $0.unsigned(0) }
+    }
+
+    func group(named name: String) throws(StoreError) -> UInt64? {
+        try self.findGroup.bind(name, at: 1).first { $0.unsigned(0) }
+    }
+
+    func device(named name: String, of user: UInt64) throws(StoreError) -> UInt32? {
+        try self.findDevice.bind(user).bind(name, at: 2).first { UInt32(truncatingIfNeeded: $0.integer(0)) }
+    }
+
+    func name(of identifier: UInt64) throws(StoreError) -> String? {
+        let statement = identifier < ChannelKey.firstGroup ? self.userName : self.groupName
+        return try statement.bind(identifier).first { $0.text(0) }
+    }
+
+    // MARK: Groups
+
+    func members(of channel: UInt64, after: UInt64, limit: Int) throws(StoreError) -> [UInt64] {
+        let after = min(after, Schema.largestUser)
+        return try self.members.bind(channel, after, UInt64(limit)).all { $0.unsigned(0) }
+    }
+
+    func groups(of user: UInt64, after: UInt64, limit: Int) throws(StoreError) -> [UInt64] {
+        let after = min(after, Schema.largestGroup)
+        return try self.groups.bind(user, after, UInt64(limit)).all { $0.unsigned(0) }
+    }
+
+    func isMember(_ user: UInt64, of channel: UInt64) throws(StoreError) -> Bool {
+        try self.findMember.bind(user, channel).first { _ in true } ?? false
+    }
+
+    // MARK: The log
+
+    func channel(_ key: ChannelKey) throws(StoreError) -> Channel? {
+        try self.findChannel.bind(key.low, key.high).first { Self.channel($0) }
+    }
+
+    private static func channel(_ row: SQLiteStatement) -> Channel {
+        let epoch = UInt32(truncatingIfNeeded: row.integer(1))
+        return Channel(
+            number: row.unsigned(0),
+            head: ChannelHead(epoch: epoch, sequence: row.unsigned(2), timestamp: row.unsigned(3)))
+    }
+
+    func page(
+        of channel: Channel, from sequence: UInt64, _ direction: HistoryDirection, limit: Int, byteLimit: Int
+    ) throws(StoreError) -> HistoryPage {
+        let head = channel.head.sequence
+        var page = HistoryPage(head: channel.head, messages: [], hasMore: false)
+        let first = direction == .forward ? max(sequence, 1) : 1
+        let last = direction == .forward ? head : min(sequence, head)
+        guard first <= last else { return page }
+        let statement = direction == .forward ? self.forward : self.backward
+        statement.bind(
+            Schema.messageID(channel: channel.number, sequence: first),
+            Schema.messageID(channel: channel.number, sequence: last))
+        defer { statement.reset() }
+        var bytes = 0
+        while page.messages.count < limit, try statement.step() {
+            bytes += statement.byteCount(9) + statement.byteCount(10)
+            if !page.messages.isEmpty, bytes > byteLimit { break }
+            page.messages.append(Self.message(statement))
+        }
+        if let end = page.messages.last?.sequence {
+            page.hasMore = direction == .forward ? end < head : end > 1
+        }
+        return page
+    }
+
+    private static func message(_ row: SQLiteStatement) -> StoredMessage {
+        StoredMessage(
+            sequence: Schema.sequence(ofMessageID: row.unsigned(0)), timestamp: row.unsigned(1),
+            sender: DeviceKey(user: row.unsigned(2), device: UInt32(truncatingIfNeeded: row.integer(3))),
+            key: IdempotencyKey(high: row.unsigned(4), low: row.unsigned(5)),
+            type: UInt16(truncatingIfNeeded: row.integer(6)), flags: UInt16(truncatingIfNeeded: row.integer(7)),
+            clientTimestamp: row.unsigned(8), extensions: row.bytes(9), payload: row.bytes(10))
+    }
+
+    // MARK: Offsets
+
+    func offsets(of user: UInt64, in channel: UInt64) throws(StoreError) -> [UInt32: Offsets] {
+        let rows = try self.offsetsOfUser.bind(user, channel).all { row in
+            (UInt32(truncatingIfNeeded: row.integer(0)), Offsets(delivered: row.unsigned(1), read: row.unsigned(2)))
+        }
+        return Dictionary(uniqueKeysWithValues: rows)
+    }
+
+    func offsets(in channel: UInt64) throws(StoreError) -> [DeviceKey: Offsets] {
+        let rows = try self.offsetsOfChannel.bind(channel).all { row in
+            (
+                DeviceKey(user: row.unsigned(0), device: UInt32(truncatingIfNeeded: row.integer(1))),
+                Offsets(delivered: row.unsigned(2), read: row.unsigned(3))
+            )
+        }
+        return Dictionary(uniqueKeysWithValues: rows)
+    }
+
+    /// - Parameter pending: of this user only, taken before this transaction began.
+    func syncPage(
+        for device: DeviceKey, after cursor: UInt64, limit: Int, pending: [PendingOffsets.Place: Offsets]
+    ) throws(StoreError) -> SyncPage {
+        struct Row {
+            var channel: Channel
+            var key: ChannelKey
+            var joined: UInt64
+            var sent: UInt64
+        }
+        let cursor = min(cursor, Schema.largestChannelNumber)
+        let rows = try self.channelsOfUser.bind(device.user, cursor, UInt64(limit)).all { row in
+            Row(
+                channel: Self.channel(row), key: ChannelKey(low: row.unsigned(4), high: row.unsigned(5)),
+                joined: row.unsigned(6), sent: row.unsigned(7))
+        }
+        var entries: [SyncEntry] = []
+        for row in rows {
+            var told = try self.offsets(of: device.user, in: row.channel.number)
+            for (place, offsets) in pending where place.channel == row.channel.number {
+                told[place.device.device, default: Offsets()].advance(to: offsets)
+            }
+            let head = row.channel.head.sequence
+            let userRead = min(told.values.map(\.read).max() ?? 0, head)
+            let own = (told[device.device] ?? Offsets()).limited(to: head)
+            let seen = max(row.joined, row.sent, userRead)
+            entries.append(
+                SyncEntry(
+                    channel: row.key, head: row.channel.head, own: own, userRead: userRead,
+                    unread: head > seen ? head - seen : 0))
+        }
+        return SyncPage(entries: entries, next: rows.count == limit ? rows.last?.channel.number : nil)
+    }
+}

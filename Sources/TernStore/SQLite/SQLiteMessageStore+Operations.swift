@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import Synchronization
+
+extension SQLiteMessageStore {
+    // MARK: People
+
+    public func registerUser(named name: String) async throws(StoreError) -> UInt64 {
+        try Self.check(name)
+        // Whoever is known is found even when nothing can be written.
+        if let known = try await self.findUser(named: name) { return known }
+        return try await self.change { session throws(StoreError) in try session.registerUser(named: name) }
+    }
+
+    public func registerDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32 {
+        try Self.check(name)
+        let known = try await self.readers.read { session throws(StoreError) in
+            try session.device(named: name, of: user)
+        }
+        if let known { return known }
+        return try await self.change { session throws(StoreError) in
+            try session.registerDevice(named: name, of: user)
+        }
+    }
+
+    public func findUser(named name: String) async throws(StoreError) -> UInt64? {
+        try await self.readers.read { session throws(StoreError) in try session.user(named: name) }
+    }
+
+    public func names(of identifiers: [UInt64]) async throws(StoreError) -> [UInt64: String] {
+        try await self.readers.read { session throws(StoreError) in
+            var names: [UInt64: String] = [:]
+            for identifier in identifiers { names[identifier] = try session.name(of: identifier) }
+            return names
+        }
+    }
+
+    private static func check(_ name: String) throws(StoreError) {
+        let isPrintable = name.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+        guard !name.isEmpty, name.utf8.count <= 255, isPrintable else {
+            let message = "A name has 1 to 255 bytes of UTF-8 and no control characters"
+            throw StoreError(.invalidName, message: message)
+        }
+    }
+
+    // MARK: Groups
+
+    public func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation {
+        try Self.check(name)
+        if let known = try await self.findGroup(named: name) { return GroupCreation(group: known, isNew: false) }
+        return try await self.change { session throws(StoreError) in
+            try session.createGroup(named: name, owner: owner)
+        }
+    }
+
+    public func findGroup(named name: String) async throws(StoreError) -> UInt64? {
+        try await self.readers.read { session throws(StoreError) in try session.group(named: name) }
+    }
+
+    @discardableResult
+    public func join(group: UInt64, user: UInt64) async throws(StoreError) -> Bool {
+        try await self.change { session throws(StoreError) in try session.join(group: group, user: user) }
+    }
+
+    @discardableResult
+    public func leave(group: UInt64, user: UInt64) async throws(StoreError) -> Bool {
+        try await self.change { session throws(StoreError) in try session.leave(group: group, user: user) }
+    }
+
+    public func members(of group: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64] {
+        guard let channel = try await self.number(of: .group(group)) else { return [] }
+        let limit = Self.page(limit)
+        return try await self.readers.read { session throws(StoreError) in
+            try session.members(of: channel, after: after, limit: limit)
+        }
+    }
+
+    public func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64] {
+        let limit = Self.page(limit)
+        return try await self.readers.read { session throws(StoreError) in
+            try session.groups(of: user, after: after, limit: limit)
+        }
+    }
+
+    public func isMember(_ user: UInt64, of group: UInt64) async throws(StoreError) -> Bool {
+        guard group >= ChannelKey.firstGroup, let channel = try await self.number(of: .group(group)) else { return false }
+        return try await self.readers.read { session throws(StoreError) in
+            try session.isMember(user, of: channel)
+        }
+    }
+
+    // MARK: The log
+
+    public func append(_ draft: Draft) async throws(StoreError) -> Receipt {
+        let (payload, extensions) = (draft.payload.readableBytes, draft.extensions.readableBytes)
+        guard payload <= self.options.maximumPayload, extensions <= self.options.maximumExtensions else {
+            let message = "A payload of \(payload) bytes with extensions of \(extensions) bytes is too large"
+            throw StoreError(.tooLarge, message: message)
+        }
+        try await self.writer.queue.reserve(cost: payload + extensions)
+        return try await withCheckedContinuation { reply in
+            self.writer.queue.put(.append(draft, reply: { reply.resume(returning: $0) }))
+        }.get()
+    }
+
+    public func observeCommits(_ observer: (@Sendable ([CommittedMessage]) -> Void)?) {
+        self.writer.observer.withLock { $0 = observer }
+    }
+
+    public func head(of channel: ChannelKey) async throws(StoreError) -> ChannelHead {
+        let row = try await self.readers.read { session throws(StoreError) in try session.channel(channel)?.head }
+        if let row { return row }
+        return try Self.headOfNothing(channel)
+    }
+
+    public func history(
+        of channel: ChannelKey, from sequence: UInt64, _ direction: HistoryDirection, limit: Int, byteLimit: Int
+    ) async throws(StoreError) -> HistoryPage {
+        let limit = Self.page(limit)
+        let page = try await self.readers.read { session throws(StoreError) -> HistoryPage? in
+            guard let row = try session.channel(channel) else { return nil }
+            return try session.page(of: row, from: sequence, direction, limit: limit, byteLimit: byteLimit)
+        }
+        if let page { return page }
+        return HistoryPage(head: try Self.headOfNothing(channel), messages: [], hasMore: false)
+    }
+
+    private static func headOfNothing(_ channel: ChannelKey) throws(StoreError) -> ChannelHead {
+        if let group = channel.group { throw StoreError(.notFound, message: "There is no group \(group)") }
+        return ChannelHead(epoch: 0, sequence: 0, timestamp: 0)
+    }
+
+    private static func page(_ limit: Int) -> Int { min(max(limit, 1), Self.largestPage) }
+
+    // MARK: Offsets
+
+    public func advanceOffsets(
+        _ offsets: Offsets, of device: DeviceKey, in channel: ChannelKey
+    ) async throws(StoreError) {
+        switch self.status {
+        case .writable: break
+        case .readOnly(let reason): throw StoreError(.readOnly, message: reason)
+        case .closed: throw .closed
+        }
+        guard let number = try await self.number(of: channel) else {
+            throw StoreError(.notFound, message: "There is no such channel")
+        }
+        if self.writer.offsets.count >= Self.largestPending { try await self.flush() }
+        // SQLite's integers are signed: what no log can reach must not turn negative.
+        let offsets = offsets.limited(to: Schema.largestSequence)
+        let isFirst = self.writer.offsets.note(offsets, at: PendingOffsets.Place(device: device, channel: number))
+        if isFirst { self.writer.queue.poke() }
+    }
+
+    public func offsets(of device: DeviceKey, in channel: ChannelKey) async throws(StoreError) -> Offsets {
+        let pending = self.writer.offsets.snapshot { $0.device == device }
+        return try await self.readers.read { session throws(StoreError) in
+            guard let row = try session.channel(channel) else { return Offsets() }
+            var told = try session.offsets(of: device.user, in: row.number)[device.device] ?? Offsets()
+            for (place, offsets) in pending where place.channel == row.number { told.advance(to: offsets) }
+            return told.limited(to: row.head.sequence)
+        }
+    }
+
+    public func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets] {
+        guard let number = try await self.number(of: channel) else { return [:] }
+        let pending = self.writer.offsets.snapshot { $0.channel == number }
+        return try await self.readers.read { session throws(StoreError) in
+            guard let row = try session.channel(channel) else { return [:] }
+            var told = try session.offsets(in: number)
+            for (place, offsets) in pending { told[place.device, default: Offsets()].advance(to: offsets) }
+            return told.mapValues { $0.limited(to: row.head.sequence) }
+        }
+    }
+
+    public func syncIndex(
+        for device: DeviceKey, after cursor: UInt64?, limit: Int
+    ) async throws(StoreError) -> SyncPage {
+        let limit = Self.page(limit)
+        let pending = self.writer.offsets.snapshot { $0.device.user == device.user }
+        return try await self.readers.read { session throws(StoreError) in
+            try session.syncPage(for: device, after: cursor ?? 0, limit: limit, pending: pending)
+        }
+    }
+
+    /// The number of a channel, which never changes.
+    private func number(of channel: ChannelKey) async throws(StoreError) -> UInt64? {
+        if let known = self.channelNumbers.withLock({ $0[channel] }) { return known }
+        let number = try await self.readers.read { session throws(StoreError) in try session.channel(channel)?.number }
+        if let number {
+            self.channelNumbers.withLock { numbers in
+                if numbers.count >= Self.largestPending { numbers = [:] }
+                numbers[channel] = number
+            }
+        }
+        return number
+    }
+
+    // MARK: Life
+
+    public var status: StoreStatus { self.board.status }
+
+    public func statusUpdates() -> AsyncStream<StoreStatus> { self.board.updates() }
+
+    /// What the writer has done so far.
+    public var statistics: StoreStatistics {
+        var statistics = self.writer.counters.withLock { $0 }
+        (statistics.queued, statistics.suspended) = self.writer.queue.depth
+        return statistics
+    }
+
+    public func startNewEpochs() async throws(StoreError) {
+        try await self.change { session throws(StoreError) in try session.renewEpochs() }
+    }
+
+    public func flush() async throws(StoreError) {
+        // Every transaction takes the offsets that were told before it.
+        try await self.change { _ throws(StoreError) in }
+    }
+
+    public func close() async {
+        // Readers first: then the writer's connection is the last one, which puts the WAL away.
+        await self.readers.close()
+        self.writer.queue.close()
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let isOver = self.writerEnd.withLock { end in
+                if !end.isOver { end.waiting.append(continuation) }
+                return end.isOver
+            }
+            if isOver { continuation.resume() }
+        }
+        self.board.close()
+    }
+
+    /// Puts a change into the writer's queue and waits for its commit.
+    private func change<Value: Sendable>(
+        _ body: @escaping @Sendable (WriteSession) throws(StoreError) -> Value
+    ) async throws(StoreError) -> Value {
+        try await self.writer.queue.reserve(cost: 0)
+        let result = await withCheckedContinuation { (reply: CheckedContinuation<Result<Value, StoreError>, Never>) in
+            let change = WriteChange(
+                apply: { session throws(StoreError) in
+                    let value = try body(session)
+                    return { reply.resume(returning: .success(value)) }
+                },
+                fail: { error in reply.resume(returning: .failure(error)) })
+            self.writer.queue.put(.change(change))
+        }
+        return try result.get()
+    }
+}

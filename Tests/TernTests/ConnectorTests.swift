@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import TernTesting
+import TernTransport
+import Testing
+
+@testable import Tern
+
+/// The connector over carriers that do what a test says; the race itself is tested in ``ConnectionRaceTests``.
+@Suite("The connector", .timeLimit(.minutes(1)))
+struct ConnectorTests {
+    @Test func quicWinsWhenItAnswers() async throws {
+        let tcp = ScriptedCarrier(.tls, .silence)
+        let connector = Self.connector([ScriptedCarrier(.quic, .connect), tcp])
+        let (connection, report) = try await connector.race(to: Endpoint(host: "127.0.0.1", port: 4433))
+        #expect(report.carrier == .quic)
+        #expect(report.reason == .quicFirst)
+        #expect(report.attempts.count == 1)
+        #expect(tcp.started == 0)
+        await connection.close()
+    }
+
+    @Test func tcpTakesOverWhenUDPIsSilent() async throws {
+        let quic = ScriptedCarrier(.quic, .silence)
+        let connector = Self.connector([quic, ScriptedCarrier(.tls, .connect)])
+        let (connection, report) = try await connector.race(to: Endpoint(host: "127.0.0.1", port: 4433))
+        #expect(report.carrier == .tls)
+        #expect(report.reason == .udpSilent)
+        #expect(report.totalDuration >= .milliseconds(100))
+        #expect(report.description.hasPrefix("no answer over UDP: fell back to tls after "))
+        #expect(quic.cancelled == 1, "the loser is given up")
+        await connection.close()
+    }
+
+    @Test func tcpTakesOverAtOnceWhenQUICFails() async throws {
+        let quic = ScriptedCarrier(.quic, .fail(TransportError(.connectionRefused, message: "port unreachable")))
+        let connector = Self.connector([quic, ScriptedCarrier(.tls, .connect)])
+        let (connection, report) = try await connector.race(to: Endpoint(host: "127.0.0.1", port: 4433))
+        #expect(report.reason == .quicFailed)
+        #expect(report.totalDuration < .milliseconds(100))
+        await connection.close()
+    }
+
+    @Test func theErrorNamesEveryAttempt() async throws {
+        let connector = Self.connector([
+            ScriptedCarrier(.quic, .fail(TransportError(.certificateRejected, message: "unknown issuer"))),
+            ScriptedCarrier(.tls, .fail(TransportError(.connectionRefused, message: "nobody listens"))),
+        ])
+        let error = await #expect(throws: TransportError.self) {
+            _ = try await connector.connect(to: Endpoint(host: "127.0.0.1", port: 4433))
+        }
+        #expect(error?.code == .certificateRejected)
+        #expect(error?.message.contains("unknown issuer") == true)
+        #expect(error?.message.contains("nobody listens") == true)
+    }
+
+    @Test func aCancelledTaskGivesUpItsAttempts() async throws {
+        let quic = ScriptedCarrier(.quic, .silence)
+        let connector = Self.connector([quic], policy: ConnectionPolicy(.quicOnly))
+        let task = Task { try await connector.connect(to: Endpoint(host: "127.0.0.1", port: 4433)) }
+        await quic.untilStarted()
+        task.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await task.value }
+        await quic.untilCancelled()
+    }
+
+    @Test func namesAreResolvedAndTriedIPv6First() async throws {
+        let quic = ScriptedCarrier(.quic, .connect)
+        let connector = Self.connector([quic], policy: ConnectionPolicy(.quicOnly))
+        let (connection, report) = try await connector.race(to: Endpoint(host: "two.example", port: 4433))
+        #expect(report.address.ipAddress == "2001:db8::1")
+        #expect(quic.serverNames == ["two.example"])
+        await connection.close()
+    }
+
+    @Test func aNameThatDoesNotResolveIsUnreachable() async throws {
+        let connector = Self.connector([ScriptedCarrier(.quic, .connect)])
+        let error = await #expect(throws: TransportError.self) {
+            _ = try await connector.connect(to: Endpoint(host: "missing.example", port: 4433))
+        }
+        #expect(error?.code == .unreachable)
+    }
+
+    @Test func theScopeClosesTheConnection() async throws {
+        let quic = ScriptedCarrier(.quic, .connect)
+        let connector = Self.connector([quic], policy: ConnectionPolicy(.quicOnly))
+        let answer = try await connector.withConnection(to: Endpoint(host: "127.0.0.1", port: 4433)) { connection in
+            try await connection.openStream(.unidirectional).finish()
+            return 7
+        }
+        #expect(answer == 7)
+        let peer = try #require(quic.servers.first)
+        #expect(await peer.closed() == TransportError(.application, message: "", wireCode: 0, initiator: .peer))
+    }
+
+    private static func connector(
+        _ carriers: [ScriptedCarrier], policy: ConnectionPolicy = ConnectionPolicy()
+    ) -> Connector {
+        Connector(
+            carriers: carriers, policy: policy, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+            resolver: ScriptedResolver(), logger: Logger(label: "test"))
+    }
+}
+
+/// Knows two names and every literal.
+private struct ScriptedResolver: AddressResolving {
+    func resolve(
+        _ endpoint: Endpoint, family: ConnectionRace.AddressFamily, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<[SocketAddress]> {
+        switch (endpoint.host, family) {
+        case ("two.example", .v6): Self.address("2001:db8::1", on: eventLoop)
+        case ("two.example", .v4): Self.address("192.0.2.1", on: eventLoop)
+        case ("missing.example", _):
+            eventLoop.makeFailedFuture(TransportError(.unreachable, message: "missing.example does not resolve"))
+        default: SystemAddressResolver().resolve(endpoint, family: family, on: eventLoop)
+        }
+    }
+
+    private static func address(_ text: String, on eventLoop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
+        eventLoop.makeCompletedFuture { [try SocketAddress(ipAddress: text, port: 4433)] }
+    }
+}
+
+/// A carrier that connects in memory, fails, or says nothing.
+private final class ScriptedCarrier: CarrierConnector {
+    enum Behaviour: Sendable {
+        case connect
+        case silence
+        case fail(TransportError)
+    }
+
+    private struct State {
+        var started = 0
+        var cancelled = 0
+        var serverNames: [String] = []
+        var servers: [Connection] = []
+    }
+
+    let carrier: Carrier
+    private let behaviour: Behaviour
+    private let state = Mutex(State())
+    private let starts = AsyncStream<Void>.makeStream()
+    private let cancellations = AsyncStream<Void>.makeStream()
+
+    init(_ carrier: Carrier, _ behaviour: Behaviour) {
+        self.carrier = carrier
+        self.behaviour = behaviour
+    }
+
+    var started: Int { self.state.withLock { $0.started } }
+    var cancelled: Int { self.state.withLock { $0.cancelled } }
+    var serverNames: [String] { self.state.withLock { $0.serverNames } }
+    var servers: [Connection] { self.state.withLock { $0.servers } }
+    func untilStarted() async { _ = await self.starts.stream.first { _ in true } }
+    func untilCancelled() async { _ = await self.cancellations.stream.first { _ in true } }
+
+    func connect(to address: SocketAddress, serverName: String, on eventLoop: any EventLoop) -> ConnectionAttempt {
+        let established = eventLoop.makePromise(of: (any LoopConnection).self)
+        let heard = eventLoop.makePromise(of: Void.self)
+        self.state.withLock {
+            $0.started += 1
+            $0.serverNames.append(serverName)
+        }
+        self.starts.continuation.yield()
+        switch self.behaviour {
+        case .connect:
+            let pair = InMemoryTransport.makePair(clientLoop: eventLoop, serverLoop: eventLoop)
+            self.state.withLock { $0.servers.append(Connection(adopting: pair.server)) }
+            heard.succeed()
+            established.succeed(pair.client)
+        case .silence:
+            break
+        case .fail(let error):
+            heard.fail(error)
+            established.fail(error)
+        }
+        return ConnectionAttempt(established: established.futureResult, heardFromPeer: heard.futureResult) {
+            self.state.withLock { $0.cancelled += 1 }
+            self.cancellations.continuation.yield()
+            let error = TransportError(.cancelled, message: "given up")
+            established.fail(error)
+            heard.fail(error)
+        }
+    }
+}
