@@ -79,7 +79,7 @@ extension SocketTests {
                     let goOn = try handler.connection.write(
                         Pattern.bytes(at: 0, count: count), to: stream, finish: false)
                     #expect(!goOn)
-                    handler.connection.eventLoop.scheduleTask(in: .seconds(10)) { answer.succeed(false) }
+                    handler.connection.eventLoop.scheduleTask(in: .seconds(5)) { answer.succeed(false) }
                 }
                 #expect(wasWritable)
             }
