@@ -106,8 +106,13 @@ extension SocketTests {
 
         @Test func givingUpAtOnceEndsTheAttempt() async throws {
             try await withListener { listener in
-                let attempt = try connect(to: listener.localAddress)
-                attempt.cancel()
+                let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+                // On the loop itself, so that no handshake can be faster.
+                let attempt = try await eventLoop.submit {
+                    let attempt = try connect(to: listener.localAddress, on: eventLoop)
+                    attempt.cancel()
+                    return attempt
+                }.get()
                 await #expect(throws: TransportError(.cancelled, message: "")) {
                     _ = try await attempt.established.get()
                 }

@@ -53,13 +53,18 @@ struct TLSStreamTests {
         #expect(error?.message.contains("expired") == true)
     }
 
+    @Test func aCertificateForClientsIsNoServer() throws {
+        let made = try TLSIdentity.selfSigned(for: ["localhost"], validFor: .hours(1), now: nil, purpose: .client)
+        let pair = try TLSPair(
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))
+        let error = #expect(throws: TransportError.self) { try pair.handshake() }
+        #expect(error?.code == .certificateRejected)
+        #expect(error?.message.contains("purpose") == true, "\(String(describing: error))")
+    }
+
     @Test func aPinnedKeyNeedsNoAuthority() throws {
         let made = try TLSIdentity.selfSigned()
-        let probe = try TLSPair(
-            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))
-        try probe.handshake()
-        let leaf = try #require(probe.client.session.peerCertificates.first)
-        let pin = try #require(TLSSession.publicKeyDigest(leaf))
+        let pin = made.identity.subjectPublicKeyInfoSHA256
         let other = [UInt8](repeating: 7, count: 32)
         let good = try TLSPair(
             identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other, pin]), serverName: "any.example")

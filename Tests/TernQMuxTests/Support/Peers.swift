@@ -97,12 +97,13 @@ func withListener(
 
 func connect(
     to address: SocketAddress, serverName: String = "localhost", tls: TLSClientConfiguration? = nil,
-    applicationProtocols: [String] = [testProtocol], limits: ConnectionLimits = ConnectionLimits()
+    applicationProtocols: [String] = [testProtocol], limits: ConnectionLimits = ConnectionLimits(),
+    on eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
 ) throws -> ConnectionAttempt {
     let connector = try QMuxConnector(
         tls: try tls ?? TestTLS.client(), applicationProtocols: applicationProtocols, limits: limits,
         logger: testLogger)
-    return connector.connect(to: address, serverName: serverName, on: MultiThreadedEventLoopGroup.singleton.next())
+    return connector.connect(to: address, serverName: serverName, on: eventLoop)
 }
 
 /// Connects, starts the connection, runs `body` on its event loop, waits for what it promises, and closes.
