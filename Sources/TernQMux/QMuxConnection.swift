@@ -212,8 +212,8 @@ extension QMuxConnection {
             self.hasWork = false
             self.tellEvents()
             self.transmit(&allowance)
-            // What was written made room for more.
-            self.tellEvents()
+            // What was written made room for more, and ended streams: hearing of that lets the peer open others.
+            if self.tellEvents() { self.hasWork = true }
         } while self.hasWork && allowance > 0 && self.context?.channel.isWritable ?? false
         self.isPumping = false
         if allowance <= 0 { self.schedulePumpAfterOthers() }
@@ -221,13 +221,20 @@ extension QMuxConnection {
         self.armTimer()
     }
 
-    private func tellEvents() {
+    /// - Returns: whether there was something to tell.
+    @discardableResult
+    private func tellEvents() -> Bool {
         if !self.isEstablished, let core, core.isEstablished, core.closeReason == nil {
             self.isEstablished = true
             self.handshakeDuration = .now() - self.began
             self.owner?.connectionEstablished(self)
         }
-        while let handler = self.handler, let event = self.core?.nextEvent() { self.tell(event, to: handler) }
+        var hasTold = false
+        while let handler = self.handler, let event = self.core?.nextEvent() {
+            self.tell(event, to: handler)
+            hasTold = true
+        }
+        return hasTold
     }
 
     /// Writes only what the channel takes now: what waits longer can still be overtaken by something more urgent.

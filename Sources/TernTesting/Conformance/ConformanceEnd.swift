@@ -232,7 +232,7 @@ extension ConformanceHarness {
         client clientLimits: ConnectionLimits = ConnectionLimits(), server serverLimits: ConnectionLimits = ConnectionLimits(),
         _ body: @Sendable (ConformanceEnd, ConformanceEnd) async throws -> Void
     ) async throws {
-        let pair = try await self.connect(client: clientLimits, server: serverLimits)
+        let pair = try await self.connectWithoutTimers(client: clientLimits, server: serverLimits)
         try await ConformanceEnds(pair).run { client, server in
             try await client.start()
             try await server.start()

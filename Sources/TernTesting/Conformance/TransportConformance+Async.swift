@@ -23,7 +23,7 @@ extension TransportConformance {
         _ harness: any ConformanceHarness, limits: ConnectionLimits = ConnectionLimits(),
         _ body: @escaping @Sendable (Connection, Connection) async throws -> Void
     ) async throws {
-        let pair = try await harness.connect(client: limits, server: limits)
+        let pair = try await harness.connectWithoutTimers(client: limits, server: limits)
         let (client, server) = (Connection(adopting: pair.client), Connection(adopting: pair.server))
         do {
             try await withPatience { try await body(client, server) }
@@ -197,7 +197,7 @@ extension TransportConformance {
     }
 
     private static func droppedConnection(_ harness: any ConformanceHarness) async throws {
-        let pair = try await harness.connect(client: ConnectionLimits(), server: ConnectionLimits())
+        let pair = try await harness.connectWithoutTimers(client: ConnectionLimits(), server: ConnectionLimits())
         let server = Connection(adopting: pair.server)
         let outcome = await Result.catching {
             try await withPatience {
