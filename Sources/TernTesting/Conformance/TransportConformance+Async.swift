@@ -262,7 +262,8 @@ private func expectAsyncError<Value>(
     do {
         _ = try await body()
     } catch let error as TransportError {
-        try require(error.code == code && (wireCode == nil || error.wireCode == wireCode), "\(error) instead of \(code)")
+        try require(
+            error.code == code && (wireCode == nil || error.wireCode == wireCode), "\(error) instead of \(code)")
         return
     }
     throw ConformanceFailure("\(code) did not come")
