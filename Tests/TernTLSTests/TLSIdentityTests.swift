@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import NIOCore
 import Testing
 
 @testable import TernTLS
@@ -28,6 +29,15 @@ struct TLSIdentityTests {
                 _ = try TLSIdentity(certificatePEM: made.certificatePEM, keyPEM: garbage)
             }
         }
+    }
+
+    @Test func timeIsAWarningAndNoError() throws {
+        let identity = try TLSIdentity.selfSigned(validFor: .hours(1), now: 1_600_000_000).identity
+        #expect(identity.notBefore == 1_600_000_000 - 3600)
+        #expect(identity.notAfter == 1_600_000_000 + 3600)
+        #expect(identity.warning(at: 1_600_000_000) == nil)
+        #expect(identity.warning(at: 1_600_003_607)?.contains("expired 7 seconds") == true)
+        #expect(identity.warning(at: 1_600_000_000 - 3610)?.contains("only in 10 seconds") == true)
     }
 
     @Test func anUnreadableFileIsNamed() throws {

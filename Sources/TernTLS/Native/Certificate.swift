@@ -35,6 +35,14 @@ final class PrivateKey {
     }
 }
 
+/// What a certificate may be used for (RFC 5280, section 4.2.1.12).
+enum CertificatePurpose: String {
+    /// id-kp-serverAuth
+    case server = "1.3.6.1.5.5.7.3.1"
+    /// id-kp-clientAuth
+    case client = "1.3.6.1.5.5.7.3.2"
+}
+
 /// Owns a `gnutls_x509_crt_t` that is being made.
 final class Certificate {
     let handle: gnutls_x509_crt_t
@@ -47,7 +55,8 @@ final class Certificate {
         try check(gnutls_x509_crt_set_version(handle, 3), "set the version")
         var serial = [UInt8](repeating: 0, count: 16)
         try check(gnutls_rnd(GNUTLS_RND_NONCE, &serial, serial.count), "draw a serial number")
-        serial[0] &= 0x7f  // RFC 5280, section 4.1.2.2: positive
+        // RFC 5280, section 4.1.2.2: positive; and without a leading zero, which strict decoders refuse.
+        serial[0] = serial[0] & 0x7f | 0x40
         try check(gnutls_x509_crt_set_serial(handle, serial, serial.count), "set the serial number")
         try check(gnutls_x509_crt_set_activation_time(handle, time_t(validity.lowerBound)), "set the validity")
         try check(gnutls_x509_crt_set_expiration_time(handle, time_t(validity.upperBound)), "set the validity")
@@ -70,11 +79,10 @@ final class Certificate {
             gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)), "set the usage")
     }
 
-    func makeServer(names: [String]) throws(TLSError) {
-        try check(gnutls_x509_crt_set_basic_constraints(self.handle, 0, -1), "make a server certificate")
+    func makeLeaf(names: [String], purpose: CertificatePurpose) throws(TLSError) {
+        try check(gnutls_x509_crt_set_basic_constraints(self.handle, 0, -1), "make a leaf certificate")
         try check(gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_DIGITAL_SIGNATURE)), "set the usage")
-        // id-kp-serverAuth (RFC 5280, section 4.2.1.12)
-        try check(gnutls_x509_crt_set_key_purpose_oid(self.handle, "1.3.6.1.5.5.7.3.1", 0), "set the purpose")
+        try check(gnutls_x509_crt_set_key_purpose_oid(self.handle, purpose.rawValue, 0), "set the purpose")
         for name in names { try self.addAlternativeName(name) }
     }
 
