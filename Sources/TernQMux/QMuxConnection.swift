@@ -16,11 +16,11 @@ protocol QMuxConnectionOwner: AnyObject, Sendable {
     func connectionFinished(_ connection: QMuxConnection)
 }
 
-/// One QMux connection on its event loop: a TCP channel, a TLS stream and a ``QMuxConnectionCore``, and the turns between them.
+/// One QMux connection on its event loop: a TCP channel, a TLS stream, a ``QMuxConnectionCore``, and the turns between them.
 ///
-/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point checks.
-/// ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is done, before any other thread can
-/// have a reference.
+/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point
+/// checks. ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is done, before any
+/// other thread can have a reference.
 final class QMuxConnection: LoopConnection, @unchecked Sendable {
     let eventLoop: any EventLoop
     let carrier = Carrier.tls
@@ -192,8 +192,8 @@ extension QMuxConnection {
         }
     }
 
-    /// Goes on after the sockets of this event loop had their turn. `execute` would not do: an event loop runs tasks until there
-    /// are none before it looks at its sockets again.
+    /// Goes on after the sockets of this event loop had their turn. `execute` would not do: an event loop runs tasks until
+    /// there are none before it looks at its sockets again.
     private func schedulePumpAfterOthers() {
         guard !self.isPumpScheduled else { return }
         self.isPumpScheduled = true

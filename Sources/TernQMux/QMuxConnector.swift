@@ -3,10 +3,9 @@
 
 public import Logging
 public import NIOCore
+internal import NIOPosix
 public import TernTLS
 public import TernTransport
-
-internal import NIOPosix
 
 /// Connects over QMux (draft-ietf-quic-qmux-02) on TLS 1.3 on TCP.
 ///

@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import CGnuTLS
-
 public import NIOCore
 
 #if canImport(Glibc)
@@ -33,7 +32,8 @@ extension TLSIdentity {
     ///   - now: the time, or `nil` for that of the system clock; seconds since 1970.
     /// - Throws: ``TLSError``.
     public static func selfSigned(
-        for names: [String] = ["localhost", "127.0.0.1", "::1"], validFor: TimeAmount = .hours(24 * 365), now: Int? = nil
+        for names: [String] = ["localhost", "127.0.0.1", "::1"], validFor: TimeAmount = .hours(24 * 365),
+        now: Int? = nil
     ) throws(TLSError) -> SelfSignedIdentity {
         try self.selfSigned(for: names, validFor: validFor, now: now, purpose: .server)
     }

@@ -23,10 +23,11 @@ extension SocketTests {
 
         @Test func aConnectionTellsWhoItIs() async throws {
             let server = NIOLockedBox<(any LoopConnection)?>(nil)
-            try await withListener(onConnection: { connection in
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
                 server.value = connection
                 echo(connection)
-            }) { listener in
+            }
+            try await withListener(onConnection: serve) { listener in
                 let address = listener.localAddress
                 let local = try await withConnection(to: address) { handler, answer in
                     let connection = handler.connection

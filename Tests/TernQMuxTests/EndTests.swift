@@ -75,11 +75,12 @@ extension SocketTests {
         }
 
         @Test func aConnectionCanCloseInsideACallback() async throws {
-            try await withListener(onConnection: { connection in
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
                 let handler = TestHandler(connection)
                 handler.onReceived = { _, _, _ in connection.close(code: 9, reason: "seen") }
                 connection.start(handler: handler)
-            }) { listener in
+            }
+            try await withListener(onConnection: serve) { listener in
                 let client = try await started(at: listener.localAddress)
                 let connection = client.connection
                 try await connection.eventLoop.submit {
@@ -168,7 +169,7 @@ extension SocketTests {
             }
         }
 
-        /// draft-ietf-quic-qmux-02, section 7: CONNECTION_CLOSE, then the sending side is shut down, then the peer's FIN.
+        /// draft-ietf-quic-qmux-02, section 7: CONNECTION_CLOSE, the sending side shut down, then the peer's FIN.
         @Test func aCloseIsSaidBeforeTheEnd() async throws {
             let servers = Accepted()
             try await withListener(onConnection: servers.start) { listener in
@@ -213,8 +214,9 @@ extension SocketTests {
                 peer.send([0x7f, 0xff])
                 let reason = try await server.closed.get()
                 #expect(
-                    reason == TransportError(
-                        .transport, message: "", wireCode: TransportErrorCode.frameEncodingError))
+                    reason
+                        == TransportError(
+                            .transport, message: "", wireCode: TransportErrorCode.frameEncodingError))
                 // CONNECTION_CLOSE 0x1c, FRAME_ENCODING_ERROR 7.
                 let heard = try await eventually {
                     let bytes = Array(try await peer.received().readableBytesView)

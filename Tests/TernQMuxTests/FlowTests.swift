@@ -13,7 +13,7 @@ extension SocketTests {
 
         @Test func fiftyMegabytesEachWay() async throws {
             let atServer = NIOLockedBox<PatternSink?>(nil)
-            try await withListener(onConnection: { connection in
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
                 let handler = TestHandler(connection)
                 var sink = PatternSink()
                 var source: PatternSource?
@@ -28,7 +28,8 @@ extension SocketTests {
                     if finished { atServer.value = sink }
                 }
                 connection.start(handler: handler)
-            }) { listener in
+            }
+            try await withListener(onConnection: serve) { listener in
                 let handler = try await started(at: listener.localAddress)
                 let atClient = try await handler.connection.eventLoop.flatSubmit {
                     let connection = handler.connection
@@ -63,14 +64,12 @@ extension SocketTests {
             var limits = ConnectionLimits()
             limits.keepAliveInterval = nil
             let total = NIOLockedBox(0)
-            try await withListener(
-                limits: limits,
-                onConnection: { connection in
-                    let handler = TestHandler(connection)
-                    handler.onReceived = { _, bytes, _ in total.update { $0 += bytes.readableBytes } }
-                    connection.start(handler: handler)
-                }
-            ) { listener in
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
+                let handler = TestHandler(connection)
+                handler.onReceived = { _, bytes, _ in total.update { $0 += bytes.readableBytes } }
+                connection.start(handler: handler)
+            }
+            try await withListener(limits: limits, onConnection: serve) { listener in
                 let count = limits.writeHighWatermark + 1
                 let wasWritable = try await withConnection(to: listener.localAddress, limits: limits) {
                     handler, answer in
@@ -95,15 +94,13 @@ extension SocketTests {
             let total = 2_000_000
             let reader = NIOLockedBox<TestHandler?>(nil)
             let unread = NIOLockedBox(0)
-            try await withListener(
-                limits: limits,
-                onConnection: { connection in
-                    let handler = TestHandler(connection)
-                    handler.onReceived = { _, bytes, _ in unread.update { $0 += bytes.readableBytes } }
-                    connection.start(handler: handler)
-                    reader.value = handler
-                }
-            ) { listener in
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
+                let handler = TestHandler(connection)
+                handler.onReceived = { _, bytes, _ in unread.update { $0 += bytes.readableBytes } }
+                connection.start(handler: handler)
+                reader.value = handler
+            }
+            try await withListener(limits: limits, onConnection: serve) { listener in
                 let writer = try await started(at: listener.localAddress, limits: limits)
                 let connection = writer.connection
                 let source = try await connection.eventLoop.submit {
@@ -145,7 +142,8 @@ extension SocketTests {
             limits.connectionWindow = 128 << 10
             limits.bufferedDatagrams = 10
             let accepted = NIOLockedBox<(any LoopConnection)?>(nil)
-            try await withListener(limits: limits, onConnection: { accepted.value = $0 }) { listener in
+            let serve: @Sendable (any LoopConnection) -> Void = { accepted.value = $0 }
+            try await withListener(limits: limits, onConnection: serve) { listener in
                 let handler = try await started(at: listener.localAddress)
                 let client = handler.connection
                 try await client.eventLoop.submit {
@@ -215,11 +213,11 @@ extension SocketTests {
 
         @Test func resetsAndStopsCarryTheirCodes() async throws {
             let codes = NIOLockedBox<[String: UInt64]>([:])
-            try await withListener(onConnection: { connection in
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
                 let handler = TestHandler(connection)
                 handler.onReceived = { stream, bytes, _ in
                     connection.consumed(bytes.readableBytes, of: stream)
-                    // The first stream is stopped and reset by the server; the second by the client, when it got an answer.
+                    // The server stops and resets the first stream; the client the second, when it got an answer.
                     guard stream.index == 0 else {
                         _ = try? connection.write(bytes, to: stream, finish: false)
                         return
@@ -230,7 +228,8 @@ extension SocketTests {
                 handler.onReset = { _, code in codes.update { $0["reset at server"] = code } }
                 handler.onStopped = { _, code in codes.update { $0["stopped at server"] = code } }
                 connection.start(handler: handler)
-            }) { listener in
+            }
+            try await withListener(onConnection: serve) { listener in
                 let handler = try await started(at: listener.localAddress)
                 let connection = handler.connection
                 try await connection.eventLoop.submit {

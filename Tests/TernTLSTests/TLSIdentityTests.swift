@@ -52,7 +52,9 @@ struct TLSIdentityTests {
     @Test func filesAreRead() throws {
         let made = try TLSIdentity.selfSigned()
         let folder = try TemporaryFolder()
-        let (certificate, key) = (try folder.write("c.pem", made.certificatePEM), try folder.write("k.pem", made.keyPEM))
+        let (certificate, key) = (
+            try folder.write("c.pem", made.certificatePEM), try folder.write("k.pem", made.keyPEM)
+        )
         _ = try TLSIdentity(certificateFile: certificate, keyFile: key)
         let trust = try TLSTrust.certificateAuthorities(file: folder.write("ca.pem", made.certificateAuthorityPEM))
         #expect(trust == .certificateAuthorities(pem: made.certificateAuthorityPEM))

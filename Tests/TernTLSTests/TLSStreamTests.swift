@@ -13,7 +13,8 @@ struct TLSStreamTests {
     func theAuthorityOfASelfSignedIdentityIsEnough(serverName: String) throws {
         let made = try TLSIdentity.selfSigned()
         let pair = try TLSPair(
-            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM), serverName: serverName)
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM),
+            serverName: serverName)
         try pair.handshake()
         #expect(pair.client.session.applicationProtocol == "one")
         #expect(pair.server.session.applicationProtocol == "one")
@@ -24,7 +25,8 @@ struct TLSStreamTests {
     func anotherNameIsRejected(serverName: String) throws {
         let made = try TLSIdentity.selfSigned()
         let pair = try TLSPair(
-            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM), serverName: serverName)
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM),
+            serverName: serverName)
         let error = #expect(throws: TransportError.self) { try pair.handshake() }
         #expect(error?.code == .certificateRejected)
         #expect(error?.message.contains(serverName) == true)
@@ -67,7 +69,8 @@ struct TLSStreamTests {
         let pin = made.identity.subjectPublicKeyInfoSHA256
         let other = [UInt8](repeating: 7, count: 32)
         let good = try TLSPair(
-            identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other, pin]), serverName: "any.example")
+            identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other, pin]), serverName: "any.example"
+        )
         try good.handshake()
         let bad = try TLSPair(identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other]))
         let error = #expect(throws: TransportError.self) { try bad.handshake() }

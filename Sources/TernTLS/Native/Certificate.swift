@@ -62,7 +62,8 @@ final class Certificate {
         try check(gnutls_x509_crt_set_expiration_time(handle, time_t(validity.upperBound)), "set the validity")
         // X.520 bounds a common name to 64 characters; the alternative names are what counts.
         try check(
-            gnutls_x509_crt_set_dn_by_oid(handle, "2.5.4.3", 0, String(commonName.prefix(64)), UInt32(commonName.prefix(64).utf8.count)),
+            gnutls_x509_crt_set_dn_by_oid(
+                handle, "2.5.4.3", 0, String(commonName.prefix(64)), UInt32(commonName.prefix(64).utf8.count)),
             "set the name")
         try check(gnutls_x509_crt_set_key(handle, key.handle), "set the key")
         var identifier = [UInt8](repeating: 0, count: 64)
@@ -76,7 +77,8 @@ final class Certificate {
     func makeAuthority() throws(TLSError) {
         try check(gnutls_x509_crt_set_basic_constraints(self.handle, 1, 0), "make an authority")
         try check(
-            gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)), "set the usage")
+            gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)),
+            "set the usage")
     }
 
     func makeLeaf(names: [String], purpose: CertificatePurpose) throws(TLSError) {
@@ -89,7 +91,8 @@ final class Certificate {
     func sign(by authority: Certificate, key: PrivateKey) throws(TLSError) {
         var identifier = [UInt8](repeating: 0, count: 64)
         var size = identifier.count
-        try check(gnutls_x509_crt_get_subject_key_id(authority.handle, &identifier, &size, nil), "read the key identifier")
+        try check(
+            gnutls_x509_crt_get_subject_key_id(authority.handle, &identifier, &size, nil), "read the key identifier")
         try check(gnutls_x509_crt_set_authority_key_id(self.handle, identifier, size), "set the authority's identifier")
         try check(gnutls_x509_crt_sign2(self.handle, authority.handle, key.handle, GNUTLS_DIG_SHA256, 0), "sign")
     }
@@ -104,7 +107,9 @@ final class Certificate {
         var address = [UInt8](repeating: 0, count: 16)
         let status: Int32
         if inet_pton(AF_INET, name, &address) == 1 {
-            status = address.withUnsafeBytes { self.add(GNUTLS_SAN_IPADDRESS, UnsafeRawBufferPointer(rebasing: $0.prefix(4))) }
+            status = address.withUnsafeBytes {
+                self.add(GNUTLS_SAN_IPADDRESS, UnsafeRawBufferPointer(rebasing: $0.prefix(4)))
+            }
         } else if inet_pton(AF_INET6, name, &address) == 1 {
             status = address.withUnsafeBytes { self.add(GNUTLS_SAN_IPADDRESS, $0) }
         } else {

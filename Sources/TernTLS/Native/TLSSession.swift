@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-package import TernTransport
-
 internal import CGnuTLS
 internal import NIOCore
+package import TernTransport
 
 /// Owns a `gnutls_session_t`: one end of one TLS 1.3 handshake.
 ///
@@ -23,7 +22,9 @@ package final class TLSSession {
     private var pinResult: Bool?
     private var expectedServer: ExpectedServer?
 
-    init(_ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]) throws(TransportError) {
+    init(
+        _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]
+    ) throws(TransportError) {
         var session: gnutls_session_t?
         let status = gnutls_init(&session, Self.flags(side, flavour))
         guard status == 0, let session else { throw Self.setUpError(status) }
@@ -78,7 +79,8 @@ package final class TLSSession {
             if self.pinResult == false { return self.rejection("its public key is not pinned") }
             return self.rejection(Self.reasons(gnutls_session_get_verify_cert_status(self.handle)))
         case GNUTLS_E_FATAL_ALERT_RECEIVED:
-            return Self.error(forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
+            return Self.error(
+                forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
         case GNUTLS_E_PREMATURE_TERMINATION:
             return TransportError(
                 .carrierLost, message: "the TLS connection ended without a close", initiator: .peer, isRetrySafe: false)
@@ -86,18 +88,22 @@ package final class TLSSession {
             var level: Int32 = 0
             let alert = gnutls_error_to_alert(status, &level)
             return TransportError(
-                .handshakeFailed, message: describe(status), wireCode: alert >= 0 ? Self.wireCode(UInt8(alert & 0xff)) : nil,
+                .handshakeFailed, message: describe(status),
+                wireCode: alert >= 0 ? Self.wireCode(UInt8(alert & 0xff)) : nil,
                 isRetrySafe: true)
         }
     }
 
     /// Translates a TLS alert (RFC 8446, section 6); over QUIC it is the CRYPTO_ERROR 0x100 + alert (RFC 9001, section 4.8).
     package static func error(forAlert alert: UInt8, initiator: TransportError.Initiator) -> TransportError {
-        let name = gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map { String(cString: $0) }
+        let name = gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map {
+            String(cString: $0)
+        }
         // bad_certificate 42 to certificate_unknown 46, unknown_ca 48
         let isAboutCertificate = (42...46).contains(alert) || alert == 48
         return TransportError(
-            isAboutCertificate ? .certificateRejected : .handshakeFailed, message: "TLS alert: \(name ?? "number \(alert)")",
+            isAboutCertificate ? .certificateRejected : .handshakeFailed,
+            message: "TLS alert: \(name ?? "number \(alert)")",
             wireCode: self.wireCode(alert), initiator: initiator, isRetrySafe: true)
     }
 
@@ -111,8 +117,8 @@ package final class TLSSession {
         case .quic:
             return common | GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue
         case .stream:
-            // Early start: a server speaks right after its Finished, which saves a client that waits for the server's first
-            // words a round trip (RFC 8446, section 2). A client's flag does nothing.
+            // Early start: a server speaks right after its Finished, which saves a round trip to a client that waits for
+            // the server's first words (RFC 8446, section 2). A client's flag does nothing.
             return common | GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_SIGNAL.rawValue | GNUTLS_ENABLE_EARLY_START.rawValue
         }
     }
@@ -193,7 +199,8 @@ package final class TLSSession {
     private static func reasons(_ status: UInt32) -> String {
         guard status != 0 else { return "no certificate was shown" }
         var datum = gnutls_datum_t()
-        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &datum, 0) == 0, let data = datum.data
+        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &datum, 0) == 0,
+            let data = datum.data
         else { return "status \(status)" }
         defer { CGnuTLS_free(data) }
         let text = String(decoding: UnsafeBufferPointer(start: data, count: Int(datum.size)), as: UTF8.self)

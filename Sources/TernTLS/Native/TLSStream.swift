@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import CGnuTLS
 package import NIOCore
 package import TernTransport
-
-internal import CGnuTLS
 
 #if canImport(Glibc)
 internal import Glibc
@@ -74,8 +73,8 @@ package final class TLSStream {
 
     /// Goes on with the handshake.
     ///
-    /// - Returns: whether this end may write: a client has finished and verified the server; a server has said its part, and
-    ///   reads nothing before the client finished, too.
+    /// - Returns: whether this end may write: a client has finished and verified the server; a server has said its part,
+    ///   and reads nothing before the client finished, too.
     package func handshake() throws(TransportError) -> Bool {
         guard !self.isEstablished else { return true }
         while true {

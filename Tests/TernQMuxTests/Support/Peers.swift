@@ -7,12 +7,12 @@ import NIOPosix
 import TernTransport
 import Testing
 
+@testable import TernQMux
+@testable import TernTLS
+
 #if canImport(Glibc)
 import Glibc
 #endif
-
-@testable import TernQMux
-@testable import TernTLS
 
 /// A handler made of closures. Confined to its connection's event loop, hence `@unchecked Sendable`.
 final class TestHandler: LoopConnectionHandler, @unchecked Sendable {

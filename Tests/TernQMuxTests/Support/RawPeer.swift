@@ -5,12 +5,12 @@ import NIOCore
 import NIOPosix
 import TernTransport
 
+@testable import TernQMux
+@testable import TernTLS
+
 #if canImport(Glibc)
 import Glibc
 #endif
-
-@testable import TernQMux
-@testable import TernTLS
 
 /// A TCP peer without QMux, with or without TLS, that sends what a test tells it and keeps what comes.
 ///
@@ -42,7 +42,8 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
     static func connect(to address: SocketAddress, tls: Bool) async throws -> RawPeer {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let peer = try await eventLoop.submit {
-            let session = try tls
+            let session =
+                try tls
                 ? TLSClientContext(TestTLS.client()).makeSession(
                     for: .stream, applicationProtocols: [testProtocol], serverName: "localhost") : nil
             return RawPeer(tls: session.map { TLSStream(session: $0) }, eventLoop: eventLoop)
@@ -64,7 +65,8 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let session = try tls
+                    let session =
+                        try tls
                         ? context.makeSession(for: .stream, applicationProtocols: [testProtocol]) : nil
                     let peer = RawPeer(tls: session.map { TLSStream(session: $0) }, eventLoop: channel.eventLoop)
                     try channel.pipeline.syncOperations.addHandler(peer)
@@ -185,14 +187,6 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
 enum Wire {
     /// One record with QX_TRANSPORT_PARAMETERS and an empty list.
     static let emptyParameters: [UInt8] = [0x09, 0xff, 0x51, 0x53, 0x30, 0x0d, 0x0a, 0x0d, 0x0a, 0x00]
-
-    /// One record with QX_TRANSPORT_PARAMETERS that grant a window of 2^30-1 bytes on everything, and 100 streams of each kind.
-    static var generousParameters: [UInt8] {
-        let window: [UInt8] = [0x04, 0xbf, 0xff, 0xff, 0xff]
-        let list: [UInt8] = [0x04] + window + [0x05] + window + [0x06] + window + [0x07] + window
-            + [0x08, 0x02, 0x40, 0x64, 0x09, 0x02, 0x40, 0x64]
-        return self.record([0xff, 0x51, 0x53, 0x30, 0x0d, 0x0a, 0x0d, 0x0a, UInt8(list.count)] + list)
-    }
 
     static func record(_ frames: [UInt8]) -> [UInt8] {
         [UInt8(0x40 | frames.count >> 8), UInt8(frames.count & 0xff)] + frames
