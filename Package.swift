@@ -23,6 +23,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -72,7 +73,9 @@ let package = Package(
         // The QUIC driver: UDP sockets, event loops, timers, connection-ID routing.
         .target(
             name: "TernQUIC",
-            dependencies: ["TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix, deque, logging],
+            dependencies: [
+                "TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix, deque, logging,
+            ],
             swiftSettings: dialect),
         // QMux (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and deadlines out.
         .target(name: "TernQMuxCore", dependencies: ["TernTransport", nioCore, deque], swiftSettings: pointerFree),
@@ -104,15 +107,28 @@ let package = Package(
         // For tests of Tern and of programs built on it: an in-memory carrier, a simulated network, a manual clock,
         // the conformance suite.
         .target(
-            name: "TernTesting", dependencies: ["TernTransport", nioCore, nioEmbedded, deque], swiftSettings: pointerFree),
+            name: "TernTesting", dependencies: ["TernTransport", nioCore, nioEmbedded, deque],
+            swiftSettings: pointerFree),
         // The command: parse, wire the parts, run.
         .executableTarget(
             name: "tern-command",
             dependencies: [
                 "Tern", "TernTransport", "TernMessages", "TernStore", "TernServer", "TernClient",
-                nioCore, nioPosix, logging, lifecycle, arguments,
+                nioCore, nioPosix, logging, lifecycle, unixSignals, arguments,
             ],
             path: "Sources/tern", swiftSettings: dialect),
+
+        // The smallest server and client of the transport.
+        .executableTarget(
+            name: "echo-server", dependencies: ["Tern", nioCore], path: "Examples/Echo/echo-server",
+            swiftSettings: dialect),
+        .executableTarget(
+            name: "echo-client", dependencies: ["Tern", nioCore], path: "Examples/Echo/echo-client",
+            swiftSettings: dialect),
+        // Two people chat through the command's server while it is killed and UDP is blocked.
+        .executableTarget(
+            name: "demo", dependencies: [nioCore, nioPosix], path: "Examples/Demo", exclude: ["README.md"],
+            swiftSettings: dialect),
 
         .testTarget(
             name: "TernTransportTests",
@@ -146,18 +162,21 @@ let package = Package(
         .testTarget(
             name: "TernServerTests",
             dependencies: [
-                "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", "TernClient", nioCore, nioPosix,
+                "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", "TernClient", nioCore,
+                nioPosix,
                 logging, crypto,
             ], swiftSettings: dialect),
         .testTarget(
             name: "TernClientTests",
-            dependencies: ["TernClient", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
+            dependencies: [
+                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging,
+            ],
             swiftSettings: dialect),
         // One suite of behaviours, run over every carrier.
         .testTarget(
             name: "ConformanceTests",
             dependencies: [
-                "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix,
+                "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging,
             ], swiftSettings: dialect),
         // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
         .testTarget(
@@ -165,6 +184,10 @@ let package = Package(
             dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix], exclude: [],
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.
-        .testTarget(name: "CommandTests", dependencies: [nioCore], swiftSettings: dialect),
+        .testTarget(
+            name: "CommandTests", dependencies: [
+                "tern-command", "demo", "Tern", "TernMessages", "TernServer", nioCore, nioPosix, arguments,
+            ],
+            swiftSettings: dialect),
     ]
 )

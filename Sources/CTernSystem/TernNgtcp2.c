@@ -184,6 +184,8 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     return tern_quic_remember(quic, result);
 }
 
+bool tern_quic_has_decrypted(const tern_quic *quic) { return quic->has_decrypted; }
+
 uint64_t tern_quic_expiry(tern_quic *quic) { return ngtcp2_conn_get_expiry(quic->conn); }
 
 tern_quic_result tern_quic_expire(tern_quic *quic, uint64_t now) {

@@ -153,18 +153,22 @@ static int on_stop_sending(ngtcp2_conn *conn, int64_t stream, uint64_t code, voi
     quic->events->stream_stopped(quic->context, stream, code);
     return 0;
 }
-#else
+#endif
+
 static int on_decrypt(
     uint8_t *plain, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *sealed,
     size_t sealed_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
     int result = ngtcp2_crypto_decrypt_cb(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
-    if (result == 0 && tern_quic_reading != NULL && sealed_length > aead->max_overhead) {
+    if (result != 0 || tern_quic_reading == NULL) { return result; }
+    tern_quic_reading->has_decrypted = true;
+#if !TERN_NGTCP2_TELLS_STOP_SENDING
+    if (sealed_length > aead->max_overhead) {
         tern_quic_find_stops(tern_quic_reading, plain, sealed_length - aead->max_overhead);
     }
+#endif
     return result;
 }
-#endif
 
 void tern_quic_tell_stops(tern_quic *quic) {
     for (size_t i = 0; i < quic->stop_count; i++) {
@@ -198,10 +202,8 @@ void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
     callbacks->path_validation = on_path_validation;
     callbacks->rand = on_random;
     callbacks->get_path_challenge_data = on_path_challenge;
-#if TERN_NGTCP2_TELLS_STOP_SENDING
-    callbacks->decrypt = ngtcp2_crypto_decrypt_cb;
-    callbacks->recv_stop_sending = on_stop_sending;
-#else
     callbacks->decrypt = on_decrypt;
+#if TERN_NGTCP2_TELLS_STOP_SENDING
+    callbacks->recv_stop_sending = on_stop_sending;
 #endif
 }

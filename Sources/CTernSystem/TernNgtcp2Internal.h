@@ -18,7 +18,8 @@
 #define TERN_NGTCP2_1 0
 #endif
 
-// From 1.24 on ngtcp2 says when STOP_SENDING comes; before, the frames of each decrypted packet are looked through for it.
+// From 1.24 on ngtcp2 says when STOP_SENDING comes; before, the frames of each decrypted packet are looked through for
+// it.
 #if NGTCP2_VERSION_NUM >= 0x011800
 #define TERN_NGTCP2_TELLS_STOP_SENDING 1
 #else
@@ -44,6 +45,7 @@ struct tern_quic {
     ngtcp2_path_storage known_path;
     uint64_t write_path_number;
     int last_error;
+    bool has_decrypted;
     tern_quic_cid source;
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];

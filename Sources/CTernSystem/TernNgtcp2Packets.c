@@ -26,7 +26,8 @@ tern_quic_header tern_quic_inspect(const uint8_t *bytes, size_t length, size_t s
         return header;
     }
     if (found.version != 0 && found.version != NGTCP2_PROTO_VER_V1) {
-        // RFC 9000, section 6.1: only a datagram that could start a connection deserves an answer; it may not be amplified.
+        // RFC 9000, section 6.1: only a datagram that could start a connection deserves an answer; it may not be
+        // amplified.
         header.kind = length >= NGTCP2_MAX_UDP_PAYLOAD_SIZE ? TERN_QUIC_KIND_UNKNOWN_VERSION : TERN_QUIC_KIND_NONE;
         return header;
     }

@@ -48,8 +48,8 @@ tern_quic_written tern_quic_write_datagram(
     // An empty vector would be an assertion failure.
     size_t count = length > 0 ? 1 : 0;
     ngtcp2_ssize result = ngtcp2_conn_writev_datagram(
-        quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0, &vector,
-        count, now);
+        quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0,
+        &vector, count, now);
     return written(quic, result, taken, &info);
 }
 

@@ -126,10 +126,10 @@ final class QUICClientEndpoint {
 }
 
 extension QUICClientEndpoint: UDPSocketReceiver {
-    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+    func received(_ train: ReceivedTrain) {
         // The socket is not connected: anybody can send to it.
-        guard path.remote == self.remoteAddress else { return }
-        self.connection?.receive(datagram, path: path, ecn: ecn, now: now)
+        guard train.path.remote == self.remoteAddress, let connection else { return }
+        train.forEachDatagram { connection.receive($0, path: train.path, ecn: train.ecn, now: train.now) }
         self.noteWhetherHeard()
     }
 
@@ -155,6 +155,9 @@ extension QUICClientEndpoint: QUICConnectionOwner {
     func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection) {}
     func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection) {}
 
+    // socketBecameWritable() pumps it.
+    func connectionIsBlocked(_ connection: QUICConnection) {}
+
     func connectionEstablished(_ connection: QUICConnection) {
         self.noteWhetherHeard()
         guard case .idle = self.state else { return }
@@ -166,8 +169,8 @@ extension QUICClientEndpoint: QUICConnectionOwner {
         self.noteWhetherHeard()
         self.fail(reason)
         guard case .failed = self.state else { return }
-        // Nobody waits for the end of a failed attempt: when the CONNECTION_CLOSE has left in this turn the socket goes, which
-        // RFC 9000, section 10.2 allows an endpoint that will not answer any more.
+        // Nobody waits for the end of a failed attempt: when the CONNECTION_CLOSE has left in this turn the socket
+        // goes, which RFC 9000, section 10.2 allows an endpoint that will not answer any more.
         self.eventLoop.execute { connection.abandon(reason) }
     }
 

@@ -12,17 +12,20 @@ protocol QUICConnectionOwner: AnyObject {
     func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection)
     /// The handshake is done and the peer verified.
     func connectionEstablished(_ connection: QUICConnection)
+    /// It has more to send than its socket takes: ``QUICConnection/pump()`` when the socket is writable.
+    func connectionIsBlocked(_ connection: QUICConnection)
     /// The connection ended; it may still owe the peer a CONNECTION_CLOSE.
     func connectionEnded(_ connection: QUICConnection, reason: TransportError)
     /// Nothing is left to do: forget it. The last call.
     func connectionFinished(_ connection: QUICConnection)
 }
 
-/// One QUIC connection on its event loop: turns of the loop, one timer, and the order of events around ``QUICConnectionCore``.
+/// One QUIC connection on its event loop: turns of the loop, one timer, and the order of events around
+/// ``QUICConnectionCore``.
 ///
-/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point checks;
-/// the exceptions are constants. ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is
-/// done, before any other thread can have a reference.
+/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point
+/// checks; the exceptions are constants. ``applicationProtocol`` and ``peerCertificates`` are written once, when the
+/// handshake is done, before any other thread can have a reference.
 final class QUICConnection: LoopConnection, @unchecked Sendable {
     let eventLoop: any EventLoop
     let carrier = Carrier.quic
@@ -123,7 +126,8 @@ extension QUICConnection {
             self.timer.cancel()
             self.finish()
         } else if self.socket.isBlocked {
-            // The socket's owner pumps when it takes datagrams again; time goes on.
+            // The owner pumps when the socket takes datagrams again; time goes on.
+            self.owner?.connectionIsBlocked(self)
             self.armTimer()
         } else if !sendsMore || self.hasWork {
             // Let the event loop read first: a task that submits itself at once would starve it.

@@ -22,7 +22,8 @@ public struct QUICConnector: CarrierConnector {
 
     /// - Parameters:
     ///   - tls: whom to trust, and who we are.
-    ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one (RFC 9001, section 8.1).
+    ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one (RFC 9001,
+    ///     section 8.1).
     ///   - limits: what a connection grants its peer, and its timeouts.
     /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
@@ -50,7 +51,8 @@ public struct QUICConnector: CarrierConnector {
     }
 
     private func start(_ endpoint: QUICClientEndpoint, serverName: String) {
-        let connectionIDs = QUICConnectionIDSource(length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
+        let connectionIDs = QUICConnectionIDSource(
+            length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
         let configuration = QUICConfiguration(limits: self.limits, connectionIDs: connectionIDs)
         endpoint.start(options: self.socketOptions, limits: self.limits) { path throws(TransportError) in
             let session = try self.tls.makeSession(

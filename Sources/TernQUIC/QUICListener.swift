@@ -19,7 +19,8 @@ public struct QUICListenerLimits: Sendable, Hashable {
 
 /// Accepts QUIC v1 connections (RFC 9000) on a UDP port.
 ///
-/// A listener bound to `[::]` serves IPv4 too. It answers from the address that was asked.
+/// A listener bound to `[::]` serves IPv4 too. It answers from the address that was asked. It listens until ``close()``,
+/// also when nobody refers to it any more.
 public final class QUICListener: CarrierListener {
     public var carrier: Carrier { .quic }
     public let localAddress: SocketAddress
@@ -39,8 +40,8 @@ public final class QUICListener: CarrierListener {
     ///   - tls: who we are.
     ///   - applicationProtocols: the ALPN identifiers that are served, the preferred one first.
     ///   - limits: what each connection grants its peer, and its timeouts.
-    ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its events
-    ///     back until it is started.
+    ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its
+    ///     events back until it is started.
     /// - Returns: the listener, or the `IOError` of the socket.
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],

@@ -85,7 +85,11 @@ final class QUICServerEndpoint {
 // MARK: Datagrams
 
 extension QUICServerEndpoint: UDPSocketReceiver {
-    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+    func received(_ train: ReceivedTrain) {
+        train.forEachDatagram { self.receive($0, path: train.path, ecn: train.ecn, now: train.now) }
+    }
+
+    private func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
         switch self.core.classify(datagram) {
         case .existing(let id, let initial, let isShortHeader):
             if let connection = self.connection(for: id) {
@@ -108,8 +112,6 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     }
 
     func socketBecameWritable() {
-        // All of them may have waited, and each that is blocked again waits for the next time.
-        self.toPump = self.members.values.map(\.connection)
         self.pumpWaiting()
     }
 
@@ -132,11 +134,14 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     private func deliver(
         _ datagram: UnsafeRawBufferPointer, to connection: QUICConnection, path: QUICPath, ecn: ECN, now: NIODeadline
     ) {
-        if !connection.isInTurn {
-            connection.isInTurn = true
-            self.toPump.append(connection)
-        }
+        self.pumpLater(connection)
         connection.receive(datagram, path: path, ecn: ecn, now: now)
+    }
+
+    private func pumpLater(_ connection: QUICConnection) {
+        guard !connection.isInTurn else { return }
+        connection.isInTurn = true
+        self.toPump.append(connection)
     }
 
     private func pumpWaiting() {
@@ -163,10 +168,6 @@ extension QUICServerEndpoint: UDPSocketReceiver {
             for id in core.connectionIDs { self.connectionIDIssued(id, by: connection) }
             self.connectionIDIssued(initial.destinationConnectionID, by: connection)
             self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
-            // A forged Initial, whose protection nobody's key removes, must not occupy a place.
-            if !core.hasHeardFromPeer {
-                connection.abandon(TransportError(.handshakeFailed, message: "not a valid Initial packet"))
-            }
         } catch {
             self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
         }
@@ -201,6 +202,10 @@ extension QUICServerEndpoint: QUICConnectionOwner {
         self.members[ObjectIdentifier(connection)]?.isEstablished = true
         self.handshakes -= 1
         self.onConnection(connection)
+    }
+
+    func connectionIsBlocked(_ connection: QUICConnection) {
+        self.pumpLater(connection)
     }
 
     func connectionEnded(_ connection: QUICConnection, reason: TransportError) {

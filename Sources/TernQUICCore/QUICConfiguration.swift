@@ -8,8 +8,11 @@ package struct QUICConfiguration: Sendable {
     /// What the peer may make us keep, and the timeouts.
     package var limits: ConnectionLimits
     package var congestionControl: CongestionControl = .bbr
-    /// The largest UDP payload that path MTU discovery tries; 1200 to 1452 is sensible on Ethernet (RFC 9000, section 14).
-    package var maximumUDPPayloadSize: Int = 1452
+    /// The largest UDP payload that path MTU discovery tries; 1200 to 1452 is sensible on Ethernet (RFC 9000, section
+    /// 14).
+    package var maximumUDPPayloadSize: Int = 1452 {
+        didSet { self.maximumUDPPayloadSize = min(max(self.maximumUDPPayloadSize, 1200), 65_507) }
+    }
     /// Whether to search for the path's MTU (DPLPMTUD, RFC 8899). The socket must set the don't-fragment bit.
     package var discoversPathMTU: Bool = true
     /// How this endpoint numbers its connections.
@@ -17,8 +20,8 @@ package struct QUICConfiguration: Sendable {
     /// Where unpredictable bytes come from: connection IDs, path challenges, packet number gaps.
     package var randomness: QUICRandomness = .system
 
-    /// How far flow control lets the connection's window grow while the application reads as fast as bytes come (twice per
-    /// round trip at most); it starts at ``TernTransport/ConnectionLimits/connectionWindow``.
+    /// How far flow control lets the connection's window grow while the application reads as fast as bytes come (twice
+    /// per round trip at most); it starts at ``TernTransport/ConnectionLimits/connectionWindow``.
     package var maximumConnectionWindow: Int
     /// The same for each stream's window.
     package var maximumStreamWindow: Int
@@ -48,7 +51,8 @@ package struct QUICConnectionIDSource: Sendable {
     /// The first bytes of each (a node identifier and the index of the event loop, say); the rest is random. At most
     /// `length - 8` bytes are used.
     package var prefix: [UInt8]
-    /// From this every stateless reset token is derived (RFC 9000, section 10.3.2): the same for all sockets of a server.
+    /// From this every stateless reset token is derived (RFC 9000, section 10.3.2): the same for all sockets of a
+    /// server.
     package var resetSecret: QUICResetSecret
 
     package init(length: Int, prefix: [UInt8] = [], resetSecret: QUICResetSecret) {

@@ -11,7 +11,8 @@ extension QUICConnectionCore {
     /// The transport error code of TLS alert 0 (RFC 9001, section 4.8).
     static var cryptoError: UInt64 { 0x100 }
 
-    /// Closes at once. The CONNECTION_CLOSE leaves with the next ``nextTransmit(into:now:)``; the `.closed` event is next.
+    /// Closes at once. The CONNECTION_CLOSE leaves with the next ``nextTransmit(into:now:)``; the `.closed` event is
+    /// next.
     ///
     /// - Parameter reason: cut to 256 bytes of UTF-8.
     package func close(code: UInt64, reason: String) {
@@ -24,7 +25,8 @@ extension QUICConnectionCore {
             self.pendingClose = PendingClose(isApplication: true, code: code, reason: reason)
         } else {
             // RFC 9000, section 10.2.3: the peer cannot check yet who asks, so it learns no more than this.
-            self.pendingClose = PendingClose(isApplication: false, code: TransportErrorCode.applicationError, reason: "")
+            self.pendingClose = PendingClose(
+                isApplication: false, code: TransportErrorCode.applicationError, reason: "")
         }
         self.end(error)
     }
@@ -102,7 +104,8 @@ extension QUICConnectionCore {
         guard self.closeReason == nil else { return }
         if self.native.inbox.wasStatelesslyReset {
             self.end(
-                TransportError(.carrierLost, message: "the peer does not know this connection any more", initiator: .peer))
+                TransportError(
+                    .carrierLost, message: "the peer does not know this connection any more", initiator: .peer))
             return
         }
         let close = self.native.peerClose
@@ -166,6 +169,6 @@ extension QUICConnectionCore {
     private func transmit(ofClose count: Int) -> QUICTransmit {
         self.counters.bytesSent += UInt64(count)
         self.counters.packetsSent = (self.counters.packetsSent ?? 0) + 1
-        return QUICTransmit(byteCount: count, segmentSize: count, path: self.native.lastWritePath.path, ecn: .notECT)
+        return QUICTransmit(byteCount: count, segmentSize: count, path: self.native.lastWritePath, ecn: .notECT)
     }
 }

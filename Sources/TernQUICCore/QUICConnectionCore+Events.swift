@@ -54,7 +54,9 @@ extension QUICConnectionCore {
         switch fact {
         case .handshakeCompleted: self.finishHandshake()
         case .handshakeConfirmed: self.confirmHandshake()
-        case .streamOpened(let stream): self.emit(.streamOpened(stream.id))
+        case .streamOpened(let stream):
+            self.openedStreams.note(stream.id)
+            self.emit(.streamOpened(stream.id))
         case .streamReceived(let stream): self.pending.append(.streamReceived(stream))
         case .streamWasReset(let id, let code): self.streamWasReset(id, code: code)
         case .streamWasStopped(let id, let code): self.streamWasStopped(id, code: code)
@@ -64,7 +66,8 @@ extension QUICConnectionCore {
             if let stream = self.stream(id), stream.queue.hasWork { self.scheduler.insert(stream) }
         case .streamEnded(let id): self.streamEnded(id)
         case .streamsAvailable(let direction):
-            if self.isEstablished, self.wantsStreams.remove(direction) != nil { self.emit(.streamsAvailable(direction)) }
+            guard self.isEstablished, self.wantsStreams.remove(direction) != nil else { return }
+            self.emit(.streamsAvailable(direction))
         case .datagramReceived(let bytes): self.received(datagram: bytes)
         case .connectionIDIssued(let id):
             self.noteIssued(id)
@@ -78,7 +81,8 @@ extension QUICConnectionCore {
 
     // MARK: Handshake
 
-    /// TLS is done. Nothing was sent in answer yet, so a peer that is not who it should be gets not a byte of the application.
+    /// TLS is done. Nothing was sent in answer yet, so a peer that is not who it should be gets not a byte of the
+    /// application.
     private func finishHandshake() {
         guard !self.isEstablished else { return }
         do throws(TransportError) {
@@ -90,7 +94,8 @@ extension QUICConnectionCore {
         guard let applicationProtocol = self.tls.applicationProtocol else {
             // RFC 9001, section 8.1: no_application_protocol.
             self.fail(
-                code: Self.cryptoError + 120, "no application protocol in common", as: .handshakeFailed, isRetrySafe: true)
+                code: Self.cryptoError + 120, "no application protocol in common", as: .handshakeFailed,
+                isRetrySafe: true)
             return
         }
         self.applicationProtocol = applicationProtocol
@@ -145,8 +150,8 @@ extension QUICConnectionCore {
         self.forgetIfDone(stream)
     }
 
-    /// A stream counts against the peer's limit until its bytes are consumed: otherwise a peer could fill our memory with short
-    /// streams that nobody reads.
+    /// A stream counts against the peer's limit until its bytes are consumed: otherwise a peer could fill our memory
+    /// with short streams that nobody reads.
     func forgetIfDone(_ stream: QUICStream) {
         guard stream.isEnded, stream.unconsumed == 0 else { return }
         self.native.inbox.remove(stream.id)

@@ -6,7 +6,7 @@ internal import DequeModule
 package import NIOCore
 package import TernTransport
 
-// What LoopConnection offers, with its semantics (TernTransport/LoopSurface/LoopConnection.swift). Nothing is sent inside a call.
+// What LoopConnection offers, with its semantics. Nothing is sent inside a call.
 extension QUICConnectionCore {
     /// - Returns: `nil` at the peer's limit, or before the handshake is done: `.streamsAvailable` follows.
     package func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID? {
@@ -18,6 +18,7 @@ extension QUICConnectionCore {
         switch self.native.openStream(direction) {
         case .success(let id):
             self.native.inbox.insert(QUICStream(id: id))
+            self.openedStreams.note(id)
             return id
         case .failure(let failure) where failure.result == TERN_QUIC_STREAM_LIMIT:
             self.wantsStreams.insert(direction)
@@ -36,6 +37,9 @@ extension QUICConnectionCore {
             throw TransportError(.misuse, message: "\(id) only receives")
         }
         guard let stream = self.stream(id) else {
+            guard self.openedStreams.includes(id) else {
+                throw TransportError(.misuse, message: "\(id) is not open")
+            }
             throw TransportError(.streamFinished, message: "\(id) is closed")
         }
         if let code = stream.stoppedWith {
@@ -69,6 +73,8 @@ extension QUICConnectionCore {
         // In this order: ngtcp2 returns the credit of what it has not handed over by itself.
         if !stream.isEnded { self.native.stop(id, code: min(code, Self.maximumCode)) }
         self.returnCredit(of: stream)
+        // If the peer had sent everything already, ngtcp2 0.12 never says that a stream that only receives ended.
+        if !id.isWritable(by: self.role) { stream.isEnded = true }
         self.forgetIfDone(stream)
     }
 
@@ -94,13 +100,14 @@ extension QUICConnectionCore {
     /// - Returns: `.dropped` when the oldest waiting datagram made room for this one.
     package func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
         if let closeReason { throw closeReason }
-        guard bytes.readableBytes <= self.maximumDatagramSize else {
+        guard self.maximumDatagramSize > 0, bytes.readableBytes <= self.maximumDatagramSize else {
             throw TransportError(
                 .limitExceeded,
                 message: "a datagram of \(bytes.readableBytes) bytes, \(self.maximumDatagramSize) fit")
         }
         self.outboundDatagrams.append(bytes)
-        guard self.outboundDatagrams.count > max(self.configuration.limits.bufferedDatagrams, 1) else { return .accepted }
+        let limit = max(self.configuration.limits.bufferedDatagrams, 1)
+        guard self.outboundDatagrams.count > limit else { return .accepted }
         self.outboundDatagrams.removeFirst()
         self.counters.datagramsDropped += 1
         return .dropped

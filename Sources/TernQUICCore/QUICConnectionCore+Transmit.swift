@@ -14,7 +14,8 @@ extension QUICConnectionCore {
 
     /// Writes the next datagrams to send: one train of at most 64 equal segments, of one path and ECN codepoint.
     ///
-    /// - Parameter buffer: at least ``QUICConfiguration/maximumUDPPayloadSize`` bytes, or nothing is written; 64 KiB lets a
+    /// - Parameter buffer: at least ``QUICConfiguration/maximumUDPPayloadSize`` bytes, or nothing is written; 64 KiB
+    ///   lets a
     ///   train be as long as the kernel takes.
     /// - Returns: `nil` when there is nothing to send now.
     package func nextTransmit(into buffer: UnsafeMutableRawBufferPointer, now: NIODeadline) -> QUICTransmit? {
@@ -45,7 +46,7 @@ extension QUICConnectionCore {
         var train = self.resumeHeld(into: buffer)
         var written = train?.byteCount ?? 0
         var segments = train == nil ? 0 : 1
-        var pathNumber = train == nil ? 0 : self.native.lastWritePath.number
+        var pathNumber = train == nil ? 0 : self.native.lastWritePathNumber
         while segments < Self.maximumSegments, segments == 0 || written + payload <= limit {
             let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[written..<(written + payload)])
             let result = self.writePacket(packet, now: now)
@@ -53,18 +54,17 @@ extension QUICConnectionCore {
                 self.handleWriteFailure(result.bytes, now: now)
                 break
             }
-            let target = self.native.lastWritePath
+            let number = self.native.lastWritePathNumber
             let ecn = ECN(rawValue: result.ecn) ?? .notECT
             if let first = train {
-                if result.bytes > first.segmentSize || ecn != first.ecn || target.number != pathNumber {
+                if result.bytes > first.segmentSize || ecn != first.ecn || number != pathNumber {
                     self.held = HeldPacket(
-                        bytes: Array(packet[0..<result.bytes]), path: target.path, pathNumber: target.number,
-                        ecn: result.ecn)
+                        bytes: Array(packet[0..<result.bytes]), path: self.native.lastWritePath, ecn: result.ecn)
                     break
                 }
             } else {
-                pathNumber = target.number
-                train = QUICTransmit(byteCount: 0, segmentSize: result.bytes, path: target.path, ecn: ecn)
+                pathNumber = number
+                train = QUICTransmit(byteCount: 0, segmentSize: result.bytes, path: self.native.lastWritePath, ecn: ecn)
             }
             written += result.bytes
             segments += 1
@@ -74,7 +74,8 @@ extension QUICConnectionCore {
         train.byteCount = written
         self.counters.bytesSent += UInt64(written)
         self.counters.packetsSent = (self.counters.packetsSent ?? 0) + UInt64(segments)
-        // Not before the handshake is done: until there is a sample of the round trip ngtcp2 would pace by a guess of 333 ms.
+        // Not before the handshake is done: until there is a sample of the round trip ngtcp2 would pace by a guess of
+        // 333 ms.
         if self.isEstablished { self.native.pace(now: now) }
         return train
     }
@@ -137,7 +138,8 @@ extension QUICConnectionCore {
 
     private func tookBytes(of stream: QUICStream) {
         if !stream.queue.hasWork { self.scheduler.remove(stream) }
-        guard stream.isBackpressured, stream.queue.unsentBytes <= self.configuration.limits.writeLowWatermark else { return }
+        let watermark = self.configuration.limits.writeLowWatermark
+        guard stream.isBackpressured, stream.queue.unsentBytes <= watermark else { return }
         stream.isBackpressured = false
         if !stream.queue.isFinishing { self.emit(.streamWritable(stream.id)) }
     }

@@ -9,9 +9,9 @@ package import TernTransport
 
 /// One QUIC connection without I/O: datagrams and time in; datagrams, events and one deadline out.
 ///
-/// Confined to its caller's event loop; not thread-safe. It never reads a clock and never calls back. After each call that
-/// takes `now`, and after `close`, the caller drains ``nextEvent()``, sends what ``nextTransmit(into:now:)`` gives until it
-/// is `nil`, and arms a timer for ``nextDeadline``.
+/// Confined to its caller's event loop; not thread-safe. It never reads a clock and never calls back. After each call
+/// that takes `now`, and after `close`, the caller drains ``nextEvent()``, sends what ``nextTransmit(into:now:)`` gives
+/// until it is `nil`, and arms a timer for ``nextDeadline``.
 package final class QUICConnectionCore {
     package let role: ConnectionRole
     package let configuration: QUICConfiguration
@@ -42,6 +42,8 @@ package final class QUICConnectionCore {
     var pending: Deque<PendingEvent> = []
     var inboundDatagrams: Deque<ByteBuffer> = []
     var outboundDatagrams: Deque<ByteBuffer> = []
+    /// Tells a stream that is closed from one that never was.
+    var openedStreams = QUICStreamCounts()
     var scheduler = SendScheduler()
     var wantsStreams: Set<StreamDirection> = []
     /// A packet that was written but did not fit the train before it.
@@ -49,9 +51,11 @@ package final class QUICConnectionCore {
     var counters = ConnectionStatistics()
     private(set) var lastNow: UInt64
 
+    /// What reaches this connection now; for a server, the client's first choice too. Later ones come as events.
     package private(set) var connectionIDs: [QUICConnectionID]
     package internal(set) var path: QUICPath
     package internal(set) var isEstablished = false
+    /// Whether any packet of the peer could be decrypted yet.
     package internal(set) var hasHeardFromPeer = false
     package internal(set) var applicationProtocol = ""
     var isConfirmed = false
@@ -110,14 +114,15 @@ package final class QUICConnectionCore {
         case .open:
             guard self.pendingClose == nil else { return }
             let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
-            if result == TERN_QUIC_OK { self.hasHeardFromPeer = true }
+            if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
             self.digest()
             self.handle(result, now: now)
         }
     }
 
-    /// When ``deadlineReached(now:)`` must be called: loss detection, delayed acknowledgements, pacing, keep-alive, idle, the
-    /// end of closing. `nil`: never. It moves with every call, so re-arm lazily: an earlier alarm does no harm.
+    /// When ``deadlineReached(now:)`` must be called: loss detection, delayed acknowledgements, pacing, keep-alive,
+    /// idle, the end of closing. `nil`: never. It moves with every call, so re-arm lazily: an earlier alarm does no
+    /// harm.
     package var nextDeadline: NIODeadline? {
         let deadline: UInt64
         switch self.phase {
@@ -198,7 +203,6 @@ struct PendingClose {
 struct HeldPacket {
     var bytes: [UInt8]
     var path: QUICPath
-    var pathNumber: UInt64
     var ecn: UInt8
 }
 

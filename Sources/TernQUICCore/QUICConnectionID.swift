@@ -5,7 +5,8 @@
 package struct QUICConnectionID: Hashable, Sendable {
     /// The most bytes that QUIC v1 allows.
     package static let maximumLength = 20
-    /// The length of every connection ID that a server of ours issues: short headers do not say it, so it is one constant.
+    /// The length of every connection ID that a server of ours issues: short headers do not say it, so it is one
+    /// constant.
     package static let serverLength = 18
     /// The length of every connection ID that a client of ours issues.
     package static let clientLength = 8

@@ -4,9 +4,11 @@
 package import NIOCore
 package import TernTransport
 
-/// What happened to a connection; drained with ``QUICConnectionCore/nextEvent()`` after each call that may cause events.
+/// What happened to a connection; drained with ``QUICConnectionCore/nextEvent()`` after each call that may cause
+/// events.
 package enum QUICEvent: Sendable {
-    /// TLS is done and the peer's certificate is verified: streams may be opened. Comes once, before every stream event.
+    /// TLS is done and the peer's certificate is verified: streams may be opened. Comes once, before every stream
+    /// event.
     case handshakeCompleted(applicationProtocol: String)
     /// RFC 9001, section 4.1.2.
     case handshakeConfirmed

@@ -38,3 +38,18 @@ final class QUICStream {
         self.id = id
     }
 }
+
+/// How many streams of each kind were opened, by either end.
+struct QUICStreamCounts {
+    /// By the two low bits of a stream's number (RFC 9000, section 2.1).
+    private var counts: [UInt64] = [0, 0, 0, 0]
+
+    mutating func note(_ id: StreamID) {
+        let kind = Int(id.rawValue & 3)
+        self.counts[kind] = max(self.counts[kind], id.index + 1)
+    }
+
+    func includes(_ id: StreamID) -> Bool {
+        id.index < self.counts[Int(id.rawValue & 3)]
+    }
+}

@@ -4,23 +4,22 @@
 internal import DequeModule
 internal import TernTransport
 
-/// Whose bytes go next: the most urgent stream; equals take turns, a packet each (RFC 9218, section 10, non-incremental urgency
-/// only).
+/// Whose bytes go next: the most urgent stream; equals take turns, a packet each (RFC 9218, section 10).
 struct SendScheduler {
     private var turns: [Deque<QUICStream>] = Array(repeating: [], count: 8)
+    /// One bit for each urgency that has a stream.
+    private var occupied: UInt8 = 0
 
     /// The stream whose turn it is.
     var first: QUICStream? {
-        for turn in self.turns {
-            if let stream = turn.first { return stream }
-        }
-        return nil
+        self.occupied == 0 ? nil : self.turns[self.occupied.trailingZeroBitCount].first
     }
 
     mutating func insert(_ stream: QUICStream) {
         guard !stream.isScheduled else { return }
         stream.isScheduled = true
         self.turns[Int(stream.priority.urgency)].append(stream)
+        self.occupied |= 1 << stream.priority.urgency
     }
 
     mutating func remove(_ stream: QUICStream) {
@@ -32,6 +31,7 @@ struct SendScheduler {
         } else {
             self.turns[urgency].removeAll { $0 === stream }
         }
+        if self.turns[urgency].isEmpty { self.occupied &= ~(1 << stream.priority.urgency) }
     }
 
     /// The stream had its packet: the next of its urgency is due.
@@ -46,5 +46,6 @@ struct SendScheduler {
             for stream in self.turns[urgency] { stream.isScheduled = false }
             self.turns[urgency].removeAll()
         }
+        self.occupied = 0
     }
 }

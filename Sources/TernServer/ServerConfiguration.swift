@@ -29,10 +29,10 @@ public struct ServerConfiguration: Sendable {
 
     public var maximumConnections = 50_000
     public var maximumConnectionsPerUser = 64
-    /// Requests in flight on one stream; above it the server stops reading.
+    /// Requests of one connection that are worked on at once; above it the server stops reading them.
     public var maximumRequestsInFlight = 32
     /// Bytes of messages of one stream that wait to be stored; above it the server stops reading.
-    public var maximumPendingBytes = 4 << 20
+    public var maximumPendingBytes = 1 << 20
     /// Bytes that wait to be pushed to one connection; above it its fullest channel is switched to pull.
     public var maximumQueuedPushBytes = 4 << 20
     /// Push streams of one connection.

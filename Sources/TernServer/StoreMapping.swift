@@ -77,24 +77,3 @@ extension ChannelMessage {
         self.init(draft, epoch: epoch, sequence: stored.sequence, timestamp: stored.timestamp)
     }
 }
-
-extension MessageStore {
-    /// Appends many messages, in this order, without waiting for one before the next.
-    func appendInOrder(_ drafts: [Draft]) async -> [Result<TernStore.Receipt, StoreError>] {
-        await withTaskGroup(of: (Int, Result<TernStore.Receipt, StoreError>).self) { group in
-            for (index, draft) in drafts.enumerated() {
-                // Runs at once up to the store's queue, so that the order of the calls is the order of the log.
-                group.addImmediateTask {
-                    do throws(StoreError) {
-                        return (index, .success(try await self.append(draft)))
-                    } catch {
-                        return (index, .failure(error))
-                    }
-                }
-            }
-            var results: [Result<TernStore.Receipt, StoreError>?] = Array(repeating: nil, count: drafts.count)
-            for await (index, result) in group { results[index] = result }
-            return results.compactMap { $0 }
-        }
-    }
-}

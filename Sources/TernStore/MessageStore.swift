@@ -65,6 +65,11 @@ public protocol MessageStore: Sendable {
     /// - Throws: ``StoreError/Code/conflict`` for a known key with other content or another channel,
     ///   ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/tooLarge``.
     func append(_ draft: Draft) async throws(StoreError) -> Receipt
+    /// Appends many messages in this order, without waiting for the commit of one before the next; one that is refused does not
+    /// stop those behind it.
+    ///
+    /// - Returns: when all are decided, one result for each draft, as ``append(_:)`` would give it.
+    func append(contentsOf drafts: [Draft]) async -> [Result<Receipt, StoreError>]
     /// Names who hears of every new message, in the order of each log: called on the writer's thread after the commit and before
     /// any receipt of it is handed out. The observer must return at once and may not call the store; there is one at most.
     func observeCommits(_ observer: (@Sendable ([CommittedMessage]) -> Void)?)

@@ -8,7 +8,8 @@ import Testing
 @Suite struct MessageDecoderTests {
     static func text(_ payload: ByteBuffer, id: UInt64 = 1) -> Message {
         OutgoingMessage(
-            sender: ProtocolExamples.alice, receiver: PartyID(ProtocolExamples.bob), id: ClientMessageID(high: 0, low: id),
+            sender: ProtocolExamples.alice, receiver: PartyID(ProtocolExamples.bob),
+            id: ClientMessageID(high: 0, low: id),
             payload: payload
         ).message
     }
@@ -52,7 +53,8 @@ import Testing
 
     @Test func theExtensionAreaHasAnEnd() throws {
         let type = try #require(ExtensionType(rawValue: 11))
-        let fits = Message(type: .ping, extensions: [MessageExtension(type, value: ByteBuffer(repeating: 1, count: 250))])
+        let fits = Message(
+            type: .ping, extensions: [MessageExtension(type, value: ByteBuffer(repeating: 1, count: 250))])
         #expect(try Message(decoding: fits.encoded()) == fits)
         for count in [251, 255, 256, 70000] {
             let message = Message(
@@ -133,7 +135,8 @@ import Testing
                 extensions: [MessageExtension(.epoch, value: ByteBuffer(repeating: 0, count: count))])
             #expect(throws: WireError.self) { try InboxNotice(message) }
         }
-        let short = Message(type: .text, extensions: [MessageExtension(.clientMessageID, value: ByteBuffer(string: "x"))])
+        let short = Message(
+            type: .text, extensions: [MessageExtension(.clientMessageID, value: ByteBuffer(string: "x"))])
         #expect(throws: WireError.self) { try OutgoingMessage(short) }
     }
 
@@ -163,7 +166,8 @@ import Testing
         let fits = RequestFrame(identifier: .max, resource: .history, body: ByteBuffer(repeating: 0xff, count: 8))
         decoder.append(try fits.encoded())
         #expect(try decoder.next() == fits)
-        decoder.append(try RequestFrame(identifier: 9, resource: .offsets, body: ByteBuffer(repeating: 0, count: 9)).encoded())
+        decoder.append(
+            try RequestFrame(identifier: 9, resource: .offsets, body: ByteBuffer(repeating: 0, count: 9)).encoded())
         let error = #expect(throws: WireError.self) { try decoder.next() }
         #expect(error?.code == .payloadTooLarge)
         #expect(decoder.refused?.identifier == 9)

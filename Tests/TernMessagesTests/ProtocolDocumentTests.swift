@@ -42,7 +42,8 @@ import Testing
 
     @Test func framesHaveTheDocumentedBytes() throws {
         for (name, frame) in try ProtocolExamples.frames() {
-            #expect(hexadecimal(try frame.encoded()) == hexadecimal(ByteBuffer(bytes: Self.blocks[name] ?? [])), "\(name)")
+            #expect(
+                hexadecimal(try frame.encoded()) == hexadecimal(ByteBuffer(bytes: Self.blocks[name] ?? [])), "\(name)")
             var decoder = RequestFrameDecoder(maximumBodyLength: RequestFrame.maximumResponseLength)
             decoder.append(ByteBuffer(bytes: Self.blocks[name] ?? []))
             #expect(try decoder.next() == frame, "\(name)")
@@ -60,7 +61,8 @@ import Testing
             let code = ErrorCode(rawValue: value)
             guard !code.description.hasPrefix("error-") else { continue }
             let number = String(value, radix: 16)
-            let row = "| 0x\(number.utf8.count == 1 ? "0" : "")\(number) | \(code) | \(code.isRetryable ? "yes |" : "|")"
+            let row =
+                "| 0x\(number.utf8.count == 1 ? "0" : "")\(number) | \(code) | \(code.isRetryable ? "yes |" : "|")"
             #expect(text.contains(row), "\(row)")
         }
         for value in Array(UInt64(0x100)...0x107) + Array(UInt64(0x200)...0x206) {
@@ -70,7 +72,9 @@ import Testing
 
     @Test(.enabled(if: ProcessInfo.processInfo.environment["TERN_PRINT_EXAMPLES"] != nil))
     func printExamples() throws {
-        for (name, message) in try ProtocolExamples.messages() { print("EXAMPLE", name, hexadecimal(try message.encoded())) }
+        for (name, message) in try ProtocolExamples.messages() {
+            print("EXAMPLE", name, hexadecimal(try message.encoded()))
+        }
         for (name, frame) in try ProtocolExamples.frames() { print("EXAMPLE", name, hexadecimal(try frame.encoded())) }
     }
 }

@@ -31,7 +31,10 @@ enum ProtocolExamples {
             ("version-error", Failure(.unsupportedVersion, "").message),
             ("ping", Message(type: .ping, sequence: sequence(5), payload: ByteBuffer(string: "hi"))),
             ("pong", Message(type: .pong, sequence: sequence(5), timestamp: now, payload: ByteBuffer(string: "hi"))),
-            ("echo", Message(type: .echo, sequence: sequence(6), payload: ByteBuffer(bytes: [0xff, 0xff, 0xff, 0xff]))),
+            (
+                "echo",
+                Message(type: .echo, sequence: sequence(6), payload: ByteBuffer(bytes: [0xff, 0xff, 0xff, 0xff]))
+            ),
             (
                 "send",
                 OutgoingMessage(
@@ -92,7 +95,8 @@ enum ProtocolExamples {
 
     static func page() throws -> History.Answer {
         let message = ChannelMessage(
-            type: .text, sender: alice, senderDevice: phone, receiver: PartyID(bob), channel: ChannelID(direct: alice, bob),
+            type: .text, sender: alice, senderDevice: phone, receiver: PartyID(bob),
+            channel: ChannelID(direct: alice, bob),
             epoch: epoch, sequence: sequence(1), timestamp: now, id: id, payload: ByteBuffer(string: "hello"))
         return History.Answer(hasMore: true, epoch: epoch, head: sequence(40), first: sequence(1), messages: [message])
     }

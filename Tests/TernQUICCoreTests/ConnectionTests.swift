@@ -143,6 +143,46 @@ struct ConnectionTests {
         #expect(pair.client.closeReason?.code == .idleTimeout)
     }
 
+    @Test("the server follows a client whose address changed, once the new path is validated")
+    func rebinding() throws {
+        let pair = try Pair()
+        try pair.establish()
+        try pair.run(for: .seconds(1))
+        let id = try #require(try pair.client.core?.openStream(.bidirectional))
+        try StreamTests.send(pattern(300_000), on: id, from: pair.client)
+        try pair.run(until: { pair.server.received[id] != nil })
+        let old = pair.serverPath.remote
+        pair.serverPath.remote = try SocketAddress(ipAddress: "127.0.0.1", port: 40_001)
+        #expect(try pair.run(until: { pair.server.finished.contains(id) }))
+        try pair.run(for: .seconds(2))
+        #expect(pair.server.received[id] == pattern(300_000))
+        let paths = pair.server.events.compactMap { if case .pathChanged(let path) = $0 { path } else { nil } }
+        #expect(paths == [pair.serverPath])
+        #expect(pair.server.core?.path == pair.serverPath)
+        #expect(pair.serverPath.remote != old)
+        #expect(pair.client.closeReason == nil)
+    }
+
+    @Test("a reader that does not drain loses the oldest datagrams, and no memory")
+    func inboundDatagramsAreShed() throws {
+        var limits = ConnectionLimits()
+        limits.bufferedDatagrams = 2
+        let pair = try Pair(serverLimits: limits)
+        try pair.establish()
+        let core = try #require(pair.client.core)
+        var collected: [Pair.Flight] = []
+        pair.network = { flight in
+            collected.append(flight)
+            return nil
+        }
+        for byte in 0..<5 as Range<UInt8> { _ = try core.sendDatagram(ByteBuffer(bytes: [byte])) }
+        try pair.run(for: .milliseconds(1))
+        for flight in collected where flight.toServer { try pair.deliver(flight) }
+        pair.server.drain()
+        #expect(pair.server.datagrams == [[3], [4]])
+        #expect(pair.server.core?.statistics().datagramsDropped == 3)
+    }
+
     @Test("statistics start at nothing and count what moves")
     func statistics() throws {
         let pair = try Pair()

@@ -93,6 +93,20 @@ struct HostileNetworkTests {
         #expect(pair.server.closeReason?.code == .application)
     }
 
+    @Test("noise is not an answer")
+    func noiseIsNotHeard() throws {
+        let pair = try Pair()
+        try pair.run(for: .milliseconds(1))
+        pair.flights = []
+        for count in 1..<200 {
+            try pair.deliver(
+                Pair.Flight(arrives: pair.now, toServer: false, bytes: pattern(count * 7), ecn: .notECT))
+        }
+        #expect(pair.client.core?.hasHeardFromPeer == false)
+        try pair.run(for: .seconds(5), until: { pair.client.isEstablished })
+        #expect(pair.client.core?.hasHeardFromPeer == true)
+    }
+
     @Test("a server that only ever hears a broken Initial does not keep it")
     func brokenInitial() throws {
         let pair = try Pair()

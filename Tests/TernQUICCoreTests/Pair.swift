@@ -76,7 +76,8 @@ final class Pair {
     let client = End()
     let server = End()
     let clientPath: QUICPath
-    var serverPath: QUICPath { QUICPath(local: self.clientPath.remote, remote: self.clientPath.local) }
+    /// As the server sees it: a NAT may change the remote address.
+    var serverPath: QUICPath
     let endpoint: QUICEndpointCore
     let serverConfiguration: QUICConfiguration
     var now = NIODeadline.uptimeNanoseconds(1_000_000_000)
@@ -97,6 +98,7 @@ final class Pair {
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: "127.0.0.1", port: 40_000),
             remote: try SocketAddress(ipAddress: "127.0.0.1", port: 4433))
+        self.serverPath = QUICPath(local: self.clientPath.remote, remote: self.clientPath.local)
         let secret = QUICResetSecret(bytes: Array(repeating: 7, count: 32))
         let serverIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: [0x40, 0x01, 0x02], resetSecret: secret)
@@ -140,8 +142,8 @@ final class Pair {
     }
 
     private func nextInstant() -> NIODeadline? {
-        let instants = [self.client.core?.nextDeadline, self.server.core?.nextDeadline, self.flights.map(\.arrives).min()]
-        return instants.compactMap { $0 }.min()
+        let deadlines = [self.client.core?.nextDeadline, self.server.core?.nextDeadline]
+        return (deadlines + [self.flights.map(\.arrives).min()]).compactMap { $0 }.min()
     }
 
     /// Delivers what is due and collects what that causes, until there is nothing left at this instant.

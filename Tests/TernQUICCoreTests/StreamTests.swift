@@ -91,7 +91,9 @@ struct StreamTests {
         #expect(!pair.server.events.contains { if case .streamClosed = $0 { true } else { false } })
         for id in pair.server.received.keys { pair.server.core?.consumed(6, of: id) }
         try pair.run(for: .seconds(2))
-        let available = pair.client.events.filter { if case .streamsAvailable(.unidirectional) = $0 { true } else { false } }
+        let available = pair.client.events.filter {
+            if case .streamsAvailable(.unidirectional) = $0 { true } else { false }
+        }
         #expect(available.count == 1)
         #expect(try core.openStream(.unidirectional) != nil)
     }
@@ -159,6 +161,38 @@ struct StreamTests {
             try pair.run(for: .seconds(1))
         }
         #expect(pair.client.closeReason == nil)
+        for end in [pair.client, pair.server] {
+            #expect(end.events.filter { if case .streamClosed = $0 { true } else { false } }.count == 12)
+        }
+    }
+
+    @Test("streams come and go far beyond the limit of open ones", arguments: StreamDirection.allCases)
+    func churn(direction: StreamDirection) throws {
+        var limits = ConnectionLimits()
+        limits.bidirectionalStreams = 8
+        limits.unidirectionalStreams = 8
+        let pair = try Pair(serverLimits: limits)
+        pair.server.onEvent = { [server = pair.server] event in
+            guard case .streamReceived(let id, _, finished: true) = event, direction == .bidirectional else { return }
+            _ = try? server.core?.write(ByteBuffer(string: "pong"), to: id, finish: true)
+        }
+        try pair.establish()
+        let core = try #require(pair.client.core)
+        var opened = 0
+        while opened < 200 {
+            while opened < 200, let id = try core.openStream(direction) {
+                _ = try core.write(ByteBuffer(string: "ping"), to: id, finish: true)
+                opened += 1
+            }
+            try pair.run(for: .milliseconds(100))
+        }
+        try pair.run(for: .seconds(1))
+        #expect(pair.server.finished.count == 200)
+        #expect(pair.client.finished.count == (direction == .bidirectional ? 200 : 0))
+        for end in [pair.client, pair.server] {
+            #expect(end.core?.native.inbox.streams.isEmpty == true)
+            #expect(end.closeReason == nil)
+        }
     }
 
     @Test("a more urgent stream overtakes, equals share")
@@ -199,6 +233,10 @@ struct StreamTests {
         }
         try pair.run(until: { pair.server.finished.count == 20 })
         #expect(pair.datagramsSent - before <= 3)
+        try pair.run(for: .seconds(1))
+        for end in [pair.client, pair.server] {
+            #expect(end.events.filter { if case .streamClosed = $0 { true } else { false } }.count == 20)
+        }
     }
 
     @Test("the caller may change its buffer after the write")
@@ -224,7 +262,9 @@ struct StreamTests {
         try pair.establish()
         let core = try #require(pair.client.core)
         let serverStream = StreamID(index: 0, initiator: .server, direction: .unidirectional)
-        let error = #expect(throws: TransportError.self) { try core.write(ByteBuffer(), to: serverStream, finish: true) }
+        let error = #expect(throws: TransportError.self) {
+            try core.write(ByteBuffer(), to: serverStream, finish: true)
+        }
         #expect(error?.code == .misuse)
         let unknown = StreamID(index: 9, initiator: .client, direction: .bidirectional)
         core.reset(unknown, code: 1)
@@ -233,7 +273,9 @@ struct StreamTests {
         core.setPriority(.highest, of: unknown)
         let id = try #require(try core.openStream(.bidirectional))
         _ = try core.write(ByteBuffer(string: "x"), to: id, finish: true)
-        let late = #expect(throws: TransportError.self) { try core.write(ByteBuffer(string: "y"), to: id, finish: false) }
+        let late = #expect(throws: TransportError.self) {
+            try core.write(ByteBuffer(string: "y"), to: id, finish: false)
+        }
         #expect(late?.code == .streamFinished)
         core.consumed(1 << 40, of: id)
         try pair.run(for: .seconds(1))

@@ -62,11 +62,16 @@ extension SocketTests {
             let atClient = NIOLockedBox<EventLoopFuture<TransportError>?>(nil)
             try await withListener { listener in
                 let connection = try await connect(to: listener.localAddress).established.get()
-                atClient.value = try await connection.eventLoop.submit {
+                let (closed, answer) = try await connection.eventLoop.submit {
                     let handler = TestHandler(connection)
+                    let answer = connection.eventLoop.makePromise(of: ByteBuffer.self)
                     connection.start(handler: handler)
-                    return handler.closed
+                    try roundTrip(10, over: handler, answer: answer)
+                    return (handler.closed, answer.futureResult)
                 }.get()
+                // Before its own handshake is done the server can't send an application's code (RFC 9000, section 10.2.3).
+                _ = try await answer.get()
+                atClient.value = closed
             }
             let reason = try await #require(atClient.value).get()
             #expect(reason == TransportError(.application, message: "", wireCode: 0, initiator: .peer))
@@ -228,7 +233,8 @@ extension SocketTests {
                         var bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
                         if count > 0 { bytes[0] = head }
                         // A well-formed Initial header before random bytes: the protection fails.
-                        let header: [UInt8] = [head, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, UInt8(count & 0xff), 0, 0, 0x44]
+                        let id = [1, 2, 3, 4, 5, 6, 7, UInt8(count & 0xff)]
+                        let header = [head, 0, 0, 0, 1, 8] + id + [0, 0, 0x44]
                         if count >= 100 { bytes.replaceSubrange(0..<header.count, with: header) }
                         let envelope = AddressedEnvelope(
                             remoteAddress: listener.localAddress, data: ByteBuffer(bytes: bytes))
@@ -259,6 +265,71 @@ extension SocketTests {
             }
         }
 
+        @Test func anOccupiedPortIsAnError() async throws {
+            try await withListener { listener in
+                let error = await #expect(throws: IOError.self) {
+                    try await withListener(on: "127.0.0.1", port: listener.localAddress.port ?? 0) { _ in }
+                }
+                #expect(error?.errnoCode == EADDRINUSE)
+            }
+        }
+
+        @Test func aVersionNobodySpeaksIsNegotiated() async throws {
+            try await withListener { listener in
+                var packet = ByteBuffer(bytes: [0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 4, 9, 9, 9, 9])
+                packet.writeRepeatingByte(0, count: 1200 - packet.readableBytes)
+                let reply = try await Self.answer(of: listener.localAddress, to: [packet])
+                // RFC 9000, section 17.2.1: version 0, then the connection IDs exchanged.
+                #expect(reply.getBytes(at: 1, length: 4) == [0, 0, 0, 0])
+                #expect(reply.getBytes(at: 5, length: 14) == [4, 9, 9, 9, 9, 8, 1, 2, 3, 4, 5, 6, 7, 8])
+            }
+        }
+
+        @Test func anUnknownConnectionIsResetButNotWithoutEnd() async throws {
+            try await withListener { listener in
+                let packets = (0..<400).map { number in
+                    var packet = ByteBuffer(bytes: [0x40, UInt8(number & 0xff), UInt8(number >> 8)])
+                    packet.writeRepeatingByte(UInt8(number & 0xff), count: 97)
+                    return packet
+                }
+                let count = NIOLockedBox(0)
+                let reply = try await Self.answer(of: listener.localAddress, to: packets, count: count)
+                // RFC 9000, section 10.3: it looks like a short header, and is shorter than what it answers.
+                #expect(reply.readableBytes < 100)
+                #expect(reply.readableBytes >= 21)
+                #expect(reply.getInteger(at: 0, as: UInt8.self).map { $0 & 0xc0 } == 0x40)
+                let cameBack = try await echoes(64, at: listener.localAddress)
+                #expect(cameBack)
+                #expect(count.value < 400)
+            }
+        }
+
+        /// Sends raw datagrams and returns the first that comes back.
+        private static func answer(
+            of address: SocketAddress, to packets: [ByteBuffer], count: NIOLockedBox<Int> = NIOLockedBox(0)
+        ) async throws -> ByteBuffer {
+            let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+            let first = eventLoop.makePromise(of: ByteBuffer.self)
+            let channel = try await DatagramBootstrap(group: eventLoop)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(RawReceiver(first: first, count: count))
+                    }
+                }
+                .bind(to: try SocketAddress(ipAddress: "127.0.0.1", port: 0)).get()
+            for packet in packets {
+                channel.write(AddressedEnvelope(remoteAddress: address, data: packet), promise: nil)
+            }
+            channel.flush()
+            let timeout = eventLoop.scheduleTask(in: .seconds(5)) {
+                first.fail(TransportError(.timedOut, message: "no answer"))
+            }
+            let answer = try await first.futureResult.get()
+            timeout.cancel()
+            try await channel.close().get()
+            return answer
+        }
+
         private static func closedPort(on host: String) async throws -> SocketAddress {
             let channel = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .bind(to: try SocketAddress(ipAddress: host, port: 0)).get()
@@ -266,6 +337,24 @@ extension SocketTests {
             try await channel.close().get()
             return address
         }
+    }
+}
+
+/// Keeps the first datagram and counts all.
+private final class RawReceiver: ChannelInboundHandler {
+    typealias InboundIn = AddressedEnvelope<ByteBuffer>
+
+    private let first: EventLoopPromise<ByteBuffer>
+    private let count: NIOLockedBox<Int>
+
+    init(first: EventLoopPromise<ByteBuffer>, count: NIOLockedBox<Int>) {
+        self.first = first
+        self.count = count
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.count.update { $0 += 1 }
+        self.first.succeed(self.unwrapInboundIn(data).data)
     }
 }
 

@@ -161,7 +161,8 @@ extension SocketTests {
                 let handler = TestHandler(connection)
                 handler.onReceived = { stream, bytes, _ in
                     connection.consumed(bytes.readableBytes, of: stream)
-                    // The first stream is stopped and reset by the server; the second by the client, when it got an answer.
+                    // The first stream is stopped and reset by the server; the second by the client, when it got an
+                    // answer.
                     guard stream.index == 0 else {
                         _ = try? connection.write(bytes, to: stream, finish: false)
                         return

@@ -31,7 +31,9 @@ private final class FaultySender: DatagramSender {
 extension SocketTests {
     @Suite(.serialized) struct NetworkFaults {
         /// Transfers a megabyte there and back while both ends' sockets answer as `answer` says.
-        private func survives(_ answer: @escaping @Sendable (_ call: Int, _ count: Int, _ segment: Int) -> CInt) async throws {
+        private func survives(
+            _ answer: @escaping @Sendable (_ call: Int, _ count: Int, _ segment: Int) -> CInt
+        ) async throws {
             var options = UDPSocketOptions()
             options.makeSender = { channel, descriptor in
                 var calls = 0
@@ -67,6 +69,17 @@ extension SocketTests {
 
         @Test func aSendBufferThatIsOftenFull() async throws {
             try await self.survives { call, _, _ in call % 3 == 0 ? EAGAIN : 0 }
+        }
+
+        @Test func channelWritesCarryAConnectionToo() async throws {
+            var options = UDPSocketOptions()
+            options.makeSender = { channel, _ in ChannelDatagramSender(channel: channel) }
+            try await withListener(socketOptions: options) { listener in
+                let answer = try await withConnection(to: listener.localAddress, socketOptions: options) {
+                    try roundTrip(1_000_000, over: $0, answer: $1)
+                }
+                #expect(answer == Pattern.bytes(at: 0, count: 1_000_000))
+            }
         }
 
         @Test func twoHundredConnectionsLeaveNothingBehind() async throws {

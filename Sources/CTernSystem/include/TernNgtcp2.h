@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-// The one place that knows which ngtcp2 is installed. Distributions carry 0.12 (Debian 12, Ubuntu 24.04) and 1.x (Debian 13,
-// Homebrew), whose names, structures and error numbers differ. Nothing of either shows here: Swift sees only these types.
+// The one place that knows which ngtcp2 is installed. Distributions carry 0.12 (Debian 12, Ubuntu 24.04) and 1.x
+// (Debian 13, Homebrew), whose names, structures and error numbers differ. Nothing of either shows here: Swift sees
+// only these types.
 
 #pragma once
 
@@ -128,6 +129,9 @@ tern_quic_cid tern_quic_source_cid(const tern_quic *quic);
 void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path);
 tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *bytes, size_t length, uint64_t now);
 
+/// Whether any packet of the peer could be decrypted yet.
+bool tern_quic_has_decrypted(const tern_quic *quic);
+
 /// What the last write call produced.
 typedef struct tern_quic_written {
     /// Bytes of the packet; 0 nothing to send; negative a tern_quic_result.
@@ -137,7 +141,8 @@ typedef struct tern_quic_written {
     uint8_t ecn;
 } tern_quic_written;
 
-/// Writes a packet with stream data (`stream` -1: only what is due anyway). `more` keeps the packet open while it has room.
+/// Writes a packet with stream data (`stream` -1: only what is due anyway). `more` keeps the packet open while it has
+/// room.
 tern_quic_written tern_quic_write_stream(
     tern_quic *quic, uint8_t *packet, size_t capacity, int64_t stream, const tern_quic_vec *vectors, size_t count,
     bool finish, bool more, uint64_t now);
@@ -227,7 +232,8 @@ typedef struct tern_quic_header {
 } tern_quic_header;
 
 tern_quic_header tern_quic_inspect(const uint8_t *bytes, size_t length, size_t short_cid_length);
-/// Answers the unknown version of a datagram that tern_quic_inspect saw. Returns the bytes written, 0 if it does not fit.
+/// Answers the unknown version of a datagram that tern_quic_inspect saw. Returns the bytes written, 0 if it does not
+/// fit.
 size_t tern_quic_write_version_negotiation(
     uint8_t *packet, size_t capacity, const uint8_t *trigger, size_t trigger_length, uint8_t random);
 /// `random` fills what precedes the token. Returns the bytes written, 0 if it does not fit.

@@ -5,11 +5,12 @@ public import NIOCore
 
 /// Cuts the bytes of a stream into messages, wherever the chunks end.
 ///
-/// It holds what was appended and not yet taken: at most one incomplete message beyond the caller's chunks, if the caller takes
-/// every message before it appends more.
+/// It holds what was appended and not yet taken: at most one incomplete message beyond the caller's chunks, if the
+/// caller takes every message before it appends more.
 ///
-/// When ``next()`` throws an error with ``WireError/isSkipped``, that message was or will be skipped and the next call goes on
-/// behind it; after any other error the stream cannot be read further and every call throws the same error.
+/// When ``next()`` throws an error with ``WireError/isSkipped``, that message was or will be skipped and the next
+/// call goes on behind it; after any other error the stream cannot be read further and every call throws the same
+/// error.
 public struct MessageDecoder: Sendable {
     private var buffer = ByteBuffer()
     private let maximumPayloadLength: Int
@@ -40,8 +41,8 @@ public struct MessageDecoder: Sendable {
 
     /// The next whole message; `nil` when more bytes are needed.
     ///
-    /// - Throws: ``ErrorCode/unsupportedVersion`` (never skipped); ``ErrorCode/payloadTooLarge``, ``ErrorCode/malformed``,
-    ///   ``ErrorCode/unknownCriticalExtension`` (skipped).
+    /// - Throws: ``ErrorCode/unsupportedVersion`` (never skipped); ``ErrorCode/payloadTooLarge``,
+    ///   ``ErrorCode/malformed``, ``ErrorCode/unknownCriticalExtension`` (skipped).
     public mutating func next() throws(WireError) -> Message? {
         if let fatal { throw fatal }
         var rest = self.buffer
@@ -72,7 +73,8 @@ public struct MessageDecoder: Sendable {
     private mutating func fail(_ header: MessageHeader?, version: UInt8? = nil) -> WireError {
         let number = header?.version.rawValue ?? version ?? 0
         let error = WireError(
-            .unsupportedVersion, "version \(number) is not supported, only \(ProtocolVersion.one.rawValue)", header: header)
+            .unsupportedVersion, "version \(number) is not supported, only \(ProtocolVersion.one.rawValue)",
+            header: header)
         self.fatal = error
         self.buffer = ByteBuffer()
         return error
@@ -93,7 +95,8 @@ public struct MessageDecoder: Sendable {
         }
         if isTooLarge {
             refusal = WireError(
-                .payloadTooLarge, "a payload of \(header.payloadLength) bytes; \(self.maximumPayloadLength) are allowed")
+                .payloadTooLarge, "a payload of \(header.payloadLength) bytes; \(self.maximumPayloadLength) are allowed"
+            )
         }
         guard var refusal else { return Message(header: header, extensions: extensions, payload: payload) }
         refusal.isSkipped = true

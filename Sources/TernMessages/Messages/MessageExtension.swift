@@ -3,7 +3,8 @@
 
 public import NIOCore
 
-/// A field beside the header: a type byte, whose high bit says that a receiver must understand it, a length byte and the value.
+/// A field beside the header: a type byte, whose high bit says that a receiver must understand it, a length byte and
+/// the value.
 public struct MessageExtension: Sendable, Hashable {
     public var type: ExtensionType
     /// A receiver that does not know the type refuses the message; otherwise it ignores the extension.

@@ -58,7 +58,8 @@ public struct MessageHeader: Sendable, Hashable {
     ///
     /// - Throws: ``ErrorCode/malformed`` or ``ErrorCode/payloadTooLarge`` when a length has no form on the wire.
     public func encode(into buffer: inout ByteBuffer) throws(WireError) {
-        guard self.extensionLength >= 0, self.extensionLength <= Self.maximumExtensionLength, self.extensionLength % 4 == 0
+        guard self.extensionLength >= 0, self.extensionLength <= Self.maximumExtensionLength,
+            self.extensionLength % 4 == 0
         else { throw WireError(.malformed, "\(self.extensionLength) bytes of extensions cannot be said") }
         guard self.payloadLength >= 0, self.payloadLength <= Self.maximumPayloadLength else {
             throw WireError(.payloadTooLarge, "a payload of \(self.payloadLength) bytes cannot be said")

@@ -31,7 +31,8 @@ public struct GroupState: WireBody {
     }
 }
 
-/// Makes a group of that name, with the user who asks as its first member. ``ErrorCode/alreadyExists`` when there is one.
+/// Makes a group of that name, with the user who asks as its first member. ``ErrorCode/alreadyExists`` when there is
+/// one.
 public struct CreateGroup: RequestBody {
     public typealias Answer = GroupState
     public static let resource = Resource.createGroup

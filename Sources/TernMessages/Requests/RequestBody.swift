@@ -55,7 +55,8 @@ public struct RequestFailure: WireBody {
     }
 
     public func failure(_ code: ErrorCode) -> Failure {
-        Failure(code, self.text, isRetryable: self.isRetryable, retryAfter: self.retryAfter == 0 ? nil : self.retryAfter)
+        Failure(
+            code, self.text, isRetryable: self.isRetryable, retryAfter: self.retryAfter == 0 ? nil : self.retryAfter)
     }
 
     public func encode(into buffer: inout ByteBuffer) {

@@ -6,8 +6,8 @@ public import NIOCore
 /// A request or a response as it crosses a request stream: 16 bytes of header, then the body. All big-endian:
 /// body length 32, request identifier 64, resource 16, status 16.
 ///
-/// The client chooses the identifier, not twice among its requests in flight on one stream; the response repeats it together
-/// with the resource. `status` is 0 in a request, an ``ErrorCode`` in a response.
+/// The client chooses the identifier, not twice among its requests in flight on one stream; the response repeats it
+/// together with the resource. `status` is 0 in a request, an ``ErrorCode`` in a response.
 public struct RequestFrame: Sendable, Hashable {
     /// Bytes of the header.
     public static let headerSize = 16
@@ -81,7 +81,9 @@ public struct RequestFrameDecoder: Sendable {
         if let fatal { throw fatal }
         var rest = self.buffer
         typealias Header = (UInt32, UInt64, UInt16, UInt16)
-        guard let (length, identifier, resource, status) = rest.readMultipleIntegers(as: Header.self) else { return nil }
+        guard let (length, identifier, resource, status) = rest.readMultipleIntegers(as: Header.self) else {
+            return nil
+        }
         guard length <= UInt32(clamping: self.maximumBodyLength) else {
             let error = WireError(
                 .payloadTooLarge, "a body of \(length) bytes; \(self.maximumBodyLength) are allowed")
@@ -94,7 +96,8 @@ public struct RequestFrameDecoder: Sendable {
         self.buffer = rest.readableBytes == 0 ? ByteBuffer() : rest
         if self.buffer.readerIndex > 1 << 16 { self.buffer.discardReadBytes() }
         return RequestFrame(
-            identifier: identifier, resource: Resource(rawValue: resource), status: ErrorCode(rawValue: status), body: body)
+            identifier: identifier, resource: Resource(rawValue: resource), status: ErrorCode(rawValue: status),
+            body: body)
     }
 
     /// To be called at the end of the stream.

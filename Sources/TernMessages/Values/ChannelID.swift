@@ -5,8 +5,8 @@ public import NIOCore
 
 /// A conversation with one log: two users (or one with themselves), or a group.
 ///
-/// Both ends derive it from a message's sender and receiver, so it needs no field of its own in the header. In bodies it is 16
-/// bytes: the lower user then the higher one, or the group twice.
+/// Both ends derive it from a message's sender and receiver, so it needs no field of its own in the header. In bodies
+/// it is 16 bytes: the lower user then the higher one, or the group twice.
 public struct ChannelID: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// The lower user, or the group.
     public let first: UInt64
@@ -27,7 +27,8 @@ public struct ChannelID: Sendable, Hashable, Comparable, CustomStringConvertible
         self.second = max(one, other).rawValue
     }
 
-    /// The channel of a message: the receiver's when it is a group, else the one of both users; `nil` when they name neither.
+    /// The channel of a message: the receiver's when it is a group, else the one of both users; `nil` when they name
+    /// neither.
     public init?(sender: PartyID, receiver: PartyID) {
         if let group = receiver.group {
             self.init(group: group)

@@ -3,8 +3,8 @@
 
 public import NIOCore
 
-/// 16 bytes that the sending client chooses once per message and repeats when it sends the message again; with the sender they
-/// make a send idempotent. Random bytes or a UUID.
+/// 16 bytes that the sending client chooses once per message and repeats when it sends the message again; with the
+/// sender they make a send idempotent. Random bytes or a UUID.
 public struct ClientMessageID: Sendable, Hashable, CustomStringConvertible {
     public static let size = 16
 

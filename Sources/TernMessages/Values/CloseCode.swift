@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-/// The application error codes that close a connection (CONNECTION_CLOSE 0x1d) or end a stream (RESET_STREAM, STOP_SENDING).
+/// The application error codes that close a connection (CONNECTION_CLOSE 0x1d) or end a stream (RESET_STREAM,
+/// STOP_SENDING).
 public struct CloseCode: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
     public let rawValue: UInt64
 

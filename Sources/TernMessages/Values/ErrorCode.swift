@@ -46,7 +46,8 @@ public struct ErrorCode: RawRepresentable, Sendable, Hashable, CustomStringConve
     public static let rateLimited = ErrorCode(rawValue: 0x41)
     public static let tooManyRequests = ErrorCode(rawValue: 0x42)
 
-    /// Whether the same message or request may succeed later, unchanged. What the server says in its answer has precedence.
+    /// Whether the same message or request may succeed later, unchanged. What the server says in its answer has
+    /// precedence.
     public var isRetryable: Bool {
         switch self {
         case .internal, .draining, .storageFull, .rateLimited, .tooManyRequests: true

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-/// A message's place: in its channel (contiguous from 1, given by the server) or in its sender's own count. 44 bits on the wire.
+/// A message's place: in its channel (contiguous from 1, given by the server) or in its sender's own count. 44 bits
+/// on the wire.
 public struct MessageSequence: RawRepresentable, Sendable, Hashable, Comparable, CustomStringConvertible {
     public static let maximumRawValue: UInt64 = 1 << 44 - 1
 

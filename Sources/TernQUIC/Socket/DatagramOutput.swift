@@ -82,8 +82,8 @@ package struct DatagramOutput {
         }
     }
 
-    /// After a refused train: the device may not segment (EIO), or one segment may be larger than the MTU (EINVAL, EMSGSIZE).
-    /// Only when the same bytes pass one by one is the offload to blame.
+    /// After a refused train: the device may not segment (EIO), or one segment may be larger than the MTU (EINVAL,
+    /// EMSGSIZE). Only when the same bytes pass one by one is the offload to blame.
     private mutating func sendWithoutOffload(
         _ bytes: UnsafeRawBufferPointer, as train: DatagramTrain
     ) -> UnsafeRawBufferPointer? {

@@ -50,7 +50,8 @@ final class SystemDatagramSender: DatagramSender {
         let segment = segmentSize < bytes.count ? segmentSize : 0
         return path.remote.withSockAddr { remote, _ in
             guard self.usesSourceAddress else {
-                return tern_udp_send(self.descriptor, bytes.baseAddress, bytes.count, segment, remote, nil, ecn.rawValue)
+                return tern_udp_send(
+                    self.descriptor, bytes.baseAddress, bytes.count, segment, remote, nil, ecn.rawValue)
             }
             return path.local.withSockAddr { local, _ in
                 tern_udp_send(self.descriptor, bytes.baseAddress, bytes.count, segment, remote, local, ecn.rawValue)

@@ -10,11 +10,11 @@ internal import CTernSystem
 internal import NIOCore
 internal import TernTransport
 
-/// Finds out early that nobody will answer at an address: a connected socket beside the real one that sends one byte and
-/// listens for the ICMP error.
+/// Finds out early that nobody will answer at an address: a connected socket beside the real one that sends one byte
+/// and listens for the ICMP error.
 ///
-/// The real socket cannot hear it: only connected sockets do, and NIO closes a datagram channel for most of these errors.
-/// Confined to its event loop.
+/// The real socket cannot hear it: only connected sockets do, and NIO closes a datagram channel for most of these
+/// errors. Confined to its event loop.
 final class RefusalProbe {
     private let eventLoop: any EventLoop
     private var descriptor: CInt

@@ -13,8 +13,8 @@ internal import TernQUICCore
 
 /// Hears of a UDP socket; every call comes on the socket's event loop.
 protocol UDPSocketReceiver: AnyObject {
-    /// One datagram came. The bytes are valid during the call only.
-    func received(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline)
+    /// Datagrams came. Their bytes are valid during the call only.
+    func received(_ train: ReceivedTrain)
     /// Everything that could be read in this turn of the event loop was: the time to answer.
     func receiveTurnEnded()
     /// The socket takes datagrams again, after ``UDPSocket/send(_:as:)`` said `false`.
@@ -23,10 +23,32 @@ protocol UDPSocketReceiver: AnyObject {
     func socketClosed()
 }
 
-/// A UDP socket on an event loop: NIO binds it, waits for it and reads from it; datagrams leave by a ``DatagramSender``.
+/// One datagram, or several of one path that the kernel put together (UDP generic receive offload).
+struct ReceivedTrain {
+    let bytes: UnsafeRawBufferPointer
+    /// The size of each datagram; only the last may be shorter.
+    let segmentSize: Int
+    let path: QUICPath
+    let ecn: ECN
+    let now: NIODeadline
+
+    /// Passes on each datagram; an empty one too.
+    @inline(__always)
+    func forEachDatagram(_ body: (UnsafeRawBufferPointer) -> Void) {
+        var offset = 0
+        repeat {
+            let end = min(offset + self.segmentSize, self.bytes.count)
+            body(UnsafeRawBufferPointer(rebasing: self.bytes[offset..<end]))
+            offset = end
+        } while offset < self.bytes.count
+    }
+}
+
+/// A UDP socket on an event loop: NIO binds it, waits for it and reads from it; datagrams leave by a
+/// ``DatagramSender``.
 ///
-/// Confined to its event loop. The socket is never connected and never asks for ICMP errors: an error on the descriptor makes
-/// NIO close the channel.
+/// Confined to its event loop. The socket is never connected and never asks for ICMP errors: an error on the
+/// descriptor makes NIO close the channel.
 final class UDPSocket {
     let localAddress: SocketAddress
     let eventLoop: any EventLoop
@@ -53,7 +75,6 @@ final class UDPSocket {
 
     /// Whether the kernel's buffer is full; ``UDPSocketReceiver/socketBecameWritable()`` says when it is not any more.
     var isBlocked: Bool { self.output.isBlocked }
-    var refusedDatagrams: UInt64 { self.output.refusedDatagrams }
     var isOpen: Bool { self.receiver != nil }
 
     /// Sends a train, or keeps what the kernel does not take now.
@@ -77,8 +98,8 @@ final class UDPSocket {
         self.channel.close(promise: nil)
     }
 
-    fileprivate func deliver(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
-        self.receiver?.received(datagram, path: path, ecn: ecn, now: now)
+    fileprivate func deliver(_ train: ReceivedTrain) {
+        self.receiver?.received(train)
     }
 
     fileprivate func turnEnded() {
@@ -215,17 +236,11 @@ private final class DatagramHandler: ChannelInboundHandler {
         // Nobody can be answered at port 0; only forged datagrams come from there.
         guard envelope.remoteAddress.port != 0 else { return }
         let path = self.path(of: envelope)
-        let ecn = ECN(envelope.metadata?.ecnState)
-        let now = NIODeadline.now()
         envelope.data.withUnsafeReadableBytes { bytes in
-            let segment = max(envelope.metadata?.segmentSize ?? bytes.count, 1)
-            var offset = 0
-            repeat {
-                let end = min(offset + segment, bytes.count)
-                let datagram = UnsafeRawBufferPointer(rebasing: bytes[offset..<end])
-                self.socket.deliver(datagram, path: path, ecn: ecn, now: now)
-                offset = end
-            } while offset < bytes.count
+            self.socket.deliver(
+                ReceivedTrain(
+                    bytes: bytes, segmentSize: max(envelope.metadata?.segmentSize ?? bytes.count, 1), path: path,
+                    ecn: ECN(envelope.metadata?.ecnState), now: .now()))
         }
     }
 

@@ -31,7 +31,7 @@ final class NativeConnection {
     init(
         configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath, now: UInt64
     ) throws(TransportError) {
-        let inbox = NativeInbox(randomness: configuration.randomness)
+        let inbox = NativeInbox(role: initial == nil ? .client : .server, randomness: configuration.randomness)
         var settings = tern_quic_settings(configuration, now: now)
         settings.context = Unmanaged.passUnretained(inbox).toOpaque()
         settings.events = NativeInbox.events
@@ -62,6 +62,7 @@ final class NativeConnection {
         self.vectors.deallocate()
     }
 
+    var hasHeardFromPeer: Bool { tern_quic_has_decrypted(self.quic) }
     var sourceConnectionID: QUICConnectionID { QUICConnectionID(tern_quic_source_cid(self.quic)) }
 
     // MARK: Packets and time
@@ -76,7 +77,8 @@ final class NativeConnection {
             self.quic, ecn.rawValue, base.assumingMemoryBound(to: UInt8.self), datagram.count, now)
     }
 
-    /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former case.
+    /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former
+    /// case.
     func write(_ stream: QUICStream?, into packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
         let bytes = packet.baseAddress?.assumingMemoryBound(to: UInt8.self)
         guard let stream else {
@@ -84,8 +86,8 @@ final class NativeConnection {
         }
         let (count, finish) = stream.queue.fill(self.vectors)
         let written = tern_quic_write_stream(
-            self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), self.vectors.baseAddress, count, finish,
-            true, now)
+            self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), self.vectors.baseAddress, count,
+            finish, true, now)
         if written.taken >= 0 {
             stream.queue.markSent(written.taken)
             if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished() }
@@ -114,16 +116,18 @@ final class NativeConnection {
         }
     }
 
-    /// Where the packet that was written last goes, and a number that differs when the path does.
-    var lastWritePath: (path: QUICPath, number: UInt64) {
-        let number = tern_quic_write_path_number(self.quic)
-        if number != self.writePathNumber {
+    /// Differs when the packet that was written last goes elsewhere than the one before.
+    var lastWritePathNumber: UInt64 { tern_quic_write_path_number(self.quic) }
+
+    /// Where the packet that was written last goes.
+    var lastWritePath: QUICPath {
+        if self.lastWritePathNumber != self.writePathNumber {
             var local = sockaddr_storage()
             var remote = sockaddr_storage()
             self.writePathNumber = tern_quic_write_path(self.quic, &local, &remote)
             if let path = QUICPath(local: &local, remote: &remote) { self.writePath = path }
         }
-        return (self.writePath, self.writePathNumber)
+        return self.writePath
     }
 
     var currentPath: QUICPath? {
@@ -178,7 +182,9 @@ final class NativeConnection {
     var peerClose: (isApplication: Bool, code: UInt64, frameType: UInt64, reason: String) {
         var close = tern_quic_peer_close()
         tern_quic_get_peer_close(self.quic, &close)
-        let reason = withUnsafeBytes(of: close.reason) { String(decoding: $0.prefix(close.reason_length), as: UTF8.self) }
+        let reason = withUnsafeBytes(of: close.reason) { bytes in
+            String(decoding: bytes.prefix(close.reason_length), as: UTF8.self)
+        }
         return (close.application, close.code, close.frame_type, reason)
     }
 
@@ -196,7 +202,8 @@ struct NativeFailure: Error {
 extension tern_quic_settings {
     fileprivate init(_ configuration: QUICConfiguration, now: UInt64) {
         let limits = configuration.limits
-        func positive(_ value: Int) -> UInt64 { UInt64(max(value, 0)) }
+        // Transport parameters are varints, and stream counts at most 2^60 (RFC 9000, sections 16 and 4.6).
+        func positive(_ value: Int) -> UInt64 { min(UInt64(max(value, 0)), 1 << 60) }
         func nanoseconds(_ amount: TimeAmount?) -> UInt64 { UInt64(max(amount?.nanoseconds ?? 0, 0)) }
         self.init()
         self.now = now
@@ -209,7 +216,7 @@ extension tern_quic_settings {
         self.bidirectional_streams = positive(limits.bidirectionalStreams)
         self.unidirectional_streams = positive(limits.unidirectionalStreams)
         self.datagram_frame_size = positive(limits.datagramFrameSize)
-        self.maximum_udp_payload = Int(positive(configuration.maximumUDPPayloadSize))
+        self.maximum_udp_payload = configuration.maximumUDPPayloadSize
         self.discovers_mtu = configuration.discoversPathMTU
         self.congestion =
             switch configuration.congestionControl {

@@ -16,9 +16,9 @@ package struct QUICEndpointCore: Sendable {
     }
 
     package enum Classification: Sendable {
-        /// A packet for the connection that owns this destination connection ID. When none does: `initial` is set if the packet
-        /// may open one (a valid client Initial in a datagram of at least 1200 bytes); else it is dropped, or, if
-        /// `isShortHeader`, answered with a stateless reset.
+        /// A packet for the connection that owns this destination connection ID. When none does: `initial` is set if
+        /// the packet may open one (a valid client Initial in a datagram of at least 1200 bytes); else it is dropped,
+        /// or, if `isShortHeader`, answered with a stateless reset.
         case existing(QUICConnectionID, initial: QUICInitial?, isShortHeader: Bool)
         /// A long header of a version that we do not speak: send these bytes back.
         case versionNegotiation(reply: ByteBuffer)
@@ -58,7 +58,8 @@ package struct QUICEndpointCore: Sendable {
 
     /// Writes a stateless reset (RFC 9000, section 10.3) for a datagram whose connection is unknown.
     ///
-    /// - Returns: the bytes written, always fewer than the datagram has, so that two ends that reset each other stop; 0 when
+    /// - Returns: the bytes written, always fewer than the datagram has, so that two ends that reset each other stop; 0
+    ///   when
     ///   none may be sent. The caller limits how often it asks.
     package func statelessReset(
         for datagram: UnsafeRawBufferPointer, into buffer: UnsafeMutableRawBufferPointer

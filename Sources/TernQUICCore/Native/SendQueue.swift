@@ -7,9 +7,10 @@ internal import NIOCore
 
 /// What a stream has to send, and what it sent that is not acknowledged yet.
 ///
-/// ngtcp2 keeps pointers to stream data until it is acknowledged, instead of copying it. They stay valid because each chunk
-/// holds its buffer: a ByteBuffer's storage is a reference-counted heap allocation that moves only when its sole owner writes to
-/// it. Nobody writes to the chunk's buffer, and a caller who writes to another copy of it gets a new storage.
+/// ngtcp2 keeps pointers to stream data until it is acknowledged, instead of copying it. They stay valid because each
+/// chunk holds its buffer: a ByteBuffer's storage is a reference-counted heap allocation that moves only when its sole
+/// owner writes to it. Nobody writes to the chunk's buffer, and a caller who writes to another copy of it gets a new
+/// storage.
 struct SendQueue {
     private struct Chunk {
         let buffer: ByteBuffer
@@ -43,14 +44,19 @@ struct SendQueue {
         self.unsentBytes += count
     }
 
+    /// More than a packet holds: further vectors would be looked at in vain.
+    private static var enough: Int { 4096 }
+
     /// Points `vectors` at the first unsent bytes; `finish` says whether they reach the end of the stream.
     func fill(_ vectors: UnsafeMutableBufferPointer<tern_quic_vec>) -> (count: Int, finish: Bool) {
         var count = 0
         var index = self.unsentChunk
         var skipped = self.sentOfChunk
-        while count < vectors.count, index < self.chunks.count {
+        var total = 0
+        while count < vectors.count, total < Self.enough, index < self.chunks.count {
             let chunk = self.chunks[index]
             vectors[count] = tern_quic_vec(base: chunk.base + skipped, length: chunk.count - skipped)
+            total += chunk.count - skipped
             count += 1
             index += 1
             skipped = 0

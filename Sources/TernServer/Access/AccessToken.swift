@@ -106,7 +106,8 @@ public struct AccessToken: Sendable, Hashable {
         do throws(WireError) {
             return try AccessToken(
                 user: Name(claims.sub), device: claims.dev.map { text throws(WireError) in try Name(text) },
-                audience: audience, expires: expires, notBefore: claims.nbf.flatMap { Int64(exactly: $0.rounded(.down)) },
+                audience: audience, expires: expires,
+                notBefore: claims.nbf.flatMap { Int64(exactly: $0.rounded(.down)) },
                 issuedAt: claims.iat.flatMap { Int64(exactly: $0.rounded(.down)) })
         } catch {
             throw AccessError(.malformed, "the token names no valid user or device")

@@ -4,7 +4,8 @@
 internal import DequeModule
 internal import Synchronization
 
-/// A queue between tasks with a bound on its cost: producers wait while it is full, the one consumer takes many at once.
+/// A queue between tasks with a bound on its cost: producers wait while it is full, the one consumer takes many at
+/// once.
 final class BoundedQueue<Element: Sendable>: Sendable {
     private struct State {
         var elements: Deque<Element> = []
@@ -45,7 +46,8 @@ final class BoundedQueue<Element: Sendable>: Sendable {
         return isTaken
     }
 
-    /// Everything that is queued, after waiting for something; `nil` when the queue was finished and is empty. One task calls it.
+    /// Everything that is queued, after waiting for something; `nil` when the queue was finished and is empty. One
+    /// task calls it.
     func takeAll() async -> Deque<Element>? {
         while true {
             let (elements, producers, isFinished) = self.state.withLock { state in

@@ -97,6 +97,7 @@ extension ChannelState {
             channel: channel, epoch: Epoch(rawValue: UInt64(entry.head.epoch)),
             head: MessageSequence(stored: entry.head.sequence), first: MessageSequence(stored: 1),
             delivered: MessageSequence(stored: entry.own.delivered), read: MessageSequence(stored: entry.userRead),
-            unread: UInt32(clamping: entry.unread), timestamp: MessageTimestamp(stored: entry.head.timestamp), name: name)
+            unread: UInt32(clamping: entry.unread), timestamp: MessageTimestamp(stored: entry.head.timestamp),
+            name: name)
     }
 }

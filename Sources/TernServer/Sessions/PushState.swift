@@ -15,8 +15,9 @@ struct FeedStart: Sendable, Hashable {
 
 /// What waits to be pushed to one session, and which of its channels are pushed at all.
 ///
-/// A channel is live: its messages are queued in order and pushed; or it is pulling: only its head is noted. It begins live, is
-/// switched to pulling when the session has too much queued, and becomes live again when the client read it to its end.
+/// A channel is live: its messages are queued in order and pushed; or it is pulling: only its head is noted. It
+/// begins live, is switched to pulling when the session has too much queued, and becomes live again when the client
+/// read it to its end.
 struct PushState: Sendable {
     struct Feed: Sendable {
         var number: Int

@@ -9,7 +9,8 @@ internal import TernTransport
 
 /// One authenticated connection of a device: what is on its way to it.
 ///
-/// A device may have several connections; each is a session of its own and is pushed everything but what it sent itself.
+/// A device may have several connections; each is a session of its own and is pushed everything but what it sent
+/// itself.
 final class Session: Sendable {
     let user: UserID
     let device: DeviceID
@@ -19,6 +20,8 @@ final class Session: Sendable {
     let datagrams = Inlet<ByteBuffer>(capacity: 128)
     /// Channels for which a push stream is to be opened.
     let feedStarts = Inlet<FeedStart>()
+    /// Requests that may be worked on at once, on all streams together.
+    let requestSlots: Slots
     private let pushes: Mutex<PushState>
     private let buckets: Mutex<(messages: TokenBucket, datagrams: TokenBucket)>
 
@@ -27,6 +30,7 @@ final class Session: Sendable {
         self.device = device
         self.connection = connection
         self.control = ControlOutbox()
+        self.requestSlots = Slots(count: configuration.maximumRequestsInFlight)
         self.pushes = Mutex(
             PushState(
                 maximumBytes: configuration.maximumQueuedPushBytes, maximumFeeds: configuration.maximumPushStreams))

@@ -7,8 +7,8 @@ internal import TernMessages
 internal import TernStore
 internal import TernTransport
 
-/// A stream of messages for one receiver: they are stored in the order in which they came, many at a time, and answered in that
-/// order.
+/// A stream of messages for one receiver: they are stored in the order in which they came, many at a time, and
+/// answered in that order.
 struct ChannelSendStream: Sendable {
     let server: MessageServer
     let session: Session
@@ -62,7 +62,8 @@ struct ChannelSendStream: Sendable {
         let id = try? message.extensions.clientMessageID
         if let refusal = self.session.refuseAboveRate(sequence: message.sequence, id: id) { return .refusal(refusal) }
         guard message.sender == .server || message.sender == PartyID(self.session.user) else {
-            return .refusal(Failure(.unauthenticated, "the sender is somebody else", sequence: message.sequence, id: id))
+            return .refusal(
+                Failure(.unauthenticated, "the sender is somebody else", sequence: message.sequence, id: id))
         }
         guard message.receiver == receiver ?? message.receiver else {
             return .refusal(
@@ -113,7 +114,7 @@ struct ChannelSendStream: Sendable {
         let drafts = batch.compactMap { item in if case .draft(let draft, _, _) = item { draft } else { nil } }
         let keys = drafts.map(\.key)
         self.session.beginSending(keys)
-        var results = Deque(await self.server.store.appendInOrder(drafts))
+        var results = Deque(await self.server.store.append(contentsOf: drafts))
         self.session.endSending(keys)
         var buffer = ByteBuffer()
         for item in batch {
@@ -132,7 +133,8 @@ struct ChannelSendStream: Sendable {
     }
 
     private func answer(
-        _ result: Result<TernStore.Receipt, StoreError>, _ draft: Draft, _ receiver: PartyID, _ sequence: MessageSequence
+        _ result: Result<TernStore.Receipt, StoreError>, _ draft: Draft, _ receiver: PartyID,
+        _ sequence: MessageSequence
     ) -> Message {
         let id = ClientMessageID(high: draft.key.high, low: draft.key.low)
         switch result {

@@ -52,7 +52,7 @@ struct RequestStream: Sendable {
                 } else if let refusal = self.refusal(of: frame) {
                     await self.respond(to: frame, refusal)
                 } else {
-                    await self.inFlight.untilBelow(self.server.configuration.maximumRequestsInFlight)
+                    await self.session.requestSlots.take()
                     self.inFlight.begin(frame.identifier)
                     requests.addTask { await self.serve(frame) }
                 }
@@ -79,7 +79,7 @@ struct RequestStream: Sendable {
         } else {
             await self.responses.push(response, cost: RequestFrame.headerSize + response.body.readableBytes)
         }
-        self.inFlight.leave()
+        self.session.requestSlots.giveBack()
     }
 
     private func respond(to frame: RequestFrame, _ failure: Failure) async {
@@ -106,56 +106,24 @@ extension RequestFrame {
     }
 }
 
-/// The requests of one stream that are being worked on.
+/// The requests of one stream that are being worked on, and whether they were cancelled.
 final class InFlightRequests: Sendable {
-    private struct State {
-        var isCancelled: [UInt64: Bool] = [:]
-        var count = 0
-        var waiter: CheckedContinuation<Void, Never>?
-    }
-
-    private let state = Mutex(State())
+    private let isCancelled = Mutex<[UInt64: Bool]>([:])
 
     func contains(_ identifier: UInt64) -> Bool {
-        self.state.withLock { $0.isCancelled[identifier] != nil }
+        self.isCancelled.withLock { $0[identifier] != nil }
     }
 
     func begin(_ identifier: UInt64) {
-        self.state.withLock { state in
-            state.isCancelled[identifier] = false
-            state.count += 1
-        }
+        self.isCancelled.withLock { $0[identifier] = false }
     }
 
     func cancel(_ identifier: UInt64) {
-        self.state.withLock { if $0.isCancelled[identifier] != nil { $0.isCancelled[identifier] = true } }
+        self.isCancelled.withLock { if $0[identifier] != nil { $0[identifier] = true } }
     }
 
     /// - Returns: whether the request was cancelled.
     func end(_ identifier: UInt64) -> Bool {
-        self.state.withLock { $0.isCancelled.removeValue(forKey: identifier) ?? false }
-    }
-
-    /// The response is on its way.
-    func leave() {
-        let waiter = self.state.withLock { state in
-            state.count -= 1
-            return state.waiter.take()
-        }
-        waiter?.resume()
-    }
-
-    /// Waits until fewer than `limit` are in flight. One task calls it; every request ends, so it needs no cancellation.
-    func untilBelow(_ limit: Int) async {
-        while self.state.withLock({ $0.count >= limit }) {
-            await withCheckedContinuation { continuation in
-                let mustWait = self.state.withLock { state in
-                    guard state.count >= limit else { return false }
-                    state.waiter = continuation
-                    return true
-                }
-                if !mustWait { continuation.resume() }
-            }
-        }
+        self.isCancelled.withLock { $0.removeValue(forKey: identifier) ?? false }
     }
 }

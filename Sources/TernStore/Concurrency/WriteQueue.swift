@@ -6,7 +6,7 @@ internal import NIOCore
 
 /// One thing that the writer is asked to do, and who waits for it.
 enum WriteItem: Sendable {
-    case append(Draft, reply: CheckedContinuation<Result<Receipt, StoreError>, Never>)
+    case append(Draft, reply: AppendReply)
     case change(WriteChange)
 
     /// What the item takes of the queue's byte bound.
@@ -17,6 +17,9 @@ enum WriteItem: Sendable {
         }
     }
 }
+
+/// Hears what became of a draft. Returns at once.
+typealias AppendReply = @Sendable (Result<Receipt, StoreError>) -> Void
 
 /// A change that is not a message.
 struct WriteChange: Sendable {

@@ -86,7 +86,7 @@ final class LogWriter: @unchecked Sendable {
     // MARK: Batches
 
     private enum Outcome {
-        case receipt(Receipt, CheckedContinuation<Result<Receipt, StoreError>, Never>)
+        case receipt(Receipt, AppendReply)
         case changed(@Sendable () -> Void)
         case refused(StoreError, WriteItem)
     }
@@ -152,7 +152,7 @@ final class LogWriter: @unchecked Sendable {
         if !committed.isEmpty, let observer = self.observer.withLock({ $0 }) { observer(committed) }
         for outcome in outcomes {
             switch outcome {
-            case .receipt(let receipt, let reply): reply.resume(returning: .success(receipt))
+            case .receipt(let receipt, let reply): reply(.success(receipt))
             case .changed(let answer): answer()
             case .refused(let error, let item): item.fail(error)
             }
@@ -275,7 +275,7 @@ final class LogWriter: @unchecked Sendable {
 extension WriteItem {
     func fail(_ error: StoreError) {
         switch self {
-        case .append(_, let reply): reply.resume(returning: .failure(error))
+        case .append(_, let reply): reply(.failure(error))
         case .change(let change): change.fail(error)
         }
     }

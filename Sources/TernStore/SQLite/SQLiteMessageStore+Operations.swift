@@ -101,7 +101,7 @@ extension SQLiteMessageStore {
         }
         try await self.writer.queue.reserve(cost: payload + extensions)
         return try await withCheckedContinuation { reply in
-            self.writer.queue.put(.append(draft, reply: reply))
+            self.writer.queue.put(.append(draft, reply: { reply.resume(returning: $0) }))
         }.get()
     }
 

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Tern authors
+
+.PHONY: demo test bench lint docs clean
+
+demo: ## Two people chat through a durable server while it is killed and UDP is blocked.
+	Scripts/demo
+
+test: ## Every test, after installing what they need.
+	Scripts/test
+
+bench: ## The figures of the README, each with the command that makes it.
+	Scripts/bench
+
+lint: ## Format, arrows between the targets, documents that must match the code.
+	Scripts/lint
+
+docs: ## The symbol graph of the public API: fails when a public declaration breaks.
+	swift package dump-symbol-graph --minimum-access-level public --skip-synthesized-members
+
+clean: ## Removes everything that a build made.
+	swift package clean

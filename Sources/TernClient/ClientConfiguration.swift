@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import TernMessages
+
+/// How a ``MessageClient`` behaves.
+public struct ClientConfiguration: Sendable {
+    /// What proves who we are, as Docs/PROTOCOL.md section 5 says.
+    public var token: String
+    /// Shown to the server, such as `tern 0.1`.
+    public var program: String?
+    /// From where messages are delivered; `nil` for a client that only sends, which then costs the server no catching up.
+    public var receives: ReceiveStart?
+    /// Messages that wait for their acknowledgement; ``MessageClient/enqueue(_:to:type:)`` suspends above it.
+    public var outboxCapacity = 1024
+    /// Messages of one channel that are written without waiting for their answers.
+    public var messagesInFlight = 256
+    /// Updates that wait for their reader; above it the client stops reading from the connection.
+    public var updateCapacity = 1024
+    /// Whether the server is told what this device received. Each update that was taken counts as received.
+    public var sendsDeliveredReceipts = true
+    /// A message or request without an answer for this long means that the connection is dead: it is replaced.
+    public var answerTimeout: Duration = .seconds(8)
+    public var reconnecting = ReconnectPolicy()
+
+    public init(token: String, receives: ReceiveStart? = .live) {
+        self.token = token
+        self.receives = receives
+    }
+}
+
+/// From where a client wants a channel's messages, when it sees the channel for the first time.
+public enum ReceiveStart: Sendable, Hashable {
+    /// What is stored from now on.
+    case live
+    /// From this sequence of every channel on; 1 is the beginning.
+    case sequence(UInt64)
+}
+
+/// When to connect again. The first time at once, then after delays that double, each shortened by a random part so that many clients
+/// do not come back at the same moment.
+public struct ReconnectPolicy: Sendable, Hashable {
+    public var initialDelay: Duration = .milliseconds(100)
+    public var maximumDelay: Duration = .seconds(5)
+    /// Up to this part of a delay is taken away at random.
+    public var jitter = 0.5
+    /// Give up when there was no connection for this long; `nil`: never.
+    public var giveUpAfter: Duration?
+    /// Whether the very first connection is tried again too; otherwise its failure ends the client at once.
+    public var retriesFirstConnection = false
+
+    public init() {}
+
+    /// - Parameters:
+    ///   - attempt: 0 for the first one after a connection was lost.
+    ///   - random: 0 ..< 1.
+    func delay(beforeAttempt attempt: Int, random: Double) -> Duration {
+        guard attempt > 0 else { return .zero }
+        let doubled = self.initialDelay * (1 << min(attempt - 1, 16))
+        return min(doubled, self.maximumDelay) * (1 - self.jitter * random)
+    }
+}

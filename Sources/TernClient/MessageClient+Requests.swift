@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import TernMessages
+
+internal import TernTransport
+
+/// What a client asks; each waits for a connection, and asks again when the connection is lost before the answer.
+extension MessageClient {
+    /// Who we are, once connected.
+    public func identity() async throws -> AuthenticationAnswer {
+        try await self.connectedLink().answer
+    }
+
+    /// The number of a user name.
+    ///
+    /// - Parameter createsIfAbsent: gives a name that the server never saw its number, so that messages can wait for its owner.
+    public func resolveUser(_ name: Name, createsIfAbsent: Bool = true) async throws -> UserID {
+        try await self.request(ResolveUser(name: name, createsIfAbsent: createsIfAbsent)).user
+    }
+
+    /// The names of users; those that do not exist are left out.
+    public func names(of users: [UserID]) async throws -> [UserID: Name] {
+        var names: [UserID: Name] = [:]
+        var rest = users[...]
+        while !rest.isEmpty {
+            let page = try await self.request(UserNames(users: Array(rest.prefix(UserNames.maximumCount))))
+            for member in page.members { names[member.user] = member.name }
+            rest = rest.dropFirst(UserNames.maximumCount)
+        }
+        return names
+    }
+
+    public func createGroup(_ name: Name) async throws -> GroupState { try await self.request(CreateGroup(name: name)) }
+    public func findGroup(_ name: Name) async throws -> GroupState { try await self.request(FindGroup(name: name)) }
+    public func joinGroup(_ group: GroupID) async throws -> GroupState { try await self.request(JoinGroup(group: group)) }
+    public func leaveGroup(_ group: GroupID) async throws { _ = try await self.request(LeaveGroup(group: group)) }
+
+    /// The group of this name, of which we are a member afterwards: it is made if there is none.
+    public func enterGroup(_ name: Name) async throws -> GroupState {
+        do {
+            let state = try await self.findGroup(name)
+            return state.isMember ? state : try await self.joinGroup(state.group)
+        } catch let error as ClientError where error.failure?.code == .noSuchChannel {
+            do {
+                return try await self.createGroup(name)
+            } catch let error as ClientError where error.failure?.code == .alreadyExists {
+                return try await self.joinGroup(try await self.findGroup(name).group)
+            }
+        }
+    }
+
+    /// The state of every channel that we take part in.
+    public func channels() async throws -> [ChannelState] {
+        var states: [ChannelState] = []
+        var cursor: UInt64 = 0
+        repeat {
+            let page = try await self.request(SyncIndex(cursor: cursor))
+            states += page.channels
+            cursor = page.next
+        } while cursor != 0
+        return states
+    }
+
+    public func channelState(_ channel: ChannelID) async throws -> ChannelState {
+        try await self.request(ReadChannelState(channel: channel))
+    }
+
+    /// A page of a channel's log; fewer messages than asked for do not mean that there are no more.
+    public func history(
+        of channel: ChannelID, from sequence: MessageSequence, direction: History.Direction = .forward, limit: UInt16 = 0
+    ) async throws -> History.Answer {
+        try await self.request(History(channel: channel, from: sequence, direction: direction, limit: limit))
+    }
+
+    /// Asks the server anything.
+    public func request<Body: RequestBody>(_ body: Body) async throws -> Body.Answer {
+        while true {
+            let link = try await self.connectedLink()
+            do {
+                return try await link.requests.perform(body)
+            } catch let error as ClientError where error.code == .refused || error.code == .protocolViolation {
+                throw error
+            } catch {
+                try Task.checkCancellation()
+                try self.checkOpen()
+                // The connection is lost, or will be replaced because it does not answer.
+                if self.link === link { await link.connection.close() }
+                self.forget(link)
+            }
+        }
+    }
+
+    /// The present connection, or the next one.
+    func connectedLink() async throws -> Link {
+        try self.checkOpen()
+        if let link { return link }
+        return try await withCheckedThrowingContinuation { self.linkWaiters.append($0) }
+    }
+}

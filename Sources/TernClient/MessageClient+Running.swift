@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernMessages
+internal import TernTransport
+
+/// Connections, one after another.
+extension MessageClient {
+    /// Keeps the client connected until ``close(timeout:)``. Call it once, in a task of its own.
+    ///
+    /// - Throws: ``ClientError`` when the server refuses the token, or when ``ReconnectPolicy`` gives up; or `CancellationError`.
+    public func run() async throws {
+        guard case .idle = self.phase else { return try self.checkOpen() }
+        self.phase = .running
+        do {
+            try await self.keepConnected()
+            self.end(nil)
+        } catch let error as ClientError {
+            self.end(error)
+            throw error
+        } catch {
+            self.end(ClientError(.closed, message: "the client was cancelled"))
+            throw error
+        }
+    }
+
+    private func keepConnected() async throws {
+        var attempt = 0
+        var hasConnected = false
+        var lostAt = ContinuousClock.now
+        while self.isOpen {
+            let reason: any Error
+            do {
+                let link = try await Link.open(try await self.connect(), self.configuration)
+                hasConnected = true
+                attempt = 0
+                reason = await self.serve(link)
+                lostAt = .now
+            } catch {
+                reason = error
+            }
+            try Task.checkCancellation()
+            guard self.isOpen else { return }
+            if let final = self.finalError(reason, hasConnected: hasConnected, unconnectedFor: .now - lostAt) { throw final }
+            let delay = self.configuration.reconnecting.delay(beforeAttempt: attempt, random: .random(in: 0..<1))
+            attempt += 1
+            self.queue.append(.disconnected("\(reason)", retryingAfter: delay))
+            await self.rest(for: delay)
+        }
+    }
+
+    private func finalError(_ reason: any Error, hasConnected: Bool, unconnectedFor: Duration) -> ClientError? {
+        let policy = self.configuration.reconnecting
+        if let error = reason as? ClientError, error.code == .authenticationRefused { return error }
+        let unreachable = ClientError(.unreachable, message: "\(reason)", cause: nil)
+        if !hasConnected, !policy.retriesFirstConnection { return (reason as? ClientError) ?? unreachable }
+        if let limit = policy.giveUpAfter, unconnectedFor >= limit { return unreachable }
+        return nil
+    }
+
+    private func rest(for delay: Duration) async {
+        guard delay > .zero else { return }
+        let pause = Task<Void, Never> { try? await Task.sleep(for: delay) }
+        self.pause = pause
+        await withTaskCancellationHandler { await pause.value } onCancel: { pause.cancel() }
+    }
+
+    /// Uses a connection until it ends.
+    ///
+    /// - Returns: why it ended.
+    private func serve(_ link: Link) async -> any Error {
+        self.begin(link)
+        let reason = await self.runTasks(of: link)
+        link.requests.end(reason)
+        await link.connection.close()
+        self.forget(link)
+        return reason
+    }
+
+    private func begin(_ link: Link) {
+        self.link = link
+        self.outbox.connectionChanged()
+        self.lastProgress = .now
+        for channel in self.logs.keys { self.logs[channel]?.connectionChanged() }
+        self.receipts.connectionChanged()
+        self.queue.append(
+            .connected(
+                ConnectionSummary(
+                    carrier: link.connection.carrier, user: link.answer.user, userName: link.answer.userName,
+                    device: link.answer.device, deviceName: link.answer.deviceName, serverName: link.answer.serverName,
+                    durability: link.answer.durability)))
+        for receiver in self.outbox.receiversToServe { link.post(.send(to: receiver)) }
+        let waiters = self.linkWaiters
+        self.linkWaiters = []
+        for waiter in waiters { waiter.resume(returning: link) }
+    }
+
+    func forget(_ link: Link) {
+        if self.link === link { self.link = nil }
+    }
+
+    nonisolated private func runTasks(of link: Link) async -> any Error {
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await link.requests.run() }
+                group.addTask { try await self.readControl(of: link) }
+                group.addTask { try await self.readPushes(of: link) }
+                group.addTask { try await self.readDatagrams(of: link) }
+                group.addTask { try await self.sendReceipts(on: link) }
+                group.addTask { try await self.watchForAnswers(on: link) }
+                group.addTask { try await self.catchUp(on: link) }
+                group.addTask { try await self.executeCommands(of: link) }
+                defer { group.cancelAll() }
+                while try await group.next() != nil {}
+            }
+            return ClientError(.closed, message: "the connection was closed")
+        } catch {
+            return error
+        }
+    }
+
+    nonisolated private func executeCommands(of link: Link) async throws {
+        try await withThrowingDiscardingTaskGroup { group in
+            for await command in link.commands {
+                switch command {
+                case .send(let receiver):
+                    guard let signals = link.claimSender(of: receiver) else { continue }
+                    group.addTask { try await self.sendMessages(to: receiver, on: link, signals: signals) }
+                case .read(let channel):
+                    group.addTask { try await self.readGap(of: channel, on: link) }
+                }
+            }
+        }
+    }
+
+    /// A connection that leaves messages unanswered is dead, whatever the carrier believes.
+    nonisolated private func watchForAnswers(on link: Link) async throws {
+        let timeout = self.configuration.answerTimeout
+        while true {
+            try await Task.sleep(for: timeout / 4)
+            guard await self.isOverdue(timeout) else { continue }
+            throw ClientError(.timedOut, message: "the server acknowledged nothing for \(timeout)")
+        }
+    }
+
+    private func isOverdue(_ timeout: Duration) -> Bool {
+        self.outbox.awaitsAnswers && .now - self.lastProgress > timeout
+    }
+}

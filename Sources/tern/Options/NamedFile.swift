@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Foundation
+
+/// A file that the command line names, and what it is for: an error names both.
+struct NamedFile {
+    let path: String
+    let role: String
+
+    init(_ path: String, role: String) {
+        self.path = path
+        self.role = role
+    }
+
+    /// - Throws: ``CommandError/Code/unreadableFile``.
+    func read(atMost limit: Int = 1 << 20) throws(CommandError) -> [UInt8] {
+        do {
+            let handle = try FileHandle(forReadingFrom: URL(filePath: self.path))
+            defer { try? handle.close() }
+            let bytes = try handle.read(upToCount: limit + 1) ?? Data()
+            guard bytes.count <= limit else {
+                throw CommandError(.unreadableFile, "the \(self.role) file \(self.path) is larger than \(limit) bytes")
+            }
+            return Array(bytes)
+        } catch let error as CommandError {
+            throw error
+        } catch {
+            throw CommandError(
+                .unreadableFile, "cannot read the \(self.role) file \(self.path): \(Self.reason(of: error))")
+        }
+    }
+
+    /// The system's words, without Foundation's wrapping.
+    static func reason(of error: any Error) -> String {
+        let error = error as NSError
+        if let beneath = error.userInfo[NSUnderlyingErrorKey] as? NSError, beneath.domain == NSPOSIXErrorDomain {
+            return errorText(Int32(beneath.code))
+        }
+        if error.domain == NSPOSIXErrorDomain { return errorText(Int32(error.code)) }
+        switch CocoaError.Code(rawValue: error.code) {
+        case .fileReadNoSuchFile, .fileNoSuchFile: return errorText(ENOENT)
+        case .fileReadNoPermission, .fileWriteNoPermission: return errorText(EACCES)
+        default: return error.localizedDescription
+        }
+    }
+}

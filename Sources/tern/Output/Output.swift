@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import Synchronization
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// What the command prints: data on standard output, what is told about it on standard error; with `--json` events as JSON lines
+/// on standard output, and errors as JSON lines on standard error.
+///
+/// Every call writes whole lines; calls may come from any task. A write waits while the reader is slow.
+final class Output: Sendable {
+    let isJSON: Bool
+    private let turn = Mutex<Void>(())
+
+    init(json: Bool) {
+        self.isJSON = json
+    }
+
+    /// A JSON line, or what a person sees in its place.
+    func event(_ line: JSONLine, orText text: @autoclosure () -> String) throws(CommandError) {
+        try self.write(Array((self.isJSON ? line.line : text() + "\n").utf8), to: STDOUT_FILENO)
+    }
+
+    /// A JSON line, or a line on standard error: for what happens beside the data.
+    func status(_ line: JSONLine, orText text: @autoclosure () -> String) throws(CommandError) {
+        if self.isJSON {
+            try self.write(Array(line.line.utf8), to: STDOUT_FILENO)
+        } else {
+            self.note(text())
+        }
+    }
+
+    /// A JSON line, or the bytes of the payload and a line end.
+    func message(_ line: JSONLine, orPayload payload: ByteBuffer) throws(CommandError) {
+        if self.isJSON {
+            try self.write(Array(line.line.utf8), to: STDOUT_FILENO)
+        } else {
+            try self.write(Array(payload.readableBytesView) + [UInt8(ascii: "\n")], to: STDOUT_FILENO)
+        }
+    }
+
+    /// A line for people, with or without `--json`.
+    func note(_ text: String) {
+        // Nobody can be told that standard error is gone.
+        try? self.write(Array("tern: \(Self.singleLine(text))\n".utf8), to: STDERR_FILENO)
+    }
+
+    func report(_ error: CommandError) {
+        guard self.isJSON else { return self.note("error: \(error.message)") }
+        var line = JSONLine(event: "error")
+        line.add("code", error.code.name)
+        line.add("exitCode", error.code.rawValue)
+        line.add("message", Self.singleLine(error.message))
+        try? self.write(Array(line.line.utf8), to: STDERR_FILENO)
+    }
+
+    /// Messages may quote what a peer said: it must not forge lines or move the cursor of a terminal.
+    static func singleLine(_ text: String) -> String {
+        var line = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            line.append(scalar.properties.generalCategory == .control ? " " : scalar)
+        }
+        return String(line)
+    }
+
+    private func write(_ bytes: [UInt8], to descriptor: Int32) throws(CommandError) {
+        try self.turn.withLock { (_) throws(CommandError) in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let count = unsafe rest.withUnsafeBytes { unsafe systemWrite(descriptor, $0.baseAddress, $0.count) }
+                if count > 0 {
+                    rest = rest.dropFirst(count)
+                } else if errno == EAGAIN {
+                    // Somebody else made the shared descriptor non-blocking: wait until it takes more.
+                    var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                    _ = unsafe poll(&wait, 1, -1)
+                } else if errno != EINTR {
+                    throw CommandError(.inputOutput, "cannot write the output: \(errorText(errno))")
+                }
+            }
+        }
+    }
+}
+
+/// The name `write` is taken inside ``Output``.
+private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int {
+    unsafe write(descriptor, bytes, count)
+}
+
+/// Without this a reader that goes away would end the process by a signal, before it could say so or drain.
+func ignoreBrokenPipes() {
+    _ = signal(SIGPIPE, SIG_IGN)
+}
+
+/// What the system says about an error number.
+func errorText(_ number: Int32) -> String {
+    unsafe String(cString: strerror(number))
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import ArgumentParser
+internal import NIOCore
+internal import Tern
+
+/// What a server is unless it is told otherwise.
+enum ServeDefaults {
+    /// What tokens name as their audience.
+    static let name = "tern"
+    static let listen = Endpoint(host: "127.0.0.1", port: 4433)
+    static let data = "tern-data"
+}
+
+/// With which certificate a server shows who it is.
+struct IdentityOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("The server's certificate, followed by those that signed it, in PEM.", valueName: "pem"))
+    var tlsCertificate: String?
+
+    @Option(help: ArgumentHelp("The private key of the certificate, in PEM, not encrypted.", valueName: "pem"))
+    var tlsKey: String?
+
+    @Flag(
+        help: """
+            Make a certificate and an authority for it, once, and keep them in the data directory; clients take its ca.pem \
+            as --ca.
+            """)
+    var selfSigned = false
+
+    func validate() throws {
+        switch (self.tlsCertificate, self.tlsKey, self.selfSigned) {
+        case (_?, _?, false), (nil, nil, true): return
+        default: throw ValidationError("give --tls-certificate and --tls-key, or --self-signed")
+        }
+    }
+}
+
+/// Whom a server lets in.
+struct AccessOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Let in who shows a token that was signed with the secret in this file (32 bytes or more); see \"tern token\".",
+            valueName: "file"))
+    var authSecret: String?
+
+    @Flag(
+        help: """
+            Let in everybody under every name: the token is "dev:NAME". For a try on one's own machine; only on loopback \
+            addresses.
+            """)
+    var development = false
+
+    func validate() throws {
+        guard (self.authSecret != nil) != self.development else {
+            throw ValidationError("give --auth-secret or --development")
+        }
+    }
+}
+
+extension Endpoint {
+    /// Whether only this machine can reach it.
+    var isLoopback: Bool {
+        if self.host == "localhost" || self.host == "::1" { return true }
+        guard let address = try? SocketAddress(ipAddress: self.host, port: 0), address.protocol == .inet else {
+            return false
+        }
+        return self.host.hasPrefix("127.")
+    }
+}

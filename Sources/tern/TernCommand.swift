@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import ArgumentParser
+
+/// The command: each verb is a file of its own.
+@main
+struct TernCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tern",
+        abstract: "Messages over QUIC, and over TCP where UDP is blocked.",
+        discussion: """
+            A first try, on one machine:
+
+              tern serve --development --self-signed --data /tmp/tern
+              tern tail  --server localhost:4433 --ca /tmp/tern/ca.pem --token dev:bob
+              echo hello | tern send --server localhost:4433 --ca /tmp/tern/ca.pem --token dev:ann --to bob
+
+            Docs/COMMAND.md lists every JSON field and every exit code.
+            """,
+        version: Program.version,
+        subcommands: [
+            ServeCommand.self, TokenCommand.self, SendCommand.self, TailCommand.self, ChatCommand.self,
+            PingCommand.self,
+        ])
+}
+
+/// What the program says of itself.
+enum Program {
+    static let version = "0.1.0"
+    static let nameAndVersion = "tern/\(version)"
+}

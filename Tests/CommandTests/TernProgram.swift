@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Foundation
+import Testing
+
+@testable import demo
+
+/// The built command as a process of its own, in a directory that goes away with the test.
+final class TernProgram: Sendable {
+    /// What a run printed, and how it ended.
+    struct Run: Sendable {
+        let exitCode: Int32
+        let output: [String]
+        let errors: String
+    }
+
+    let directory: URL
+    /// The build puts the command beside the tests.
+    private let executable: URL
+
+    init() throws {
+        let tests = try #require(Bundle.main.executableURL)
+        self.executable = tests.deletingLastPathComponent().appending(path: "tern")
+        try #require(FileManager.default.isExecutableFile(atPath: self.executable.path), "swift build makes it")
+        self.directory = FileManager.default.temporaryDirectory.appending(path: "tern-command-\(UUID())")
+        try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(at: self.directory)
+    }
+
+    /// A path in the directory of this test.
+    func path(_ name: String) -> String { self.directory.appending(path: name).path }
+
+    func start(
+        _ arguments: [String], input: FileHandle? = nil, environment: [String: String] = [:]
+    ) throws -> RunningTern {
+        let errors = self.directory.appending(path: "errors-\(UUID())")
+        let process = try ChildProcess(
+            name: arguments.first ?? "", executable: self.executable, arguments: arguments, environment: environment,
+            input: input, log: errors)
+        return RunningTern(process: process, errors: errors)
+    }
+
+    /// Runs the command to its end.
+    func run(_ arguments: [String], input: String = "", environment: [String: String] = [:]) async throws -> Run {
+        let pipe = Pipe()
+        let process = try self.start(arguments, input: pipe.fileHandleForReading, environment: environment)
+        DispatchQueue.global().async {
+            try? pipe.fileHandleForWriting.write(contentsOf: Data(input.utf8))
+            try? pipe.fileHandleForWriting.close()
+        }
+        return await process.end()
+    }
+
+    /// Starts a server that everybody may use, on a port that is free.
+    func serve(
+        data: String = "data", _ arguments: [String] = ["--self-signed", "--development"]
+    ) async throws -> RunningServer {
+        let running = try self.start(
+            ["serve", "--json", "--listen", "127.0.0.1:0", "--data", self.path(data)] + arguments)
+        var lines = running.process.lines.makeAsyncIterator()
+        let line = try #require(await lines.next(), "\(running.readErrors())")
+        return RunningServer(running: running, ready: try JSON(line.text))
+    }
+}
+
+/// A process that has not ended yet.
+struct RunningTern: Sendable {
+    let process: ChildProcess
+    let errors: URL
+
+    func readErrors() -> String { (try? String(contentsOf: self.errors, encoding: .utf8)) ?? "" }
+
+    /// Waits for the end.
+    func end() async -> TernProgram.Run {
+        var output: [String] = []
+        for await line in self.process.lines { output.append(line.text) }
+        return TernProgram.Run(exitCode: await self.process.exitCode(), output: output, errors: self.readErrors())
+    }
+}
+
+/// A server that said that it is ready.
+struct RunningServer: Sendable {
+    let running: RunningTern
+    let ready: JSON
+
+    var address: String { self.ready.string("quic") ?? "" }
+    var caFile: String { self.ready.string("caFile") ?? "" }
+    var port: Int { self.address.split(separator: ":").last.flatMap { Int($0) } ?? 0 }
+
+    /// Ends it as an operator does.
+    func stop() async -> TernProgram.Run {
+        self.running.process.send(signal: SIGTERM)
+        return await self.running.end()
+    }
+}
+
+/// One JSON line.
+struct JSON: Sendable {
+    let text: String
+    private let strings: [String: String]
+    private let numbers: [String: Double]
+
+    init(_ text: String) throws {
+        let object = try JSONSerialization.jsonObject(with: Data(text.utf8))
+        let fields = try #require(object as? [String: Any], "a JSON object: \(text)")
+        self.text = text
+        self.strings = fields.compactMapValues { $0 as? String }
+        self.numbers = fields.compactMapValues { ($0 as? NSNumber)?.doubleValue }
+    }
+
+    var event: String? { self.string("event") }
+
+    func string(_ name: String) -> String? { self.strings[name] }
+    func number(_ name: String) -> Double? { self.numbers[name] }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Foundation
+import NIOCore
+import TernMessages
+import TernServer
+import TernTransport
+import Testing
+
+@Suite struct AuthenticationTests {
+    static let secret = AccessSecret.random()
+
+    static func token(
+        user: String = "alice", audience: String = "tern", expiresIn: Int64 = 3600, notBefore: Int64? = nil,
+        secret: AccessSecret = secret
+    ) throws -> String {
+        let now = Int64(Date().timeIntervalSince1970)
+        return try AccessToken(
+            user: Name(user), device: Name("phone"), audience: Name(audience), expires: now + expiresIn,
+            notBefore: notBefore.map { now + $0 }, issuedAt: now
+        ).signed(with: secret)
+    }
+
+    @Test func aValidTokenIsAnswered() async throws {
+        try await Harness.run(configure: { $0.secret = Self.secret }) { harness in
+            let client = try await TestClient(harness.connect(), token: try Self.token())
+            #expect(client.answer.userName.text == "alice")
+            #expect(client.answer.deviceName.text == "phone")
+            #expect(client.answer.serverName.text == "tern")
+            #expect(client.answer.maximumPayloadLength == 65536)
+            let again = try await TestClient(harness.connect(), token: try Self.token())
+            #expect(again.user == client.user)
+            #expect(again.answer.device == client.answer.device)
+        }
+    }
+
+    @Test func refusedTokensSayWhyAndDisconnect() async throws {
+        let cases: [(String, ErrorCode)] = [
+            (try Self.token(secret: .random()), .unauthenticated),
+            (try Self.token(expiresIn: -120), .tokenExpired),
+            (try Self.token(audience: "elsewhere"), .wrongAudience),
+            (try Self.token(notBefore: 600), .tokenNotYetValid),
+            ("", .unauthenticated),
+            ("a.b.c", .unauthenticated),
+            ("dev:alice", .unauthenticated),
+            (String(repeating: "x", count: 9000), .unauthenticated),
+        ]
+        try await Harness.run(configure: {
+            $0.secret = Self.secret
+            $0.acceptsDevelopmentTokens = false
+        }) { harness in
+            for (token, code) in cases {
+                let connection = harness.connect()
+                let failure = await #expect(throws: Failure.self) { try await TestClient(connection, token: token) }
+                #expect(failure?.code == code, "\(token.prefix(20))")
+                let end = await connection.closed()
+                #expect(end.wireCode == CloseCode.authenticationFailed.rawValue)
+            }
+        }
+    }
+
+    @Test func aFirstMessageThatIsNoAuthenticationDisconnects() async throws {
+        try await Harness.run { harness in
+            let connection = harness.connect()
+            let control = try await MessageStream.open(.control, on: connection)
+            try await control.write(Message(type: .ping))
+            #expect(try await control.failure().code == .unauthenticated)
+            #expect(await connection.closed().wireCode == CloseCode.authenticationFailed.rawValue)
+        }
+    }
+
+    @Test func noMessageInTimeDisconnects() async throws {
+        try await Harness.run(configure: { $0.authenticationTimeout = .milliseconds(20) }) { harness in
+            let silent = harness.connect()
+            #expect(await silent.closed().wireCode == CloseCode.authenticationTimeout.rawValue)
+            // Streams that wait for the authentication do not keep a connection.
+            let eager = harness.connect()
+            let stream = try await MessageStream.open(.channelSend, on: eager)
+            try await stream.write(Message(type: .text))
+            #expect(await eager.closed().wireCode == CloseCode.authenticationTimeout.rawValue)
+        }
+    }
+
+    @Test func anUnknownVersionIsAnsweredAndDisconnected() async throws {
+        try await Harness.run { harness in
+            let connection = harness.connect()
+            let control = try await MessageStream.open(.control, on: connection)
+            try await control.stream.write(ByteBuffer(repeating: 0xff, count: 40))
+            let message = try await control.message()
+            #expect(try Failure(message).code == .unsupportedVersion)
+            #expect(message.extensions[.supportedVersions]?.value == ByteBuffer(bytes: [1, 1]))
+            #expect(await connection.closed().wireCode == CloseCode.unsupportedVersion.rawValue)
+        }
+    }
+
+    @Test func thereIsOneControlStream() async throws {
+        try await Harness.run { harness in
+            let client = try await harness.client("alice")
+            let second = try await MessageStream.open(.control, on: client.connection)
+            #expect(await client.connection.closed().wireCode == CloseCode.protocolViolation.rawValue)
+            withExtendedLifetime(second) {}
+            let other = try await harness.client("alice")
+            try await other.control.stream.finish()
+            let end = await other.connection.closed()
+            #expect(end.code == .application)
+            #expect(end.wireCode == 0)
+        }
+    }
+
+    @Test func streamsMayBeWrittenBeforeTheAnswer() async throws {
+        try await Harness.run { harness in
+            let connection = harness.connect()
+            let early = try await MessageStream.open(.channelSend, on: connection)
+            // User 1 is the first user of a new store: alice sends to herself before she knows who she is.
+            let receiver = try #require(UserID(rawValue: 1))
+            let message = OutgoingMessage(
+                sender: receiver, receiver: PartyID(receiver), id: .random(), payload: ByteBuffer())
+            try await early.write(message.message)
+            let client = try await TestClient(connection, token: "dev:alice")
+            #expect(client.user == receiver)
+            #expect(try await early.acknowledgement().sequence.rawValue == 1)
+        }
+    }
+
+    @Test func aUserHasSoManyConnections() async throws {
+        try await Harness.run(configure: { $0.maximumConnectionsPerUser = 2 }) { harness in
+            let first = try await harness.client("alice")
+            let second = try await harness.client("alice/other")
+            let refused = await #expect(throws: Failure.self) { try await harness.client("alice/third") }
+            #expect(refused?.code == .rateLimited)
+            _ = try await harness.client("bob")
+            await first.close()
+            withExtendedLifetime(second) {}
+        }
+    }
+
+    @Test func aServerHasSoManyConnections() async throws {
+        try await Harness.run(configure: { $0.maximumConnections = 1 }) { harness in
+            let first = try await harness.client("alice")
+            let second = harness.connect()
+            #expect(await second.closed().wireCode == CloseCode.tooManyConnections.rawValue)
+            withExtendedLifetime(first) {}
+        }
+    }
+}
