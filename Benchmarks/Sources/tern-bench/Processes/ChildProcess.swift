@@ -7,9 +7,11 @@ internal import Synchronization
 #if canImport(Glibc)
 internal import Glibc
 private typealias FileActions = posix_spawn_file_actions_t
+private typealias Attributes = posix_spawnattr_t
 #elseif canImport(Darwin)
 internal import Darwin
 private typealias FileActions = posix_spawn_file_actions_t?
+private typealias Attributes = posix_spawnattr_t?
 #endif
 
 /// A program that this one started. Whoever makes one ends it, with ``finish(within:whileWaiting:)`` or ``stop(_:)``; what is
@@ -123,12 +125,7 @@ final class ChildProcess {
     }
 
     private func reap(endedBy signal: Int32? = nil) throws -> Ending {
-        var status: Int32 = 0
-        var usage = rusage()
-        while wait4(self.processID, &status, 0, &usage) < 0 {
-            guard errno == EINTR else { throw BenchmarkError("wait4 for \(self.name): error \(errno)") }
-        }
-        self.hasEnded = true
+        let (status, usage) = try self.wait(atMost: .seconds(10))
         let wall = (ContinuousClock.now - self.started).seconds
         let (code, endedBy) = (status >> 8 & 0xff, status & 0x7f)
         guard endedBy == 0 ? code == 0 || signal != nil : endedBy == signal else {
@@ -138,6 +135,23 @@ final class ChildProcess {
         return Ending(
             wallSeconds: wall, cpuSeconds: Self.seconds(usage.ru_utime) + Self.seconds(usage.ru_stime),
             maximumResidentMiB: Double(usage.ru_maxrss) / 1024)
+    }
+
+    /// Its output ended or it was told to end, so this takes no time; a program that stays all the same is killed.
+    private func wait(atMost limit: Duration) throws -> (status: Int32, usage: rusage) {
+        let deadline = ContinuousClock.now + limit
+        var status: Int32 = 0
+        var usage = rusage()
+        while true {
+            let result = wait4(self.processID, &status, WNOHANG, &usage)
+            if result == self.processID {
+                self.hasEnded = true
+                return (status, usage)
+            }
+            guard result == 0 || errno == EINTR else { throw BenchmarkError("wait4 for \(self.name): error \(errno)") }
+            guard ContinuousClock.now < deadline else { throw BenchmarkError("\(self.name) does not end\(self.lastWords)") }
+            usleep(200)
+        }
     }
 
     /// The end of what the program wrote to its standard error.
@@ -178,11 +192,21 @@ extension ChildProcess {
         posix_spawn_file_actions_adddup2(&actions, input, 0)
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_addopen(&actions, 2, errorFile, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        var attributes = Attributes(nilOrDefault: ())
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        // The threads of a Swift program block signals, and would hand that down: then nothing but SIGKILL ends a program.
+        var (none, all) = (sigset_t(), sigset_t())
+        sigemptyset(&none)
+        sigfillset(&all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         defer { for argument in argv { free(argument) } }
         argv.append(nil)
         var processID: pid_t = 0
-        let error = posix_spawn(&processID, executable, &actions, nil, argv, environ)
+        let error = posix_spawn(&processID, executable, &actions, &attributes, argv, environ)
         guard error == 0 else { throw BenchmarkError("cannot start \(executable): error \(error)") }
         return processID
     }
@@ -203,6 +227,10 @@ extension ChildProcess {
 
 #if canImport(Glibc)
 extension posix_spawn_file_actions_t {
+    fileprivate init(nilOrDefault: Void) { self.init() }
+}
+
+extension posix_spawnattr_t {
     fileprivate init(nilOrDefault: Void) { self.init() }
 }
 #else
