@@ -82,7 +82,10 @@ final class ChildProcess: Sendable {
         let (lines, printed) = AsyncStream.makeStream(of: Line.self)
         Thread {
             var rest = Data()
-            while let chunk = try? pipe.read(upToCount: 65_536), !chunk.isEmpty {
+            while true {
+                // Not read(upToCount:), which waits until so much is there.
+                let chunk = pipe.availableData
+                if chunk.isEmpty { break }
                 let now = ContinuousClock.now
                 rest.append(chunk)
                 var start = rest.startIndex

@@ -28,9 +28,6 @@ struct Demo {
         let texts = try [false, true].map {
             try Text(repository: options.repository, count: options.lines, reversed: $0)
         }
-        let progress = Progress(total: 2 * options.lines)
-        var exchange = try await Exchange(
-            tern: tern, texts: texts, progress: progress, loop: MultiThreadedEventLoopGroup.singleton.next())
         // Nothing in the demo waits for a time to pass; this only keeps a broken build from hanging.
         let watchdog = Task {
             try await Task.sleep(for: .seconds(options.deadline))
@@ -39,6 +36,9 @@ struct Demo {
             exit(1)
         }
         defer { watchdog.cancel() }
+        let progress = Progress(total: 2 * options.lines)
+        var exchange = try await Exchange(
+            tern: tern, texts: texts, progress: progress, loop: MultiThreadedEventLoopGroup.singleton.next())
         try await exchange.run()
         return try Report(exchange: exchange, tern: tern).printAll()
     }

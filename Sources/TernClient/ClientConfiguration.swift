@@ -19,14 +19,30 @@ public struct ClientConfiguration: Sendable {
     public var updateCapacity = 1024
     /// Whether the server is told what this device received. Each update that was taken counts as received.
     public var sendsDeliveredReceipts = true
-    /// A message or request without an answer for this long means that the connection is dead: it is replaced.
-    public var answerTimeout: Duration = .seconds(8)
+    /// A request without an answer for this long fails, and so does an authentication.
+    public var requestTimeout: Duration = .seconds(10)
+    public var liveness = LivenessPolicy()
     public var reconnecting = ReconnectPolicy()
 
     public init(token: String, receives: ReceiveStart? = .live) {
         self.token = token
         self.receives = receives
     }
+}
+
+/// When a connection counts as dead and is replaced. Carriers notice by themselves too, but only after their idle timeout.
+public struct LivenessPolicy: Sendable, Hashable {
+    /// After this much silence the server is pinged while messages wait for their acknowledgement.
+    public var busyPingInterval: Duration = .milliseconds(1500)
+    /// After this much silence the server is pinged while nothing is waited for. Longer saves a phone's battery, shorter notices
+    /// earlier that no messages can arrive.
+    public var idlePingInterval: Duration = .seconds(5)
+    /// A ping without any sign of the server for this long: the connection is dead.
+    public var pingTimeout: Duration = .milliseconds(1500)
+    /// The server answers pings but acknowledges nothing for this long: its disk hangs, say. Another connection is tried.
+    public var answerTimeout: Duration = .seconds(30)
+
+    public init() {}
 }
 
 /// From where a client wants a channel's messages, when it sees the channel for the first time.

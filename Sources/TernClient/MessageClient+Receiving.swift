@@ -11,6 +11,7 @@ extension MessageClient {
     nonisolated func readControl(of link: Link) async throws {
         var reader = link.controlReader.withLock { $0 }
         while let message = try await reader.next() {
+            await self.heard(on: link)
             switch message.type {
             case .inbox:
                 await self.noticed(try InboxNotice(message), on: link)
@@ -86,6 +87,7 @@ extension MessageClient {
     // MARK: Logs
 
     func received(_ message: ChannelMessage, on link: Link) {
+        self.heard(on: link)
         guard self.link === link, let start = self.configuration.receives else { return }
         let first = if case .sequence(let sequence) = start { sequence } else { message.sequence.rawValue }
         self.change(message.channel, epoch: message.epoch, first: first, on: link) { $0.received(message) }

@@ -81,7 +81,7 @@ extension MessageClient {
     private func begin(_ link: Link) {
         self.link = link
         self.outbox.connectionChanged()
-        self.lastProgress = .now
+        self.health = LinkHealth(self.configuration.liveness, now: .now)
         for channel in self.logs.keys { self.logs[channel]?.connectionChanged() }
         self.receipts.connectionChanged()
         self.queue.append(
@@ -134,17 +134,32 @@ extension MessageClient {
         }
     }
 
-    /// A connection that leaves messages unanswered is dead, whatever the carrier believes.
     nonisolated private func watchForAnswers(on link: Link) async throws {
-        let timeout = self.configuration.answerTimeout
+        let liveness = self.configuration.liveness
+        let interval = min(liveness.busyPingInterval, liveness.pingTimeout, liveness.idlePingInterval) / 4
+        var sequence = MessageSequence.zero
         while true {
-            try await Task.sleep(for: timeout / 4)
-            guard await self.isOverdue(timeout) else { continue }
-            throw ClientError(.timedOut, message: "the server acknowledged nothing for \(timeout)")
+            try await Task.sleep(for: interval)
+            switch await self.checkHealth() {
+            case .wait:
+                continue
+            case .ping:
+                sequence = sequence.next
+                let ping = Message(type: .ping, sender: .server, receiver: .server, sequence: sequence)
+                try await link.control.write(try ping.encoded())
+            case .dead(let reason):
+                throw ClientError(.timedOut, message: reason)
+            }
         }
     }
 
-    private func isOverdue(_ timeout: Duration) -> Bool {
-        self.outbox.awaitsAnswers && .now - self.lastProgress > timeout
+    private func checkHealth() -> LinkHealth.Verdict {
+        self.health.check(at: .now)
+    }
+
+    /// Anything came over `link`.
+    func heard(on link: Link) {
+        guard self.link === link else { return }
+        self.health.heard(at: .now)
     }
 }

@@ -39,8 +39,9 @@ extension MessageClient {
     }
 
     private func takeUnwritten(for receiver: PartyID) -> [Outbox.Entry] {
-        if !self.outbox.awaitsAnswers { self.lastProgress = .now }
-        return self.outbox.takeUnwritten(for: receiver, limit: self.configuration.messagesInFlight)
+        let batch = self.outbox.takeUnwritten(for: receiver, limit: self.configuration.messagesInFlight)
+        if !batch.isEmpty { self.health.beganWaiting(at: .now) }
+        return batch
     }
 
     nonisolated private func readAnswers(from stream: Stream, receiver: PartyID, on link: Link) async throws {
@@ -90,14 +91,13 @@ extension MessageClient {
         // Later messages may be stored already: the sooner this one follows, the less they are out of order. A new stream
         // begins with it, and what was stored is recognised.
         self.outbox.putBack(entry, for: receiver)
-        self.lastProgress = .now
+        self.health.answered(stillWaiting: false, at: .now)
         try await Task.sleep(for: .milliseconds(Int(failure.retryAfter ?? 250)))
-        self.lastProgress = .now
         throw ClientError.refused(failure)
     }
 
     private func madeProgress(for receiver: PartyID, on link: Link) {
-        self.lastProgress = .now
+        self.health.answered(stillWaiting: self.outbox.awaitsAnswers, at: .now)
         link.post(.send(to: receiver))
         if self.outbox.count < self.configuration.outboxCapacity, let waiter = self.roomWaiters.popFirst() { waiter.resume() }
         if self.outbox.count == 0 { self.wakeWhoWaitsForEmpty() }

@@ -42,8 +42,8 @@ public actor MessageClient {
     var linkWaiters: [CheckedContinuation<Link, any Error>] = []
     var roomWaiters: Deque<CheckedContinuation<Void, Never>> = []
     var emptyWaiters: [CheckedContinuation<Void, Never>] = []
-    /// Since when the oldest unanswered message waits, or when the last answer came.
-    var lastProgress = ContinuousClock.now
+    /// Of the present connection.
+    var health: LinkHealth
     /// Ends a pause between two attempts.
     var pause: Task<Void, Never>?
 
@@ -52,6 +52,7 @@ public actor MessageClient {
         self.configuration = configuration
         self.connect = connect
         self.queue = UpdateQueue(capacity: configuration.updateCapacity)
+        self.health = LinkHealth(configuration.liveness, now: .now)
     }
 
     /// What happens, for one reading task. Ends when the client ends; throws why, if it was not closed.
@@ -85,7 +86,6 @@ public actor MessageClient {
         try self.checkOpen()
         let id = ClientMessageID.random()
         let receipt = SendReceipt(id: id)
-        if !self.outbox.awaitsAnswers { self.lastProgress = .now }
         self.outbox.append(payload, type: type, to: receiver, id: id, receipt: receipt)
         self.link?.post(.send(to: receiver))
         return receipt

@@ -16,11 +16,11 @@ protocol QMuxConnectionOwner: AnyObject, Sendable {
     func connectionFinished(_ connection: QMuxConnection)
 }
 
-/// One QMux connection on its event loop: a TCP channel, a TLS stream and a ``QMuxConnectionCore``, and the turns between them.
+/// One QMux connection on its event loop: a TCP channel, a TLS stream, a ``QMuxConnectionCore``, and the turns between them.
 ///
-/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point checks.
-/// ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is done, before any other thread can
-/// have a reference.
+/// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point
+/// checks. ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is done, before any
+/// other thread can have a reference.
 final class QMuxConnection: LoopConnection, @unchecked Sendable {
     let eventLoop: any EventLoop
     let carrier = Carrier.tls
@@ -34,13 +34,13 @@ final class QMuxConnection: LoopConnection, @unchecked Sendable {
     private let tls: TLSStream
     private var owner: (any QMuxConnectionOwner)?
     /// `nil` until TLS is done.
-    private var core: QMuxConnectionCore?
+    private(set) var core: QMuxConnectionCore?
     /// `nil` before the channel is active and after it is gone.
-    private var context: ChannelHandlerContext?
-    private var socket: TCPSocket?
-    private var handler: (any LoopConnectionHandler)?
+    private(set) var context: ChannelHandlerContext?
+    private(set) var socket: TCPSocket?
+    var handler: (any LoopConnectionHandler)?
 
-    private var isStarted = false
+    var isStarted = false
     private var isEstablished = false
     private var hasToldOwnerEnd = false
     private var didShutDownSending = false
@@ -48,10 +48,10 @@ final class QMuxConnection: LoopConnection, @unchecked Sendable {
     private var isPumpScheduled = false
     private var hasWork = false
     private let began: NIODeadline
-    private var handshakeDuration: TimeAmount?
+    private(set) var handshakeDuration: TimeAmount?
     private var timer: Scheduled<Void>?
     private var timerDeadline: NIODeadline?
-    private var failure: TransportError?
+    private(set) var failure: TransportError?
 
     init(
         role: ConnectionRole, session: TLSSession, limits: ConnectionLimits, eventLoop: any EventLoop,
@@ -65,7 +65,7 @@ final class QMuxConnection: LoopConnection, @unchecked Sendable {
         self.began = .now()
     }
 
-    /// Ciphertext that is encrypted at a time: enough to fill the socket, little enough to let others have a turn.
+    /// What is encrypted in one turn: enough to fill the socket, little enough to let others have theirs.
     private static let bytesPerTurn = 512 << 10
     /// Plaintext that is decrypted before it is handed on.
     private static let plaintextPerTurn = 128 << 10
@@ -149,6 +149,7 @@ extension QMuxConnection: ChannelInboundHandler {
 extension QMuxConnection {
     /// Takes what arrived: the handshake first, then records.
     private func advance() {
+        guard self.failure == nil else { return }
         do throws(TransportError) {
             guard try self.tls.handshake() else { return }
             let core = self.core ?? self.makeCore()
@@ -174,14 +175,14 @@ extension QMuxConnection {
     }
 
     /// The carrier or the handshake broke.
-    private func fail(_ error: TransportError) {
+    func fail(_ error: TransportError) {
         if self.failure == nil { self.failure = error }
         self.core?.carrierLost(error, now: .now())
         self.schedulePump()
     }
 
     /// Pumps when the current turn of the event loop ends.
-    private func schedulePump() {
+    func schedulePump() {
         self.hasWork = true
         guard !self.isPumping, !self.isPumpScheduled else { return }
         self.isPumpScheduled = true
@@ -191,36 +192,57 @@ extension QMuxConnection {
         }
     }
 
+    /// Goes on after the sockets of this event loop had their turn. `execute` would not do: an event loop runs tasks until
+    /// there are none before it looks at its sockets again.
+    private func schedulePumpAfterOthers() {
+        guard !self.isPumpScheduled else { return }
+        self.isPumpScheduled = true
+        self.eventLoop.scheduleTask(in: .microseconds(50)) {
+            self.isPumpScheduled = false
+            self.pump()
+        }
+    }
+
     /// Tells what happened, sends what the channel takes, arms the timer.
     private func pump() {
         guard !self.isPumping else { return }
         self.isPumping = true
+        var allowance = Self.bytesPerTurn
         repeat {
             self.hasWork = false
             self.tellEvents()
-            self.transmit()
-        } while self.hasWork && self.context?.channel.isWritable ?? false
+            self.transmit(&allowance)
+            // What was written made room for more, and ended streams: hearing of that lets the peer open others.
+            if self.tellEvents() { self.hasWork = true }
+        } while self.hasWork && allowance > 0 && self.context?.channel.isWritable ?? false
         self.isPumping = false
+        if allowance <= 0 { self.schedulePumpAfterOthers() }
         self.endIfNeeded()
         self.armTimer()
     }
 
-    private func tellEvents() {
+    /// - Returns: whether there was something to tell.
+    @discardableResult
+    private func tellEvents() -> Bool {
         if !self.isEstablished, let core, core.isEstablished, core.closeReason == nil {
             self.isEstablished = true
             self.handshakeDuration = .now() - self.began
             self.owner?.connectionEstablished(self)
         }
-        while let handler = self.handler, let event = self.core?.nextEvent() { self.tell(event, to: handler) }
+        var hasTold = false
+        while let handler = self.handler, let event = self.core?.nextEvent() {
+            self.tell(event, to: handler)
+            hasTold = true
+        }
+        return hasTold
     }
 
     /// Writes only what the channel takes now: what waits longer can still be overtaken by something more urgent.
-    private func transmit() {
+    private func transmit(_ allowance: inout Int) {
         guard let context else { return }
         if let core, self.failure == nil {
-            var written = 0
-            while context.channel.isWritable, written < Self.bytesPerTurn, let record = core.nextBytes(now: .now()) {
-                written += record.readableBytes
+            while context.channel.isWritable, allowance > 0, let record = core.nextBytes(now: .now()) {
+                allowance -= record.readableBytes
                 do throws(TransportError) {
                     try self.tls.write(record)
                 } catch {
@@ -228,7 +250,6 @@ extension QMuxConnection {
                     break
                 }
             }
-            if written >= Self.bytesPerTurn { self.schedulePump() }
         }
         self.flushCiphertext(context)
     }
@@ -311,99 +332,5 @@ extension QMuxConnection {
             self.handler = nil
             handler.connectionClosed(reason)
         }
-    }
-}
-
-// MARK: LoopConnection
-
-extension QMuxConnection {
-    var localAddress: SocketAddress? {
-        self.eventLoop.preconditionInEventLoop()
-        return self.context?.channel.localAddress
-    }
-
-    var remoteAddress: SocketAddress? {
-        self.eventLoop.preconditionInEventLoop()
-        return self.context?.channel.remoteAddress
-    }
-
-    var maximumDatagramSize: Int {
-        self.eventLoop.preconditionInEventLoop()
-        return self.core?.maximumDatagramSize ?? 0
-    }
-
-    func statistics() -> ConnectionStatistics {
-        self.eventLoop.preconditionInEventLoop()
-        var statistics = self.core?.statistics() ?? ConnectionStatistics()
-        statistics.handshakeDuration = self.handshakeDuration
-        self.socket?.complete(&statistics)
-        return statistics
-    }
-
-    func start(handler: any LoopConnectionHandler) {
-        self.eventLoop.preconditionInEventLoop()
-        precondition(!self.isStarted, "a connection is started once")
-        self.isStarted = true
-        self.handler = handler
-        self.schedulePump()
-    }
-
-    func openStream(_ direction: StreamDirection) throws(TransportError) -> StreamID? {
-        let stream = try self.open().openStream(direction)
-        self.schedulePump()
-        return stream
-    }
-
-    func write(_ bytes: ByteBuffer, to stream: StreamID, finish: Bool) throws(TransportError) -> Bool {
-        let wantsMore = try self.open().write(bytes, to: stream, finish: finish)
-        self.schedulePump()
-        return wantsMore
-    }
-
-    func reset(_ stream: StreamID, code: UInt64) {
-        self.eventLoop.preconditionInEventLoop()
-        self.core?.reset(stream, code: code)
-        self.schedulePump()
-    }
-
-    func stopSending(_ stream: StreamID, code: UInt64) {
-        self.eventLoop.preconditionInEventLoop()
-        self.core?.stopSending(stream, code: code)
-        self.schedulePump()
-    }
-
-    func setPriority(_ priority: StreamPriority, of stream: StreamID) {
-        self.eventLoop.preconditionInEventLoop()
-        self.core?.setPriority(priority, of: stream)
-    }
-
-    func consumed(_ count: Int, of stream: StreamID) {
-        self.eventLoop.preconditionInEventLoop()
-        self.core?.consumed(count, of: stream)
-        self.schedulePump()
-    }
-
-    func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
-        let outcome = try self.open().sendDatagram(bytes)
-        self.schedulePump()
-        return outcome
-    }
-
-    func close(code: UInt64, reason: String) {
-        self.eventLoop.preconditionInEventLoop()
-        if let core {
-            core.close(code: code, reason: reason, now: .now())
-            self.schedulePump()
-        } else {
-            self.fail(TransportError(.cancelled, message: "closed before the handshake was done", isRetrySafe: true))
-        }
-    }
-
-    /// The core, if streams may be used.
-    private func open() throws(TransportError) -> QMuxConnectionCore {
-        self.eventLoop.preconditionInEventLoop()
-        if let reason = self.core?.closeReason ?? self.failure { throw reason }
-        guard let core else { throw TransportError(.misuse, message: "the connection is not established yet") }
-        return core
     }
 }

@@ -3,10 +3,9 @@
 
 public import Logging
 public import NIOCore
+internal import NIOPosix
 public import TernTLS
 public import TernTransport
-
-internal import NIOPosix
 
 /// Connects over QMux (draft-ietf-quic-qmux-02) on TLS 1.3 on TCP.
 ///
@@ -60,6 +59,9 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
     let heardFromPeer: EventLoopPromise<Void>
     private let eventLoop: any EventLoop
     private var connection: QMuxConnection?
+    /// From before TCP connects, so that giving up frees the socket at once.
+    private var channel: (any Channel)?
+    private var isConnected = false
     private var isDecided = false
 
     init(eventLoop: any EventLoop) {
@@ -80,24 +82,30 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
             .channelOption(.writeBufferWaterMark, value: QMuxTransport.watermarks)
             .channelOption(.recvAllocator, value: QMuxTransport.receiveBuffers)
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(connection) }
+                self.channel = channel
+                return channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(connection)
+                }
             }
             .connect(to: address)
             .whenComplete { result in
                 switch result {
-                case .success(let channel):
+                case .success:
+                    self.isConnected = true
                     self.heardFromPeer.succeed()
-                    // Cancelled while TCP connected.
-                    if self.isDecided, self.connection == nil { channel.close(promise: nil) }
-                case .failure(let error):
-                    self.fail(QMuxTransport.connectError(error))
+                case .failure(let error): self.fail(QMuxTransport.connectError(error))
                 }
             }
     }
 
     func cancel() {
-        if let connection = self.connection { connection.close(code: 0, reason: "") }
-        self.fail(TransportError(.cancelled, message: "given up", isRetrySafe: true))
+        guard self.isDecided else {
+            self.fail(TransportError(.cancelled, message: "given up", isRetrySafe: true))
+            self.channel?.close(promise: nil)
+            return
+        }
+        // It won already; nobody wants it, unless somebody started it.
+        if let connection, !connection.isStarted { connection.close(code: 0, reason: "") }
     }
 
     func fail(_ error: TransportError) {
@@ -122,6 +130,9 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
     }
 
     func connectionFinished(_ connection: QMuxConnection) {
+        self.channel = nil
+        // Until TCP connected, its own error says more.
+        guard self.isConnected else { return }
         self.fail(TransportError(.carrierLost, message: "the TCP connection ended", isRetrySafe: true))
     }
 }

@@ -3,11 +3,10 @@
 
 public import Logging
 public import NIOCore
-public import TernTLS
-public import TernTransport
-
 internal import NIOPosix
 internal import Synchronization
+public import TernTLS
+public import TernTransport
 
 /// How much one ``QMuxListener`` takes on.
 public struct QMuxListenerLimits: Sendable, Hashable {

@@ -18,7 +18,9 @@ struct TCPSocket {
     private let descriptor: CInt
 
     init?(_ channel: any Channel) {
-        let handle = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+        let handle = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+            $0
+        }
         guard let handle else { return nil }
         self.descriptor = handle
         self.limitUnsentBytes()

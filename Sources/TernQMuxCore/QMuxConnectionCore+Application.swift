@@ -124,9 +124,11 @@ extension QMuxConnectionCore {
     }
 
     func makeStream(_ identifier: StreamID) -> QMuxStream {
-        let send = identifier.isWritable(by: self.role)
+        let send =
+            identifier.isWritable(by: self.role)
             ? QMuxSendSide(limit: self.peerParameters?.initialMaxStreamData(identifier, sentBy: self.role) ?? 0) : nil
-        let receive = identifier.isReadable(by: self.role)
+        let receive =
+            identifier.isReadable(by: self.role)
             ? QMuxReceiveSide(limit: self.connection.streamWindow) : nil
         return QMuxStream(identifier, send: send, receive: receive)
     }

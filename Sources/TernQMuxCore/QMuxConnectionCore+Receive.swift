@@ -109,8 +109,8 @@ extension QMuxConnectionCore {
         self.retireIfDone(stream)
     }
 
-    /// Small pieces of one stream are joined, and pieces of a much larger record copied: neither tiny frames nor padding may
-    /// pin more memory than the flow-control window says.
+    /// Small pieces of one stream are joined, and pieces of a much larger record copied: neither tiny frames nor
+    /// padding may pin more memory than the flow-control window says.
     private func reportReceived(_ stream: StreamID, _ bytes: ByteBuffer, finished: Bool) {
         let isSmall = bytes.readableBytes < 4096
         if isSmall, case .streamReceived(stream, var before, finished: false)? = self.events.last,

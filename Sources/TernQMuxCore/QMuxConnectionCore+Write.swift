@@ -35,8 +35,8 @@ struct QMuxWriter {
 extension QMuxConnectionCore {
     /// The next record, whole, or `nil` when there is nothing to send (or nothing that the peer allows).
     ///
-    /// Ask only when the carrier takes bytes: what is not asked for can still be overtaken by something more urgent, and old
-    /// datagrams give way to new ones.
+    /// Ask only when the carrier takes bytes: what is not asked for can still be overtaken by something more urgent,
+    /// and old datagrams give way to new ones.
     ///
     /// - Parameter limit: about how large the record may be; small frames ignore it.
     package func nextBytes(limit: Int = 16_384, now: NIODeadline) -> ByteBuffer? {

@@ -5,12 +5,13 @@ internal import DequeModule
 package import NIOCore
 package import TernTransport
 
-/// One end of a QMux connection (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and a deadline out.
+/// One end of a QMux connection (draft-ietf-quic-qmux-02) without I/O: bytes and time in; bytes, events and a deadline
+/// out.
 ///
-/// The driver feeds what it read to ``receive(_:now:)``, hands out ``nextEvent()`` until it is `nil` (or leaves the events
-/// where they are while nobody listens: they stay bounded), writes ``nextBytes(limit:now:)`` while the carrier takes more,
-/// keeps one timer for ``nextDeadline``, and obeys ``carrierDemand``. Any call may change what these three answer.
-/// Everything is confined to the driver's event loop.
+/// The driver feeds what it read to ``receive(_:now:)``, hands out ``nextEvent()`` until it is `nil` (or leaves the
+/// events where they are while nobody listens: they stay bounded), writes ``nextBytes(limit:now:)`` while the carrier
+/// takes more, keeps one timer for ``nextDeadline``, and obeys ``carrierDemand``. Any call may change what these three
+/// answer. Everything is confined to the driver's event loop.
 ///
 /// The connection is established, and streams can be opened, once the peer's transport parameters came.
 package final class QMuxConnectionCore {
@@ -76,6 +77,10 @@ package final class QMuxConnectionCore {
         return statistics
     }
 
+    /// Whether ``nextEvent()`` has something. Every call may bring events, ``nextBytes(limit:now:)`` too: a stream ends
+    /// when its last byte was handed over.
+    package var hasEvents: Bool { !self.events.isEmpty }
+
     /// The next thing that the application has to hear.
     package func nextEvent() -> QMuxEvent? {
         while let event = self.events.popFirst() {
@@ -102,8 +107,8 @@ package final class QMuxConnectionCore {
         self.events.append(event)
     }
 
-    /// The peer gets the credit for another stream only when the application has heard the end of this one: a peer that opens
-    /// and resets streams faster than we listen runs into its limit.
+    /// The peer gets the credit for another stream only when the application has heard the end of this one: a peer that
+    /// opens and resets streams faster than we listen runs into its limit.
     private func forget(_ stream: StreamID) {
         self.streams[stream] = nil
         guard stream.initiator != self.role else { return }

@@ -34,8 +34,8 @@ package struct QMuxConfiguration: Sendable, Hashable {
     package var drainTimeout: TimeAmount = .seconds(3)
     /// The most bytes of one stream in a row, while another of the same urgency waits.
     package var turnSize = 4096
-    /// Frames that move nothing forward (pings, credit, resets, padding, empty data) that a peer may send at once, and how
-    /// many more each second.
+    /// Frames that move nothing forward (pings, credit, resets, padding, empty data) that a peer may send at once, and
+    /// how many more each second.
     package var idleFrameBurst = 8192
     package var idleFramesPerSecond = 2048
 

@@ -29,8 +29,8 @@ package enum QMuxFrameType {
     package static let pingRequest: UInt64 = 0x348c_6752_9ef8_c7bd
     package static let pingResponse: UInt64 = 0x348c_6752_9ef8_c7be
 
-    /// QX_TRANSPORT_PARAMETERS as we send it: on the wire `FF "QS0" CR LF CR LF`, the number that the draft registers and
-    /// every implementation sends.
+    /// QX_TRANSPORT_PARAMETERS as we send it: on the wire `FF "QS0" CR LF CR LF`, the number that the draft registers
+    /// and every implementation sends.
     package static let transportParameters: UInt64 = 0x3f51_5330_0d0a_0d0a
     /// The same frame by the characters that the draft's text names: on the wire `FF "QMX" CR LF CR LF`. Only accepted.
     package static let transportParametersQMX: UInt64 = 0x3f51_4d58_0d0a_0d0a

@@ -38,7 +38,8 @@ struct QMuxRecordReader {
         return frames
     }
 
-    /// Recognises another protocol by its first bytes, instead of waiting for the rest of what looks like a long record.
+    /// Recognises another protocol by its first bytes, instead of waiting for the rest of what looks like a long
+    /// record.
     private mutating func checkMagic(_ frames: ByteBuffer, size: Int) throws(QMuxViolation) {
         guard !self.hasSeenMagic else { return }
         let first = Array(frames.readableBytesView.prefix(min(size, 8)))

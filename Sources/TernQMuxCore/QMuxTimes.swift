@@ -98,8 +98,8 @@ struct QMuxClock {
         self.keepAliveFrom = now
     }
 
-    /// Section 7.1: a record that was sent restarts the idle timer. Our own pings do not: they would keep a connection alive
-    /// whose peer is gone.
+    /// Section 7.1: a record that was sent restarts the idle timer. Our own pings do not: they would keep a connection
+    /// alive whose peer is gone.
     mutating func recordSent(_ now: NIODeadline, isOnlyPing: Bool) {
         if !isOnlyPing { self.lastActivity = now }
     }

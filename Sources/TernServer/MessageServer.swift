@@ -39,20 +39,20 @@ public final class MessageServer: Sendable {
     }
 
     /// Connections that are served now.
-    public var connectionCount: Int { self.hub.connectionCount }
+    public var connectionCount: Int { self.hub.connections.count }
 
     /// Serves one connection and returns when it is closed. Nothing that the peer sends ends more than its own
     /// connection.
     ///
     /// Cancelling the task closes the connection at once.
     public func serve(_ connection: Connection) async {
-        guard self.hub.connectionOpened(limit: self.configuration.maximumConnections) else {
+        guard self.hub.opened(connection, limit: self.configuration.maximumConnections) else {
             await connection.close(
                 code: CloseCode.tooManyConnections.rawValue, reason: "the server has too many connections")
             return
         }
         await ConnectionService(server: self, connection: connection).run()
-        self.hub.connectionClosed()
+        self.hub.closed(connection)
     }
 
     /// Tells every client to go elsewhere, waits until they are gone or `grace` is over, and closes who is left.
@@ -64,11 +64,11 @@ public final class MessageServer: Sendable {
         for session in sessions { session.control.sendNow(GoOffline(retryAfter: milliseconds).message) }
         self.logger.info("draining", metadata: ["sessions": "\(sessions.count)", "grace": "\(grace)"])
         await self.waitUntilEmpty(atMost: grace)
-        let rest = self.hub.startDraining()
+        let rest = self.hub.connections
         await withDiscardingTaskGroup { group in
-            for session in rest {
+            for connection in rest {
                 group.addTask {
-                    await session.connection.close(code: CloseCode.draining.rawValue, reason: "the server stops")
+                    await connection.close(code: CloseCode.draining.rawValue, reason: "the server stops")
                 }
             }
         }

@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import CGnuTLS
-
 public import NIOCore
 
 #if canImport(Glibc)
@@ -33,7 +32,14 @@ extension TLSIdentity {
     ///   - now: the time, or `nil` for that of the system clock; seconds since 1970.
     /// - Throws: ``TLSError``.
     public static func selfSigned(
-        for names: [String] = ["localhost", "127.0.0.1", "::1"], validFor: TimeAmount = .hours(24 * 365), now: Int? = nil
+        for names: [String] = ["localhost", "127.0.0.1", "::1"], validFor: TimeAmount = .hours(24 * 365),
+        now: Int? = nil
+    ) throws(TLSError) -> SelfSignedIdentity {
+        try self.selfSigned(for: names, validFor: validFor, now: now, purpose: .server)
+    }
+
+    static func selfSigned(
+        for names: [String], validFor: TimeAmount, now: Int?, purpose: CertificatePurpose
     ) throws(TLSError) -> SelfSignedIdentity {
         let start = (now ?? time(nil)) - 3600
         let validity = start..<(start + 3600 + Int(validFor.nanoseconds / 1_000_000_000))
@@ -43,7 +49,7 @@ extension TLSIdentity {
         try authority.sign(by: authority, key: authorityKey)
         let key = try PrivateKey()
         let certificate = try Certificate(commonName: names.first ?? "localhost", key: key, validity: validity)
-        try certificate.makeServer(names: names)
+        try certificate.makeLeaf(names: names, purpose: purpose)
         try certificate.sign(by: authority, key: authorityKey)
         let authorityPEM = try authority.pem()
         let chain = try certificate.pem() + authorityPEM

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 package import TernTransport
+
 /// What a TLS session carries: QUIC packets (RFC 9001), or records over a byte stream (RFC 8446).
 package enum TLSFlavour: Sendable {
     case quic

@@ -7,6 +7,12 @@
 public struct TLSIdentity: Sendable {
     let credentials: Credentials
 
+    /// When the certificate begins and ceases to be valid, in seconds since 1970 (UTC).
+    public let notBefore: Int
+    public let notAfter: Int
+    /// SHA-256 over the certificate's SubjectPublicKeyInfo: what a client pins (RFC 7469, section 2.4).
+    public let subjectPublicKeyInfoSHA256: [UInt8]
+
     /// Reads PEM files.
     ///
     /// - Parameters:
@@ -29,6 +35,19 @@ public struct TLSIdentity: Sendable {
     public init(certificatePEM: [UInt8], keyPEM: [UInt8]) throws(TLSError) {
         self.credentials = try Credentials()
         try self.credentials.use(certificatePEM: certificatePEM, keyPEM: keyPEM)
+        let leaf = try LeafCertificate(pem: certificatePEM)
+        self.notBefore = leaf.notBefore
+        self.notAfter = leaf.notAfter
+        self.subjectPublicKeyInfoSHA256 = leaf.publicKeyDigest
+    }
+
+    /// What peers hold against this certificate because of the time, for a log line; `nil` when all is well.
+    ///
+    /// - Parameter now: seconds since 1970.
+    public func warning(at now: Int) -> String? {
+        if now < self.notBefore { return "the certificate is valid only in \(self.notBefore - now) seconds" }
+        if now > self.notAfter { return "the certificate expired \(now - self.notAfter) seconds ago" }
+        return nil
     }
 }
 

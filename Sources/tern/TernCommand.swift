@@ -13,14 +13,15 @@ struct TernCommand: AsyncParsableCommand {
             A first try, on one machine:
 
               tern serve --development --self-signed --data /tmp/tern
-              tern tail  --server localhost:4433 --ca /tmp/tern/ca.pem --token bob
-              echo hello | tern send --server localhost:4433 --ca /tmp/tern/ca.pem --token ann --to bob
+              tern tail  --server localhost:4433 --ca /tmp/tern/ca.pem --token dev:bob
+              echo hello | tern send --server localhost:4433 --ca /tmp/tern/ca.pem --token dev:ann --to bob
 
             Docs/COMMAND.md lists every JSON field and every exit code.
             """,
         version: Program.version,
         subcommands: [
-            ServeCommand.self, TokenCommand.self, PingCommand.self,
+            ServeCommand.self, TokenCommand.self, SendCommand.self, TailCommand.self, ChatCommand.self,
+            PingCommand.self,
         ])
 }
 

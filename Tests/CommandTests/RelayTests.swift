@@ -32,12 +32,7 @@ struct RelayTests {
 
     @Test("A closed gate loses every datagram and no byte of TCP")
     func closedGateLosesDatagramsOnly() async throws {
-        let udp = try await UDPEcho.start(on: self.group)
-        let tcp = try await ServerBootstrap(group: self.group)
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(TCPEcho()) }
-            }
-            .bind(to: try udp.address).get()
+        let (udp, tcp) = try await self.startEchoOfBothProtocols()
         let relay = try await Relay.start(forwardingTo: try udp.address, on: self.group.next())
         let peer = try await UDPPeer.start(on: self.group)
         var inbound = peer.received.makeAsyncIterator()
@@ -55,6 +50,20 @@ struct RelayTests {
         #expect(relay.droppedDatagrams == 1)
         try await relay.stop()
         try await self.close(peer.channel, tcp, udp.channel)
+    }
+
+    /// On one port; another program may hold the number of the first one's choice for the second.
+    private func startEchoOfBothProtocols() async throws -> (udp: UDPEcho, tcp: any Channel) {
+        while true {
+            let udp = try await UDPEcho.start(on: self.group)
+            let tcp = try? await ServerBootstrap(group: self.group)
+                .childChannelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(TCPEcho()) }
+                }
+                .bind(to: try udp.address).get()
+            if let tcp { return (udp, tcp) }
+            try await udp.channel.close()
+        }
     }
 
     private func echoOverTCP(_ text: String, at address: SocketAddress) async throws -> String {

@@ -7,6 +7,8 @@ import NIOPosix
 import Tern
 import Testing
 
+@testable import demo
+
 /// `tern serve` as a process: what it prints, how it ends, and what it says of what cannot work.
 @Suite(.timeLimit(.minutes(2)))
 struct ServeTests {

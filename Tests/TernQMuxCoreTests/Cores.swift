@@ -119,7 +119,8 @@ struct CorePair {
     private mutating func move(
         from: QMuxConnectionCore, to: QMuxConnectionCore, _ maximumPiece: Int
     ) -> Bool {
-        guard var bytes = from.nextBytes(limit: Int.random(in: 2...20_000, using: &self.generator), now: self.now) else {
+        guard var bytes = from.nextBytes(limit: Int.random(in: 2...20_000, using: &self.generator), now: self.now)
+        else {
             return false
         }
         while bytes.readableBytes > 0 {

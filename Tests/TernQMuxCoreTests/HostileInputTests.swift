@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import Foundation
 import NIOCore
 import TernTransport
 import Testing
@@ -10,11 +11,15 @@ import Testing
 /// Bytes from the network never crash, and never make a core forget its rules.
 @Suite("QMux: hostile bytes")
 struct HostileInputTests {
+    /// Inputs for each of eight seeds; `TERN_FUZZ_ROUNDS=100000` looks for longer.
+    private static let rounds = ProcessInfo.processInfo.environment["TERN_FUZZ_ROUNDS"].flatMap { Int($0) } ?? 2_500
+
     @Test("Random bytes", arguments: 0..<4 as Range<UInt64>)
     func randomBytes(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
-        for _ in 0..<12_500 {
-            let lone = LoneCore(peer: Bool.random(using: &generator) ? QMuxTransportParameters(ConnectionLimits()) : nil)
+        for _ in 0..<Self.rounds {
+            let lone = LoneCore(
+                peer: Bool.random(using: &generator) ? QMuxTransportParameters(ConnectionLimits()) : nil)
             let count = Int.random(in: 1...40, using: &generator)
             let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
             if Bool.random(using: &generator) { lone.receiveRecord(bytes) } else { lone.receive(bytes) }
@@ -26,7 +31,7 @@ struct HostileInputTests {
     @Test("Random frames", arguments: 10..<14 as Range<UInt64>)
     func randomFrames(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
-        for _ in 0..<12_500 {
+        for _ in 0..<Self.rounds {
             let lone = LoneCore(role: Bool.random(using: &generator) ? .client : .server)
             if Bool.random(using: &generator), let stream = try? lone.core.openStream(.bidirectional) {
                 _ = try? lone.core.write(pattern(100, seed: 0), to: stream, finish: Bool.random(using: &generator))

@@ -117,7 +117,9 @@ struct TransferTests {
         _ = try pair.server.write(ByteBuffer(), to: first, finish: true)
         pair.pump()
         #expect(pair.clientEvents.filter { $0 == .streamsAvailable(.bidirectional) }.count == 2)
-        #expect(try pair.client.openStream(.bidirectional) == StreamID(index: 2, initiator: .client, direction: .bidirectional))
+        #expect(
+            try pair.client.openStream(.bidirectional)
+                == StreamID(index: 2, initiator: .client, direction: .bidirectional))
     }
 
     @Test("While nobody listens, a peer cannot open and abandon more streams than its limit")
@@ -204,12 +206,16 @@ struct TransferTests {
         let stream = StreamID(rawValue: 2)
         lone.receive([.stream(stream, offset: 0, ByteBuffer(string: "ab"), finished: false)])
         lone.receive([.resetStreamAt(stream, code: 3, finalSize: 90, reliableSize: 4)])
-        #expect(lone.events() == [.streamOpened(stream), .streamReceived(stream, ByteBuffer(string: "ab"), finished: false)])
+        #expect(
+            lone.events() == [
+                .streamOpened(stream), .streamReceived(stream, ByteBuffer(string: "ab"), finished: false),
+            ])
         lone.receive([.stream(stream, offset: 2, ByteBuffer(string: "cd"), finished: false)])
-        #expect(lone.events() == [
-            .streamReceived(stream, ByteBuffer(string: "cd"), finished: false), .streamWasReset(stream, code: 3),
-            .streamClosed(stream),
-        ])
+        #expect(
+            lone.events() == [
+                .streamReceived(stream, ByteBuffer(string: "cd"), finished: false), .streamWasReset(stream, code: 3),
+                .streamClosed(stream),
+            ])
         #expect(lone.sentFrames().contains(.maxData(190)))
     }
 
@@ -322,9 +328,11 @@ struct TransferTests {
             lone.receive([.stream(stream, offset: offset, ByteBuffer(string: "x"), finished: false)])
         }
         // One opening, and one joined piece.
-        #expect(lone.events() == [
-            .streamOpened(stream), .streamReceived(stream, ByteBuffer(repeating: 0x78, count: 1000), finished: false),
-        ])
+        #expect(
+            lone.events() == [
+                .streamOpened(stream),
+                .streamReceived(stream, ByteBuffer(repeating: 0x78, count: 1000), finished: false),
+            ])
     }
 
     @Test("Blocked is told once for each limit")
@@ -350,7 +358,10 @@ struct TransferTests {
         let later = lone.sentFrames()
         #expect(later.filter { $0.type == QMuxFrameType.streamDataBlocked }.count == 3)
         lone.receive([.maxStreamData(StreamID(rawValue: 2), 9)])
-        #expect(lone.sentFrames() == [.stream(StreamID(rawValue: 2), offset: 5, tail(of: pattern(9, seed: 0), 4), finished: false)])
+        #expect(
+            lone.sentFrames() == [
+                .stream(StreamID(rawValue: 2), offset: 5, tail(of: pattern(9, seed: 0), 4), finished: false)
+            ])
     }
 
     private func tail(of bytes: ByteBuffer, _ count: Int) -> ByteBuffer {

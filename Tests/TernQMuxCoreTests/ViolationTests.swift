@@ -83,8 +83,10 @@ struct ViolationTests {
             "more than the connection's credit", 0x3,
             [0x0a, 0x00, 40] + Array(repeating: 0, count: 40) + [0x0a, 0x04, 21] + Array(repeating: 0, count: 21)),
         Offence("a reset beyond the stream's credit", 0x3, [0x04, 0x00, 0x00, 41]),
-        Offence("resets beyond the connection's credit", 0x3, [0x0a, 0x04, 30] + Array(repeating: 0, count: 30)
-            + [0x04, 0x00, 0x00, 31]),
+        Offence(
+            "resets beyond the connection's credit", 0x3,
+            [0x0a, 0x04, 30] + Array(repeating: 0, count: 30)
+                + [0x04, 0x00, 0x00, 31]),
         // Final size.
         Offence("data after the end", 0x6, [0x0b, 0x00, 0x01, 0x61, 0x0e, 0x00, 0x01, 0x01, 0x62]),
         Offence("another end", 0x6, [0x0b, 0x00, 0x02, 0x61, 0x62, 0x0f, 0x00, 0x01, 0x00]),
@@ -95,7 +97,10 @@ struct ViolationTests {
         Offence("a datagram larger than allowed", 0xa, [0x31, 0x09] + Array(repeating: 0, count: 9)),
         Offence(
             "a ping number that does not rise", 0xa,
-            [0xf4, 0x8c, 0x67, 0x52, 0x9e, 0xf8, 0xc7, 0xbd, 0x05, 0xf4, 0x8c, 0x67, 0x52, 0x9e, 0xf8, 0xc7, 0xbd, 0x05]
+            [
+                0xf4, 0x8c, 0x67, 0x52, 0x9e, 0xf8, 0xc7, 0xbd, 0x05, 0xf4, 0x8c, 0x67, 0x52, 0x9e, 0xf8, 0xc7, 0xbd,
+                0x05,
+            ]
         ),
         Offence("an answer to no ping", 0xa, [0xf4, 0x8c, 0x67, 0x52, 0x9e, 0xf8, 0xc7, 0xbe, 0x09]),
     ]
@@ -127,7 +132,8 @@ struct ViolationTests {
     @Test(
         "Whoever speaks another protocol is told at its first byte that differs",
         arguments: [
-            Array("GET / HTTP/1.1\r\n".utf8), [0x16, 0x03, 0x01, 0x02, 0x00], [0x05, 0x10], [0x40, 0x09, 0xff, 0x51, 0x51],
+            Array("GET / HTTP/1.1\r\n".utf8), [0x16, 0x03, 0x01, 0x02, 0x00], [0x05, 0x10],
+            [0x40, 0x09, 0xff, 0x51, 0x51],
             [0x01, 0xff], [0x09, 0xff, 0x51, 0x4d, 0x30],
         ] as [[UInt8]])
     func otherProtocols(bytes: [UInt8]) throws {
@@ -173,10 +179,12 @@ struct ViolationTests {
     func afterTheEnd() throws {
         let lone = LoneCore()
         lone.receiveRecord([0x0b, 0x02, 0x00])
-        #expect(lone.events() == [
-            .streamOpened(StreamID(rawValue: 2)), .streamReceived(StreamID(rawValue: 2), ByteBuffer(), finished: true),
-            .streamClosed(StreamID(rawValue: 2)),
-        ])
+        #expect(
+            lone.events() == [
+                .streamOpened(StreamID(rawValue: 2)),
+                .streamReceived(StreamID(rawValue: 2), ByteBuffer(), finished: true),
+                .streamClosed(StreamID(rawValue: 2)),
+            ])
         lone.receiveRecord([0x04, 0x02, 0x00, 0x00])
         lone.receiveRecord([0x0b, 0x02, 0x00])
         lone.receiveRecord([0x15, 0x02, 0x00])

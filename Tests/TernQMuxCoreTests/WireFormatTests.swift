@@ -44,7 +44,10 @@ struct WireFormatTests {
         (.padding(count: 1), [0x00]),
         (.resetStream(StreamID(rawValue: 4), code: 7, finalSize: 100), [0x04, 0x04, 0x07, 0x40, 0x64]),
         (.stopSending(StreamID(rawValue: 4), code: 7), [0x05, 0x04, 0x07]),
-        (.stream(StreamID(rawValue: 0), offset: 0, ByteBuffer(string: "hi"), finished: false), [0x0a, 0, 2, 0x68, 0x69]),
+        (
+            .stream(StreamID(rawValue: 0), offset: 0, ByteBuffer(string: "hi"), finished: false),
+            [0x0a, 0, 2, 0x68, 0x69]
+        ),
         (.stream(StreamID(rawValue: 0), offset: 2, ByteBuffer(), finished: true), [0x0f, 0, 2, 0]),
         (.maxData(15_293), [0x10, 0x7b, 0xbd]),
         (.maxStreamData(StreamID(rawValue: 1), 37), [0x11, 0x01, 0x25]),
@@ -93,7 +96,9 @@ struct WireFormatTests {
         #expect(try QMuxFrame.read(from: &datagram) == .datagram(ByteBuffer(bytes: [1, 2, 3]), frameSize: 4))
     }
 
-    @Test("Both spellings of the magic are understood", arguments: [[0x51, 0x53, 0x30], [0x51, 0x4d, 0x58]] as [[UInt8]])
+    @Test(
+        "Both spellings of the magic are understood",
+        arguments: [[0x51, 0x53, 0x30], [0x51, 0x4d, 0x58]] as [[UInt8]])
     func bothMagics(middle: [UInt8]) {
         let lone = LoneCore(peer: nil)
         lone.receive([0x09, 0xff] + middle + [0x0d, 0x0a, 0x0d, 0x0a, 0x00])

@@ -105,7 +105,10 @@ import Testing
     @Test func whoStaysIsClosed() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")
+            let silent = harness.connect()
+            while harness.server.connectionCount < 2 { await Task.yield() }
             await harness.server.drain(grace: .milliseconds(10))
+            #expect(await silent.closed().wireCode == CloseCode.draining.rawValue)
             #expect(await alice.connection.closed().wireCode == CloseCode.draining.rawValue)
         }
     }

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
+import Synchronization
 import TernMessages
 import TernServer
 import TernTransport
@@ -148,6 +149,85 @@ import Testing
         }
     }
 
+    /// The log grows while the client reads the pages that lead it back to pushes: still nothing is missed.
+    @Test func comingBackFromPullLeavesNoGapWhileMessagesCome() async throws {
+        var limits = ConnectionLimits()
+        limits.streamWindow = 4096
+        let small = limits
+        try await Harness.run(configure: { $0.maximumQueuedPushBytes = 16 << 10 }) { harness in
+            let alice = try await harness.client("alice")
+            let connection = harness.connect(limits: small)
+            let bob = try await TestClient(connection, token: "dev:bob", readsPushes: false)
+            let channel = ChannelID(direct: alice.user, bob.user)
+            try await Self.sendLarge(1000, from: alice, to: PartyID(bob.user))
+            #expect(try InboxNotice(try await bob.control.message()).mustPull)
+            async let sending: Void = Self.sendLarge(200, from: alice, to: PartyID(bob.user))
+            var found: Set<UInt64> = []
+            while true {
+                let from = MessageSequence(rawValue: UInt64(found.count) + 1) ?? .zero
+                let page = try await bob.ask(History(channel: channel, from: from, limit: 50))
+                found.formUnion(page.messages.map(\.sequence.rawValue))
+                if !page.hasMore { break }
+            }
+            // Every further message is pushed or announced; what is announced is pulled.
+            let puller = Task {
+                var pulled: Set<UInt64> = []
+                while let message = try await bob.control.next() {
+                    guard message.type == .inbox else { return pulled }
+                    var next = MessageSequence(rawValue: 1) ?? .zero
+                    while true {
+                        let page = try await bob.ask(History(channel: channel, from: next))
+                        pulled.formUnion(page.messages.map(\.sequence.rawValue))
+                        next = page.messages.last?.sequence.next ?? next
+                        if !page.hasMore { break }
+                    }
+                }
+                return pulled
+            }
+            var streams = connection.inboundStreams.makeAsyncIterator()
+            let push = try #require(try await streams.next())
+            let isDone = Mutex(false)
+            async let reading = Self.sequences(pushedOn: push, beyond: 1200) { isDone.withLock { $0 = true } }
+            try await sending
+            // The channel may have been switched to pull again: one of these finds it live.
+            var head: UInt64 = 1200
+            while !isDone.withLock({ $0 }), head < 10_000 {
+                head = try await alice.send("more", to: PartyID(bob.user)).sequence.rawValue
+            }
+            found.formUnion(try await reading)
+            try await bob.control.write(Message(type: .ping))
+            found.formUnion(try await puller.value)
+            #expect(found.isSuperset(of: 1...1200))
+        }
+    }
+
+    private static func sendLarge(_ count: Int, from client: TestClient, to receiver: PartyID) async throws {
+        let stream = try await client.sender()
+        let text = String(repeating: "x", count: 2000)
+        for _ in 0..<count {
+            try await stream.write(client.text(text, to: receiver))
+            _ = try await stream.acknowledgement()
+        }
+    }
+
+    /// Reads a push stream until a message beyond that sequence came.
+    private static func sequences(
+        pushedOn stream: TernTransport.Stream, beyond last: UInt64, whenDone: () -> Void
+    ) async throws -> Set<UInt64> {
+        defer { whenDone() }
+        var found: Set<UInt64> = []
+        var first = try await stream.read() ?? ByteBuffer()
+        _ = StreamKind(decoding: &first)
+        var decoder = MessageDecoder()
+        decoder.append(first)
+        while true {
+            while let message = try decoder.next() { found.insert(message.sequence.rawValue) }
+            if found.contains(where: { $0 > last }) { return found }
+            guard let bytes = try await stream.read() else { return found }
+            decoder.append(bytes)
+        }
+    }
+
     @Test func aPushStreamThatTheClientStopsBecomesPull() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")
@@ -213,6 +293,9 @@ import Testing
             #expect(try Receipt(try await alice.control.message()).sequence.rawValue == 5)
             try await bob.control.write(try receipt(.read, 2))
             #expect(try Receipt(try await alice.control.message()).sequence.rawValue == 5)
+            // Who sent them is not told.
+            try await bob.control.write(Message(type: .ping))
+            #expect(try await bob.control.message().type == .pong)
             let entries = try await alice.ask(Offsets(channel: channel)).entries
             #expect(entries.map(\.user) == [bob.user])
             #expect(entries.map(\.read.rawValue) == [5])

@@ -107,6 +107,9 @@ import Testing
             changed = draft
             changed.type = 33
             _ = await storeError(.conflict) { [changed] in try await store.append(changed) }
+            changed = draft
+            changed.flags = 1
+            _ = await storeError(.conflict) { [changed] in try await store.append(changed) }
             // A channel that exists, and one that the refused message must not create.
             changed = draft
             changed.channel = .direct(alice, alice)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import NIOCore
 import Testing
 
 @testable import TernTLS
@@ -30,6 +31,15 @@ struct TLSIdentityTests {
         }
     }
 
+    @Test func timeIsAWarningAndNoError() throws {
+        let identity = try TLSIdentity.selfSigned(validFor: .hours(1), now: 1_600_000_000).identity
+        #expect(identity.notBefore == 1_600_000_000 - 3600)
+        #expect(identity.notAfter == 1_600_000_000 + 3600)
+        #expect(identity.warning(at: 1_600_000_000) == nil)
+        #expect(identity.warning(at: 1_600_003_607)?.contains("expired 7 seconds") == true)
+        #expect(identity.warning(at: 1_600_000_000 - 3610)?.contains("only in 10 seconds") == true)
+    }
+
     @Test func anUnreadableFileIsNamed() throws {
         let error = #expect(throws: TLSError.self) {
             _ = try TLSIdentity(certificateFile: "/nonexistent/certificate.pem", keyFile: "/nonexistent/key.pem")
@@ -42,7 +52,9 @@ struct TLSIdentityTests {
     @Test func filesAreRead() throws {
         let made = try TLSIdentity.selfSigned()
         let folder = try TemporaryFolder()
-        let (certificate, key) = (try folder.write("c.pem", made.certificatePEM), try folder.write("k.pem", made.keyPEM))
+        let (certificate, key) = (
+            try folder.write("c.pem", made.certificatePEM), try folder.write("k.pem", made.keyPEM)
+        )
         _ = try TLSIdentity(certificateFile: certificate, keyFile: key)
         let trust = try TLSTrust.certificateAuthorities(file: folder.write("ca.pem", made.certificateAuthorityPEM))
         #expect(trust == .certificateAuthorities(pem: made.certificateAuthorityPEM))

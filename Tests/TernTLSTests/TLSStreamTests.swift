@@ -13,7 +13,8 @@ struct TLSStreamTests {
     func theAuthorityOfASelfSignedIdentityIsEnough(serverName: String) throws {
         let made = try TLSIdentity.selfSigned()
         let pair = try TLSPair(
-            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM), serverName: serverName)
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM),
+            serverName: serverName)
         try pair.handshake()
         #expect(pair.client.session.applicationProtocol == "one")
         #expect(pair.server.session.applicationProtocol == "one")
@@ -24,7 +25,8 @@ struct TLSStreamTests {
     func anotherNameIsRejected(serverName: String) throws {
         let made = try TLSIdentity.selfSigned()
         let pair = try TLSPair(
-            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM), serverName: serverName)
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM),
+            serverName: serverName)
         let error = #expect(throws: TransportError.self) { try pair.handshake() }
         #expect(error?.code == .certificateRejected)
         #expect(error?.message.contains(serverName) == true)
@@ -53,16 +55,22 @@ struct TLSStreamTests {
         #expect(error?.message.contains("expired") == true)
     }
 
+    @Test func aCertificateForClientsIsNoServer() throws {
+        let made = try TLSIdentity.selfSigned(for: ["localhost"], validFor: .hours(1), now: nil, purpose: .client)
+        let pair = try TLSPair(
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))
+        let error = #expect(throws: TransportError.self) { try pair.handshake() }
+        #expect(error?.code == .certificateRejected)
+        #expect(error?.message.contains("purpose") == true, "\(String(describing: error))")
+    }
+
     @Test func aPinnedKeyNeedsNoAuthority() throws {
         let made = try TLSIdentity.selfSigned()
-        let probe = try TLSPair(
-            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))
-        try probe.handshake()
-        let leaf = try #require(probe.client.session.peerCertificates.first)
-        let pin = try #require(TLSSession.publicKeyDigest(leaf))
+        let pin = made.identity.subjectPublicKeyInfoSHA256
         let other = [UInt8](repeating: 7, count: 32)
         let good = try TLSPair(
-            identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other, pin]), serverName: "any.example")
+            identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other, pin]), serverName: "any.example"
+        )
         try good.handshake()
         let bad = try TLSPair(identity: made.identity, trust: .pinned(subjectPublicKeyInfoSHA256: [other]))
         let error = #expect(throws: TransportError.self) { try bad.handshake() }
@@ -106,6 +114,71 @@ struct TLSStreamTests {
         #expect(throws: TransportError(.carrierLost, message: "", initiator: .peer)) {
             _ = try cut.server.read(into: &none, limit: 10)
         }
+    }
+
+    @Test func whatCameBeforeATruncationIsNotLost() throws {
+        let pair = try TLSPair.trusting()
+        try pair.handshake()
+        try pair.client.write(ByteBuffer(string: "last words"))
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        pair.server.receiveEndOfFile()
+        var received = ByteBuffer()
+        #expect(try pair.server.read(into: &received, limit: 1 << 20) == .bytes)
+        #expect(received == ByteBuffer(string: "last words"))
+        for _ in 0..<2 {
+            #expect(throws: TransportError(.carrierLost, message: "", initiator: .peer)) {
+                _ = try pair.server.read(into: &received, limit: 10)
+            }
+        }
+    }
+
+    @Test func aServerSpeaksBeforeTheClientHasFinished() throws {
+        let pair = try TLSPair.trusting()
+        _ = try pair.client.handshake()
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        #expect(try pair.server.handshake())
+        try pair.server.write(ByteBuffer(string: "hello"))
+        pair.client.receive(try #require(pair.server.takeCiphertext()))
+        #expect(try pair.client.handshake())
+        var received = ByteBuffer()
+        #expect(try pair.client.read(into: &received, limit: 100) == .bytes)
+        #expect(received == ByteBuffer(string: "hello"))
+        // And hears the client after it.
+        try pair.client.write(ByteBuffer(string: "you too"))
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        received.clear()
+        #expect(try pair.server.read(into: &received, limit: 100) == .bytes)
+        #expect(received == ByteBuffer(string: "you too"))
+    }
+
+    @Test func aServerReadsNothingOfAClientThatDidNotFinish() throws {
+        let pair = try TLSPair.trusting()
+        _ = try pair.client.handshake()
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        #expect(try pair.server.handshake())
+        // A record of application data, in clear.
+        pair.server.receive(ByteBuffer(bytes: [0x17, 3, 3, 0, 20] + [UInt8](repeating: 9, count: 20)))
+        var received = ByteBuffer()
+        let error = #expect(throws: TransportError.self) { _ = try pair.server.read(into: &received, limit: 100) }
+        #expect(error?.code == .handshakeFailed)
+        #expect(received.readableBytes == 0)
+    }
+
+    @Test func aRecordThatWasChangedIsToldAsALostCarrier() throws {
+        let pair = try TLSPair.trusting()
+        try pair.handshake()
+        try pair.server.write(ByteBuffer(string: "hello"))
+        var bytes = try #require(pair.server.takeCiphertext())
+        bytes.setInteger(UInt8(0), at: bytes.writerIndex - 1)
+        bytes.setInteger(UInt8(1), at: bytes.writerIndex - 2)
+        pair.client.receive(bytes)
+        var none = ByteBuffer()
+        #expect(throws: TransportError(.carrierLost, message: "", wireCode: 0x114)) {
+            _ = try pair.client.read(into: &none, limit: 100)
+        }
+        // The peer hears why.
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        #expect(throws: TransportError.self) { _ = try pair.server.read(into: &none, limit: 100) }
     }
 
     @Test func randomBytesFailAndNeverTrap() throws {
@@ -173,13 +246,14 @@ final class TLSPair {
         }
     }
 
-    /// Until the server is done; throws what the server meets.
+    /// Until the server knows that the client is done; throws what the server meets.
     func finishServer() throws {
         while true {
             _ = try? self.client.handshake()
             if let bytes = self.client.takeCiphertext() { self.server.receive(bytes) }
             defer { if let bytes = self.server.takeCiphertext() { self.client.receive(bytes) } }
-            if try self.server.handshake() { return }
+            var none = ByteBuffer()
+            if try self.server.handshake(), case .starved = try self.server.read(into: &none, limit: 1) { return }
         }
     }
 

@@ -41,7 +41,7 @@ final class Link: Sendable {
     /// Authenticates on a new connection, which is closed if that fails.
     static func open(_ connection: Connection, _ configuration: ClientConfiguration) async throws -> Link {
         do {
-            return try await withTimeout(configuration.answerTimeout, "the server did not answer the authentication") {
+            return try await withTimeout(configuration.requestTimeout, "the server did not answer the authentication") {
                 try await self.authenticate(connection, configuration)
             }
         } catch {
@@ -98,7 +98,7 @@ final class Link: Sendable {
         let answer = try AuthenticationAnswer(message)
         return Link(
             connection: connection, answer: answer, control: control, reader: reader,
-            timeout: configuration.answerTimeout)
+            timeout: configuration.requestTimeout)
     }
 
     private static func refusal(_ error: any Error) -> any Error {

@@ -4,13 +4,14 @@
 internal import Synchronization
 internal import TernMessages
 internal import TernStore
+internal import TernTransport
 
 /// Who is connected, and who of them is interested in which channel.
 final class Hub: Sendable {
     private typealias Sessions = [ObjectIdentifier: Session]
 
     private struct State {
-        var connections = 0
+        var connections: [ObjectIdentifier: Connection] = [:]
         var byUser: [UInt64: Sessions] = [:]
         var byGroup: [UInt64: Sessions] = [:]
         var groups: [UInt64: Set<UInt64>] = [:]
@@ -32,25 +33,26 @@ final class Hub: Sendable {
     // MARK: Connections
 
     /// - Returns: `false` when there are too many.
-    func connectionOpened(limit: Int) -> Bool {
+    func opened(_ connection: Connection, limit: Int) -> Bool {
         self.state.withLock { state in
-            guard state.connections < limit else { return false }
-            state.connections += 1
+            guard state.connections.count < limit else { return false }
+            state.connections[ObjectIdentifier(connection)] = connection
             return true
         }
     }
 
-    func connectionClosed() {
+    func closed(_ connection: Connection) {
         let waiters = self.state.withLock { state -> [CheckedContinuation<Void, Never>] in
-            state.connections -= 1
-            guard state.connections == 0 else { return [] }
+            state.connections[ObjectIdentifier(connection)] = nil
+            guard state.connections.isEmpty else { return [] }
             defer { state.emptyWaiters = [:] }
             return Array(state.emptyWaiters.values)
         }
         for waiter in waiters { waiter.resume() }
     }
 
-    var connectionCount: Int { self.state.withLock { $0.connections } }
+    /// All that are open, authenticated or not.
+    var connections: [Connection] { self.state.withLock { Array($0.connections.values) } }
     var isDraining: Bool { self.state.withLock { $0.isDraining } }
 
     /// - Returns: the sessions that are to be told.
@@ -70,7 +72,7 @@ final class Hub: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let mustWait = self.state.withLock { state in
-                    guard state.connections > 0, !Task.isCancelled else { return false }
+                    guard !state.connections.isEmpty, !Task.isCancelled else { return false }
                     state.emptyWaiters[ticket] = continuation
                     return true
                 }

@@ -144,12 +144,12 @@ final class WriteSession {
     private func receiptOfKnown(_ draft: Draft, in channel: Channel) throws(StoreError) -> Receipt {
         guard let id = try self.messageOfKey(draft) else { throw Self.corrupt("a key is known and unknown") }
         let known = try self.statements.findMessage.bind(id).first { row in
-            (type: row.unsigned(0), time: row.unsigned(1), payload: row.bytes(2))
+            (type: row.unsigned(0), time: row.unsigned(1), payload: row.bytes(2), flags: row.unsigned(3))
         }
         guard let known else { throw Self.corrupt("a known key has no message") }
         let isSame =
             id >> Schema.sequenceBits == channel.number && known.type == UInt64(draft.type)
-            && known.payload == draft.payload
+            && known.flags == UInt64(draft.flags) && known.payload == draft.payload
         guard isSame else { throw Self.conflict(draft) }
         let sequence = Schema.sequence(ofMessageID: id)
         return Receipt(epoch: channel.epoch, sequence: sequence, timestamp: known.time, isDuplicate: true)

@@ -67,7 +67,7 @@ struct WriteStatements {
                 (id, sender, device, key_high, key_low, type, flags, time, client_time, extensions, payload)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
             """)
-        self.findMessage = try connection.prepare("SELECT type, time, payload FROM message WHERE id = ?1")
+        self.findMessage = try connection.prepare("SELECT type, time, payload, flags FROM message WHERE id = ?1")
         self.lastMessage = try connection.prepare(
             "SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1")
         self.advanceOffsets = try connection.prepare(

@@ -35,6 +35,14 @@ final class PrivateKey {
     }
 }
 
+/// What a certificate may be used for (RFC 5280, section 4.2.1.12).
+enum CertificatePurpose: String {
+    /// id-kp-serverAuth
+    case server = "1.3.6.1.5.5.7.3.1"
+    /// id-kp-clientAuth
+    case client = "1.3.6.1.5.5.7.3.2"
+}
+
 /// Owns a `gnutls_x509_crt_t` that is being made.
 final class Certificate {
     let handle: gnutls_x509_crt_t
@@ -47,13 +55,15 @@ final class Certificate {
         try check(gnutls_x509_crt_set_version(handle, 3), "set the version")
         var serial = [UInt8](repeating: 0, count: 16)
         try check(gnutls_rnd(GNUTLS_RND_NONCE, &serial, serial.count), "draw a serial number")
-        serial[0] &= 0x7f  // RFC 5280, section 4.1.2.2: positive
+        // RFC 5280, section 4.1.2.2: positive; and without a leading zero, which strict decoders refuse.
+        serial[0] = serial[0] & 0x7f | 0x40
         try check(gnutls_x509_crt_set_serial(handle, serial, serial.count), "set the serial number")
         try check(gnutls_x509_crt_set_activation_time(handle, time_t(validity.lowerBound)), "set the validity")
         try check(gnutls_x509_crt_set_expiration_time(handle, time_t(validity.upperBound)), "set the validity")
         // X.520 bounds a common name to 64 characters; the alternative names are what counts.
         try check(
-            gnutls_x509_crt_set_dn_by_oid(handle, "2.5.4.3", 0, String(commonName.prefix(64)), UInt32(commonName.prefix(64).utf8.count)),
+            gnutls_x509_crt_set_dn_by_oid(
+                handle, "2.5.4.3", 0, String(commonName.prefix(64)), UInt32(commonName.prefix(64).utf8.count)),
             "set the name")
         try check(gnutls_x509_crt_set_key(handle, key.handle), "set the key")
         var identifier = [UInt8](repeating: 0, count: 64)
@@ -67,21 +77,22 @@ final class Certificate {
     func makeAuthority() throws(TLSError) {
         try check(gnutls_x509_crt_set_basic_constraints(self.handle, 1, 0), "make an authority")
         try check(
-            gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)), "set the usage")
+            gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)),
+            "set the usage")
     }
 
-    func makeServer(names: [String]) throws(TLSError) {
-        try check(gnutls_x509_crt_set_basic_constraints(self.handle, 0, -1), "make a server certificate")
+    func makeLeaf(names: [String], purpose: CertificatePurpose) throws(TLSError) {
+        try check(gnutls_x509_crt_set_basic_constraints(self.handle, 0, -1), "make a leaf certificate")
         try check(gnutls_x509_crt_set_key_usage(self.handle, UInt32(GNUTLS_KEY_DIGITAL_SIGNATURE)), "set the usage")
-        // id-kp-serverAuth (RFC 5280, section 4.2.1.12)
-        try check(gnutls_x509_crt_set_key_purpose_oid(self.handle, "1.3.6.1.5.5.7.3.1", 0), "set the purpose")
+        try check(gnutls_x509_crt_set_key_purpose_oid(self.handle, purpose.rawValue, 0), "set the purpose")
         for name in names { try self.addAlternativeName(name) }
     }
 
     func sign(by authority: Certificate, key: PrivateKey) throws(TLSError) {
         var identifier = [UInt8](repeating: 0, count: 64)
         var size = identifier.count
-        try check(gnutls_x509_crt_get_subject_key_id(authority.handle, &identifier, &size, nil), "read the key identifier")
+        try check(
+            gnutls_x509_crt_get_subject_key_id(authority.handle, &identifier, &size, nil), "read the key identifier")
         try check(gnutls_x509_crt_set_authority_key_id(self.handle, identifier, size), "set the authority's identifier")
         try check(gnutls_x509_crt_sign2(self.handle, authority.handle, key.handle, GNUTLS_DIG_SHA256, 0), "sign")
     }
@@ -96,7 +107,9 @@ final class Certificate {
         var address = [UInt8](repeating: 0, count: 16)
         let status: Int32
         if inet_pton(AF_INET, name, &address) == 1 {
-            status = address.withUnsafeBytes { self.add(GNUTLS_SAN_IPADDRESS, UnsafeRawBufferPointer(rebasing: $0.prefix(4))) }
+            status = address.withUnsafeBytes {
+                self.add(GNUTLS_SAN_IPADDRESS, UnsafeRawBufferPointer(rebasing: $0.prefix(4)))
+            }
         } else if inet_pton(AF_INET6, name, &address) == 1 {
             status = address.withUnsafeBytes { self.add(GNUTLS_SAN_IPADDRESS, $0) }
         } else {

@@ -43,7 +43,8 @@ final class Credentials: @unchecked Sendable {
         case .system:
             let count = gnutls_certificate_set_x509_system_trust(self.handle)
             guard count > 0 else {
-                throw TLSError(.emptyTrust, message: "the system has no certificate authorities (install ca-certificates)")
+                throw TLSError(
+                    .emptyTrust, message: "the system has no certificate authorities (install ca-certificates)")
             }
         case .authorities(let pem):
             let count = withDatum(pem) { pem in

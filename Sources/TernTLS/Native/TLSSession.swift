@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-package import TernTransport
-
 internal import CGnuTLS
 internal import NIOCore
-
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
+package import TernTransport
 
 /// Owns a `gnutls_session_t`: one end of one TLS 1.3 handshake.
 ///
@@ -29,12 +20,13 @@ package final class TLSSession {
     private let credentials: Credentials
     private let side: Side
     private var pinResult: Bool?
-    private var expectedName: UnsafeMutablePointer<CChar>?
+    private var expectedServer: ExpectedServer?
 
-    init(_ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]) throws(TransportError) {
-        let end = if case .server = side { CGnuTLS_server_flags() } else { CGnuTLS_client_flags() }
+    init(
+        _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]
+    ) throws(TransportError) {
         var session: gnutls_session_t?
-        let status = gnutls_init(&session, end | Self.flags(flavour))
+        let status = gnutls_init(&session, Self.flags(side, flavour))
         guard status == 0, let session else { throw Self.setUpError(status) }
         self.handle = session
         self.credentials = credentials
@@ -44,7 +36,10 @@ package final class TLSSession {
 
     deinit {
         gnutls_deinit(self.handle)
-        free(self.expectedName)
+    }
+
+    package var role: ConnectionRole {
+        if case .server = self.side { .server } else { .client }
     }
 
     /// The negotiated ALPN identifier.
@@ -84,7 +79,8 @@ package final class TLSSession {
             if self.pinResult == false { return self.rejection("its public key is not pinned") }
             return self.rejection(Self.reasons(gnutls_session_get_verify_cert_status(self.handle)))
         case GNUTLS_E_FATAL_ALERT_RECEIVED:
-            return Self.error(forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
+            return Self.error(
+                forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
         case GNUTLS_E_PREMATURE_TERMINATION:
             return TransportError(
                 .carrierLost, message: "the TLS connection ended without a close", initiator: .peer, isRetrySafe: false)
@@ -92,28 +88,38 @@ package final class TLSSession {
             var level: Int32 = 0
             let alert = gnutls_error_to_alert(status, &level)
             return TransportError(
-                .handshakeFailed, message: describe(status), wireCode: alert >= 0 ? Self.wireCode(UInt8(alert & 0xff)) : nil,
+                .handshakeFailed, message: describe(status),
+                wireCode: alert >= 0 ? Self.wireCode(UInt8(alert & 0xff)) : nil,
                 isRetrySafe: true)
         }
     }
 
     /// Translates a TLS alert (RFC 8446, section 6); over QUIC it is the CRYPTO_ERROR 0x100 + alert (RFC 9001, section 4.8).
     package static func error(forAlert alert: UInt8, initiator: TransportError.Initiator) -> TransportError {
-        let name = gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map { String(cString: $0) }
+        let name = gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map {
+            String(cString: $0)
+        }
         // bad_certificate 42 to certificate_unknown 46, unknown_ca 48
         let isAboutCertificate = (42...46).contains(alert) || alert == 48
         return TransportError(
-            isAboutCertificate ? .certificateRejected : .handshakeFailed, message: "TLS alert: \(name ?? "number \(alert)")",
+            isAboutCertificate ? .certificateRejected : .handshakeFailed,
+            message: "TLS alert: \(name ?? "number \(alert)")",
             wireCode: self.wireCode(alert), initiator: initiator, isRetrySafe: true)
     }
 
     // MARK: Set-up
 
-    private static func flags(_ flavour: TLSFlavour) -> UInt32 {
-        switch flavour {
+    private static func flags(_ side: Side, _ flavour: TLSFlavour) -> UInt32 {
+        let end = if case .server = side { CGnuTLS_server_flags() } else { CGnuTLS_client_flags() }
         // Tickets belong to 0-RTT, which is not offered yet.
-        case .quic: GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue | GNUTLS_NO_TICKETS.rawValue
-        case .stream: GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_SIGNAL.rawValue | GNUTLS_NO_TICKETS.rawValue
+        let common = end | GNUTLS_NO_TICKETS.rawValue
+        switch flavour {
+        case .quic:
+            return common | GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue
+        case .stream:
+            // Early start: a server speaks right after its Finished, which saves a round trip to a client that waits for
+            // the server's first words (RFC 8446, section 2). A client's flag does nothing.
+            return common | GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_SIGNAL.rawValue | GNUTLS_ENABLE_EARLY_START.rawValue
         }
     }
 
@@ -165,37 +171,20 @@ package final class TLSSession {
                 return Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue().checkPins()
             }
         } else {
-            // GnuTLS keeps the pointer, not a copy. It matches literal addresses with those of the certificate.
-            self.expectedName = strdup(serverName)
-            gnutls_session_set_verify_cert(self.handle, self.expectedName, 0)
+            let expected = ExpectedServer(name: serverName)
+            expected.require(of: self.handle)
+            self.expectedServer = expected
         }
     }
 
     private func checkPins() -> Int32 {
         guard case .client(_, let trust) = self.side, case .pins(let pins) = trust.source,
-            let digest = self.peerCertificates.first.flatMap(Self.publicKeyDigest)
+            let leaf = self.peerCertificates.first, let digest = try? LeafCertificate(der: leaf).publicKeyDigest
         else { return GNUTLS_E_CERTIFICATE_ERROR }
         // Every pin is compared, each in constant time.
-        let matches = pins.reduce(false) { $0 || gnutls_memcmp($1, digest, digest.count) == 0 }
+        let matches = pins.reduce(false) { gnutls_memcmp($1, digest, digest.count) == 0 || $0 }
         self.pinResult = matches
         return matches ? 0 : GNUTLS_E_CERTIFICATE_ERROR
-    }
-
-    /// SHA-256 over the SubjectPublicKeyInfo of a DER certificate.
-    package static func publicKeyDigest(_ certificate: [UInt8]) -> [UInt8]? {
-        var handle: gnutls_x509_crt_t?
-        guard gnutls_x509_crt_init(&handle) == 0, let handle else { return nil }
-        defer { gnutls_x509_crt_deinit(handle) }
-        let status = withDatum(certificate) { datum in
-            withUnsafePointer(to: datum) { gnutls_x509_crt_import(handle, $0, GNUTLS_X509_FMT_DER) }
-        }
-        guard status == 0 else { return nil }
-        var digest = [UInt8](repeating: 0, count: 32)
-        var size = digest.count
-        guard gnutls_x509_crt_get_key_id(handle, GNUTLS_KEYID_USE_SHA256.rawValue, &digest, &size) == 0, size == 32 else {
-            return nil
-        }
-        return digest
     }
 
     // MARK: Errors
@@ -210,7 +199,8 @@ package final class TLSSession {
     private static func reasons(_ status: UInt32) -> String {
         guard status != 0 else { return "no certificate was shown" }
         var datum = gnutls_datum_t()
-        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &datum, 0) == 0, let data = datum.data
+        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &datum, 0) == 0,
+            let data = datum.data
         else { return "status \(status)" }
         defer { CGnuTLS_free(data) }
         let text = String(decoding: UnsafeBufferPointer(start: data, count: Int(datum.size)), as: UTF8.self)

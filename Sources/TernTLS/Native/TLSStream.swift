@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import CGnuTLS
 package import NIOCore
 package import TernTransport
-
-internal import CGnuTLS
 
 #if canImport(Glibc)
 internal import Glibc
@@ -30,7 +29,13 @@ package final class TLSStream {
     package let session: TLSSession
     private let wire = Wire()
     private var isEstablished = false
+    /// The peer finished the handshake, too. A server speaks before it knows that.
+    private var isConfirmed = false
     private var didSendClose = false
+    /// What broke behind bytes that were still good.
+    private var failure: TransportError?
+    /// How much the last ciphertext was: the next one is likely to be as much.
+    private var lastCiphertextSize = 0
 
     package init(session: TLSSession) {
         self.session = session
@@ -62,9 +67,14 @@ package final class TLSStream {
         self.wire.isAtEnd = true
     }
 
+    /// A record holds at most 2^14 bytes (RFC 8446, section 5.1); header, content type and tag come on top.
+    private static let recordSize = 16_384
+    private static let recordOverhead = 22
+
     /// Goes on with the handshake.
     ///
-    /// - Returns: whether it is finished and the peer verified.
+    /// - Returns: whether this end may write: a client has finished and verified the server; a server has said its part,
+    ///   and reads nothing before the client finished, too.
     package func handshake() throws(TransportError) -> Bool {
         guard !self.isEstablished else { return true }
         while true {
@@ -80,27 +90,34 @@ package final class TLSStream {
             throw error
         }
         self.isEstablished = true
+        self.isConfirmed = self.session.role == .client
         return true
     }
 
-    /// Appends decrypted bytes to `buffer`, about `limit` of them.
+    /// Appends decrypted bytes to `buffer`, about `limit` of them. What came before an error is handed out before it.
     package func read(into buffer: inout ByteBuffer, limit: Int) throws(TransportError) -> ReadOutcome {
+        if let failure { throw failure }
+        // Plaintext is shorter than its ciphertext, and a record that arrived in part before adds one more.
+        buffer.reserveCapacity(minimumWritableBytes: min(limit, self.wire.inbound.readableBytes) + Self.recordSize)
         var total = 0
         while total < limit {
-            // A record holds at most 2^14 bytes (RFC 8446, section 5.1).
             var status = 0
-            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 16_384) { memory in
+            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.recordSize) { memory in
                 status = gnutls_record_recv(self.session.handle, memory.baseAddress, memory.count)
                 return max(0, status)
             }
             if status > 0 {
+                self.isConfirmed = true
                 total += status
             } else if status == 0 {
                 return total > 0 ? .bytes : .closed
             } else if status == Int(GNUTLS_E_AGAIN) {
                 return total > 0 ? .bytes : .starved
             } else if gnutls_error_is_fatal(Int32(status)) != 0 {
-                throw self.fail(Int32(status))
+                let error = self.fail(Int32(status))
+                guard total > 0 else { throw error }
+                self.failure = error
+                return .bytes
             }
         }
         return .bytes
@@ -109,10 +126,15 @@ package final class TLSStream {
     /// Encrypts all of `plaintext`.
     package func write(_ plaintext: ByteBuffer) throws(TransportError) {
         var plaintext = plaintext
+        let records = plaintext.readableBytes / Self.recordSize + 1
+        self.wire.outbound.reserveCapacity(
+            minimumWritableBytes: max(
+                plaintext.readableBytes + records * Self.recordOverhead,
+                self.lastCiphertextSize - self.wire.outbound.readableBytes))
         while plaintext.readableBytes > 0 {
             var status = 0
             plaintext.readWithUnsafeReadableBytes { memory in
-                status = gnutls_record_send(self.session.handle, memory.baseAddress, min(memory.count, 16_384))
+                status = gnutls_record_send(self.session.handle, memory.baseAddress, min(memory.count, Self.recordSize))
                 return max(0, status)
             }
             // The push function takes everything, so there is no partial record to resume.
@@ -130,6 +152,7 @@ package final class TLSStream {
     /// What must go to the peer now.
     package func takeCiphertext() -> ByteBuffer? {
         guard self.wire.outbound.readableBytes > 0 else { return nil }
+        self.lastCiphertextSize = self.wire.outbound.readableBytes
         defer { self.wire.outbound = ByteBuffer() }
         return self.wire.outbound
     }
@@ -139,7 +162,7 @@ package final class TLSStream {
         if status != GNUTLS_E_FATAL_ALERT_RECEIVED, status != GNUTLS_E_PREMATURE_TERMINATION {
             _ = gnutls_alert_send_appropriate(self.session.handle, status)
         }
-        guard self.isEstablished, error.code == .handshakeFailed else { return error }
+        guard self.isConfirmed, error.code != .carrierLost else { return error }
         return TransportError(
             .carrierLost, message: error.message, wireCode: error.wireCode, initiator: error.initiator)
     }

@@ -110,7 +110,9 @@ final class ConformanceEnd: LoopConnectionHandler, @unchecked Sendable {
 
     private var summary: String {
         let record = self.record
-        let bytes = record.bytes.sorted { $0.key < $1.key }.prefix(5).map { "\($0.key): \($0.value.readableBytes) bytes" }
+        let bytes = record.bytes.sorted { $0.key < $1.key }.prefix(5).map {
+            "\($0.key): \($0.value.readableBytes) bytes"
+        }
         return "opened \(record.opened.count), \(bytes), finished \(record.finished.count), resets \(record.resets), "
             + "stops \(record.stops), closed \(record.closed.count), datagrams \(record.datagrams.count), "
             + "end \(record.end.map { "\($0)" } ?? "none")"
@@ -208,7 +210,9 @@ struct ConformanceEnds: Sendable {
             try await body(self.client, self.server)
             try await self.finish()
         } catch {
-            for end in [self.client, self.server] { try? await end.perform { $0.connection.close(code: 0, reason: "") } }
+            for end in [self.client, self.server] {
+                try? await end.perform { $0.connection.close(code: 0, reason: "") }
+            }
             await self.release()
             throw error
         }
@@ -229,10 +233,11 @@ struct ConformanceEnds: Sendable {
 extension ConformanceHarness {
     /// Runs `body` on a started pair, and ends it.
     func withEnds(
-        client clientLimits: ConnectionLimits = ConnectionLimits(), server serverLimits: ConnectionLimits = ConnectionLimits(),
+        client clientLimits: ConnectionLimits = ConnectionLimits(),
+        server serverLimits: ConnectionLimits = ConnectionLimits(),
         _ body: @Sendable (ConformanceEnd, ConformanceEnd) async throws -> Void
     ) async throws {
-        let pair = try await self.connect(client: clientLimits, server: serverLimits)
+        let pair = try await self.connectWithoutTimers(client: clientLimits, server: serverLimits)
         try await ConformanceEnds(pair).run { client, server in
             try await client.start()
             try await server.start()

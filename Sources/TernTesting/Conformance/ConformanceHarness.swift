@@ -92,6 +92,24 @@ public enum TransportConformance {
         + Self.asyncBehaviours
 }
 
+extension ConformanceHarness {
+    /// Connects without timers that are due while a behaviour is patient: they would wake up a carrier that forgot to
+    /// go on.
+    func connectWithoutTimers(client: ConnectionLimits, server: ConnectionLimits) async throws -> ConformancePair {
+        try await self.connect(client: client.withoutTimers, server: server.withoutTimers)
+    }
+}
+
+extension ConnectionLimits {
+    var withoutTimers: ConnectionLimits {
+        var limits = self
+        limits.keepAliveInterval = nil
+        limits.handshakeTimeout = .seconds(60)
+        limits.idleTimeout = .seconds(60)
+        return limits
+    }
+}
+
 func require(_ condition: Bool, _ failure: @autoclosure () -> String) throws(ConformanceFailure) {
     guard condition else { throw ConformanceFailure(failure()) }
 }
@@ -104,7 +122,8 @@ func expectError<Value>(
         _ = try body()
     } catch let error as TransportError {
         try require(error.code == code, "\(what) threw \(error) instead of \(code)")
-        try require(wireCode == nil || error.wireCode == wireCode, "\(what) threw \(error), without code \(wireCode ?? 0)")
+        try require(
+            wireCode == nil || error.wireCode == wireCode, "\(what) threw \(error), without code \(wireCode ?? 0)")
         return
     }
     throw ConformanceFailure("\(what) did not throw \(code)")

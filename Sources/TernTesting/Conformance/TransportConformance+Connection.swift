@@ -72,7 +72,7 @@ extension TransportConformance {
     }
 
     private static func heldBackEvents(_ harness: any ConformanceHarness) async throws {
-        let pair = try await harness.connect(client: ConnectionLimits(), server: ConnectionLimits())
+        let pair = try await harness.connectWithoutTimers(client: ConnectionLimits(), server: ConnectionLimits())
         try await ConformanceEnds(pair).run { client, server in
             try await client.start()
             let first = try await client.openStream()
@@ -89,7 +89,7 @@ extension TransportConformance {
     }
 
     private static func endBeforeStart(_ harness: any ConformanceHarness) async throws {
-        let pair = try await harness.connect(client: ConnectionLimits(), server: ConnectionLimits())
+        let pair = try await harness.connectWithoutTimers(client: ConnectionLimits(), server: ConnectionLimits())
         try await ConformanceEnds(pair).run { client, server in
             try await client.start()
             try await client.perform { $0.connection.close(code: 12, reason: "early") }

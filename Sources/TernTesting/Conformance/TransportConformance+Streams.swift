@@ -39,7 +39,8 @@ extension TransportConformance {
             opened.append(try await server.openStream(.bidirectional).rawValue)
             opened.append(try await server.openStream(.unidirectional).rawValue)
             try require(opened == [0, 2, 4, 1, 3], "the streams were numbered \(opened)")
-            // Stream 4 opens stream 0 too (RFC 9000, section 3.2); whether that is told before bytes come is the carrier's choice.
+            // Stream 4 opens stream 0 too (RFC 9000, section 3.2); whether that is told before bytes come is the
+            // carrier's choice.
             try await client.send(testBytes(1), on: StreamID(rawValue: 4))
             try await server.until("stream 4") { $0.opened.contains(StreamID(rawValue: 4)) }
             try await client.send(testBytes(1), on: StreamID(rawValue: 0))

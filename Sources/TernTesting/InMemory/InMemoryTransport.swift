@@ -7,8 +7,8 @@ public import TernTransport
 
 /// Connections inside one process: everything that a carrier does, without a network.
 ///
-/// Streams, flow control, limits, resets, datagrams and close codes behave as over QUIC. Time does not matter: there is no
-/// idle timeout and nothing is lost, unless ``Pair/cut()`` ends it all.
+/// Streams, flow control, limits, resets, datagrams and close codes behave as over QUIC. Time does not matter: there is
+/// no idle timeout and nothing is lost, unless ``Pair/cut()`` ends it all.
 public enum InMemoryTransport {
     /// Two connected ends.
     public struct Pair: Sendable {

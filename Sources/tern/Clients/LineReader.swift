@@ -65,11 +65,21 @@ struct LineReader {
     }
 
     private mutating func fill() async throws {
-        let descriptor = self.descriptor
-        let chunk = try await NIOThreadPool.singleton.runIfActive { try Self.read(descriptor) }
+        let chunk = try await Self.readInBackground(self.descriptor)
         self.isAtEnd = chunk.isEmpty
         self.buffer.discardReadBytes()
         self.buffer.writeBytes(chunk)
+    }
+
+    /// Reads on a thread of its own. A cancelled task does not wait for it: a terminal may never say anything again.
+    private static func readInBackground(_ descriptor: Int32) async throws -> [UInt8] {
+        let (results, finished) = AsyncStream.makeStream(of: Result<[UInt8], CommandError>.self)
+        NIOThreadPool.singleton.submit { _ in
+            finished.yield(Result { () throws(CommandError) in try Self.read(descriptor) })
+            finished.finish()
+        }
+        for await result in results { return try result.get() }
+        throw CancellationError()
     }
 
     /// Blocks until something comes; empty at the end.

@@ -3,6 +3,7 @@
 
 internal import NIOCore
 internal import Tern
+internal import TernClient
 internal import TernMessages
 internal import TernStore
 
@@ -23,6 +24,7 @@ extension CommandError {
             self.init(.unavailable, error.message.isEmpty ? error.description : error.message)
         case let error as TLSError: self.init(Self.code(of: error), error.message)
         case let error as StoreError: self.init(Self.code(of: error), error.message)
+        case let error as ClientError: self.init(Self.code(of: error), Self.text(of: error))
         case let error as Failure:
             self.init(Self.code(of: error.code), "the server refused: \(error.text) (\(error.code))")
         case let error as WireError: self.init(.unavailable, "the server does not speak the protocol: \(error.message)")
@@ -51,6 +53,16 @@ extension CommandError {
         case .readOnly: .inputOutput
         default: .internal
         }
+    }
+
+    private static func code(of error: ClientError) -> Code {
+        if let failure = error.failure { return Self.code(of: failure.code) }
+        return error.code == .authenticationRefused ? .notPermitted : .unavailable
+    }
+
+    private static func text(of error: ClientError) -> String {
+        guard let failure = error.failure else { return error.message }
+        return "the server refused: \(failure.text.isEmpty ? "" : "\(failure.text) ")(\(failure.code))"
     }
 
     private static func code(of error: ErrorCode) -> Code {

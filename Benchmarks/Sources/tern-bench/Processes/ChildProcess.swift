@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Foundation
+internal import Synchronization
+
+#if canImport(Glibc)
+internal import Glibc
+private typealias FileActions = posix_spawn_file_actions_t
+#elseif canImport(Darwin)
+internal import Darwin
+private typealias FileActions = posix_spawn_file_actions_t?
+#endif
+
+/// A program that this one started. Whoever makes one ends it, with ``finish(within:whileWaiting:)`` or ``stop(_:)``; what is
+/// dropped unfinished is killed.
+///
+/// Confined to the thread that made it; every method blocks.
+final class ChildProcess {
+    /// What the kernel says of a program that ended.
+    struct Ending {
+        /// From the start of the program to its end.
+        var wallSeconds: Double
+        /// User and system time of all its threads.
+        var cpuSeconds: Double
+        var maximumResidentMiB: Double
+    }
+
+    /// How a server is asked to end.
+    enum Stop {
+        /// Ours end when their standard input does, also if this program dies.
+        case closingInput
+        case signal(Int32)
+    }
+
+    private let name: String
+    private let processID: pid_t
+    private let started = ContinuousClock.now
+    private let errorFile: String
+    private var input: Int32
+    private let output: Int32
+    private var unread: [UInt8] = []
+    private var hasEnded = false
+
+    /// Set by SIGINT and SIGTERM: whoever waits gives up, and the programs are ended on the way out.
+    static let isInterrupted = Atomic<Bool>(false)
+
+    /// - Parameter scratch: a directory for what the program writes to its standard error.
+    init(_ name: String, _ executable: String, _ arguments: [String], scratch: String) throws {
+        self.name = name
+        self.errorFile = "\(scratch)/\(name).stderr"
+        let (inputEnd, input) = try Self.pipe()
+        let (output, outputEnd) = try Self.pipe()
+        defer {
+            close(inputEnd)
+            close(outputEnd)
+        }
+        self.input = input
+        self.output = output
+        self.processID = try Self.spawn(
+            executable, arguments, input: inputEnd, output: outputEnd, errorFile: self.errorFile)
+    }
+
+    deinit {
+        if !self.hasEnded {
+            kill(self.processID, SIGKILL)
+            var status: Int32 = 0
+            while waitpid(self.processID, &status, 0) < 0, errno == EINTR {}
+        }
+        if self.input >= 0 { close(self.input) }
+        close(self.output)
+    }
+
+    /// The next line that the program prints.
+    func line(within limit: Duration, whileWaiting: () -> Void = {}) throws -> String {
+        let deadline = ContinuousClock.now + limit
+        while true {
+            if let newline = self.unread.firstIndex(of: UInt8(ascii: "\n")) {
+                defer { self.unread.removeSubrange(...newline) }
+                return String(decoding: self.unread[..<newline], as: UTF8.self)
+            }
+            guard try self.readMore(before: deadline, whileWaiting: whileWaiting) else {
+                let ending = try self.reap()
+                throw BenchmarkError("\(self.name) ended too early, after \(ending.wallSeconds) s\(self.lastWords)")
+            }
+        }
+    }
+
+    /// Waits until the program ends by itself, and throws when it does not say success.
+    func finish(within limit: Duration, whileWaiting: () -> Void = {}) throws -> Ending {
+        let deadline = ContinuousClock.now + limit
+        while try self.readMore(before: deadline, whileWaiting: whileWaiting) {}
+        return try self.reap()
+    }
+
+    /// Ends a server.
+    func stop(_ stop: Stop) throws -> Ending {
+        switch stop {
+        case .closingInput:
+            close(self.input)
+            self.input = -1
+            return try self.finish(within: .seconds(20))
+        case .signal(let signal):
+            kill(self.processID, signal)
+            return try self.reap(endedBy: signal)
+        }
+    }
+
+    /// - Returns: `false` when the program closed its output, which is when it ends.
+    private func readMore(before deadline: ContinuousClock.Instant, whileWaiting: () -> Void) throws -> Bool {
+        while true {
+            if Self.isInterrupted.load(ordering: .relaxed) { throw BenchmarkError("interrupted") }
+            guard ContinuousClock.now < deadline else { throw BenchmarkError("\(self.name) takes too long\(self.lastWords)") }
+            var descriptor = pollfd(fd: self.output, events: Int16(POLLIN), revents: 0)
+            if poll(&descriptor, 1, 200) > 0 { break }
+            whileWaiting()
+        }
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        let count = read(self.output, &chunk, chunk.count)
+        if count < 0 { return errno == EINTR || errno == EAGAIN }
+        self.unread += chunk[..<count]
+        return count > 0
+    }
+
+    private func reap(endedBy signal: Int32? = nil) throws -> Ending {
+        var status: Int32 = 0
+        var usage = rusage()
+        while wait4(self.processID, &status, 0, &usage) < 0 {
+            guard errno == EINTR else { throw BenchmarkError("wait4 for \(self.name): error \(errno)") }
+        }
+        self.hasEnded = true
+        let wall = (ContinuousClock.now - self.started).seconds
+        let (code, endedBy) = (status >> 8 & 0xff, status & 0x7f)
+        guard endedBy == 0 ? code == 0 || signal != nil : endedBy == signal else {
+            let how = endedBy == 0 ? "with code \(code)" : "by signal \(endedBy)"
+            throw BenchmarkError("\(self.name) ended \(how)\(self.lastWords)")
+        }
+        return Ending(
+            wallSeconds: wall, cpuSeconds: Self.seconds(usage.ru_utime) + Self.seconds(usage.ru_stime),
+            maximumResidentMiB: Double(usage.ru_maxrss) / 1024)
+    }
+
+    /// The end of what the program wrote to its standard error.
+    private var lastWords: String {
+        let text = (try? String(contentsOfFile: self.errorFile, encoding: .utf8)) ?? ""
+        let words = text.trimmingCharacters(in: .whitespacesAndNewlines).suffix(600)
+        return words.isEmpty ? "" : "; it said: \(words)"
+    }
+
+    private static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+}
+
+// MARK: Starting
+
+extension ChildProcess {
+    /// Runs a small program to its end and returns the first line that it prints; `nil` when it fails or is missing.
+    static func firstLine(of program: String, _ arguments: [String], scratch: String) -> String? {
+        guard let path = Self.path(of: program),
+            let child = try? ChildProcess(program, path, arguments, scratch: scratch),
+            let line = try? child.line(within: .seconds(20)), (try? child.finish(within: .seconds(20))) != nil
+        else { return nil }
+        return line
+    }
+
+    /// Where a program is; also looks where servers are installed, which is not in everybody's PATH.
+    static func path(of program: String) -> String? {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
+        let directories = path.split(separator: ":").map(String.init) + ["/usr/local/sbin", "/usr/sbin"]
+        return directories.lazy.map { "\($0)/\(program)" }.first { access($0, X_OK) == 0 }
+    }
+
+    private static func spawn(
+        _ executable: String, _ arguments: [String], input: Int32, output: Int32, errorFile: String
+    ) throws -> pid_t {
+        var actions = FileActions(nilOrDefault: ())
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, input, 0)
+        posix_spawn_file_actions_adddup2(&actions, output, 1)
+        posix_spawn_file_actions_addopen(&actions, 2, errorFile, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
+        defer { for argument in argv { free(argument) } }
+        argv.append(nil)
+        var processID: pid_t = 0
+        let error = posix_spawn(&processID, executable, &actions, nil, argv, environ)
+        guard error == 0 else { throw BenchmarkError("cannot start \(executable): error \(error)") }
+        return processID
+    }
+
+    /// Both ends are ours alone: a program gets its copy by name only, so that closing one is seen at the other.
+    private static func pipe() throws -> (reading: Int32, writing: Int32) {
+        var ends: [Int32] = [0, 0]
+        #if canImport(Glibc)
+        let result = Glibc.pipe(&ends)
+        #else
+        let result = Darwin.pipe(&ends)
+        #endif
+        guard result == 0 else { throw BenchmarkError("pipe: error \(errno)") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        return (ends[0], ends[1])
+    }
+}
+
+#if canImport(Glibc)
+extension posix_spawn_file_actions_t {
+    fileprivate init(nilOrDefault: Void) { self.init() }
+}
+#else
+extension Optional {
+    fileprivate init(nilOrDefault: Void) { self = nil }
+}
+#endif
+
+/// Why a benchmark could not be run, in a sentence.
+struct BenchmarkError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+extension Duration {
+    var seconds: Double { self / .seconds(1) }
+}

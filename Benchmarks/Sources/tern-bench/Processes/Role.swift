@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Foundation
+internal import NIOCore
+internal import Tern
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// What this program does when it was started by itself, as one side of a workload.
+enum Role: Codable {
+    case bulkServer(BulkServer)
+    case bulkClient(BulkClient)
+    case echoServer
+    case echoClient(EchoClient)
+    case messageServer(MessageServerRole)
+    case messageClients(MessageClients)
+
+    func play() async throws {
+        switch self {
+        case .bulkServer(let role): try await role.play()
+        case .bulkClient(let role): try await role.play()
+        case .echoServer: try await playEchoServer()
+        case .echoClient(let role): try await role.play()
+        case .messageServer(let role): try await role.play()
+        case .messageClients(let role): try await role.play()
+        }
+    }
+}
+
+/// What a server of ours prints when clients can connect.
+struct ServerAddress: Codable {
+    var port: Int
+    /// What clients trust.
+    var certificateAuthority: String
+
+    var endpoint: Endpoint { Endpoint(host: "127.0.0.1", port: self.port) }
+}
+
+/// The carrier that a client is held to.
+enum BenchmarkCarrier: String, Codable {
+    case quic
+    case tls
+
+    var policy: ConnectionPolicy { ConnectionPolicy(self == .quic ? .quicOnly : .tcpOnly) }
+}
+
+/// Serves connections over both carriers at a port of the kernel's choice until the standard input ends.
+func serve(
+    _ applicationProtocol: ApplicationProtocol, _ body: @escaping @Sendable (Connection) async -> Void
+) async throws {
+    let development = try TLSIdentity.selfSigned()
+    let listener = try await Listener.bind(
+        to: Endpoint(host: "127.0.0.1", port: 0), applicationProtocol: applicationProtocol,
+        tls: TLSServerConfiguration(identity: development.identity))
+    try tell(
+        ServerAddress(
+            port: listener.quicAddress.port ?? 0,
+            certificateAuthority: String(decoding: development.certificateAuthorityPEM, as: UTF8.self)))
+    await withDiscardingTaskGroup { group in
+        group.addTask { await listener.run(body) }
+        await untilInputEnds()
+        await listener.close()
+    }
+}
+
+func makeConnector(
+    to server: ServerAddress, over carrier: BenchmarkCarrier, _ applicationProtocol: ApplicationProtocol
+) throws -> Connector {
+    let trust = TLSTrust.certificateAuthorities(pem: Array(server.certificateAuthority.utf8))
+    return try Connector(
+        applicationProtocol: applicationProtocol, tls: TLSClientConfiguration(trust: trust), policy: carrier.policy)
+}
+
+/// Prints a value as one line of JSON, for the program that started this one.
+func tell(_ value: some Encodable) throws {
+    var line = try JSONEncoder().encode(value)
+    line.append(UInt8(ascii: "\n"))
+    try FileHandle.standardOutput.write(contentsOf: line)
+}
+
+private func untilInputEnds() async {
+    await withCheckedContinuation { continuation in
+        Thread {
+            var byte: UInt8 = 0
+            while read(0, &byte, 1) > 0 {}
+            continuation.resume()
+        }.start()
+    }
+}

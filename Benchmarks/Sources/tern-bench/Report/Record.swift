@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Foundation
+
+/// The first line of a results file.
+struct RunRecord: Codable {
+    var record = "run"
+    var startedAt: String
+    var arguments: [String]
+    var profile: String
+    var rounds: Int
+    var load: Double
+    var machine: Machine
+}
+
+/// One measurement: a further line of a results file.
+struct SampleRecord: Codable {
+    var record = "sample"
+    var workload: String
+    var contender: String
+    var round: Int
+    /// The machine's load average of the last minute, before the measurement.
+    var load: Double
+    var values: [String: Double]
+}
+
+/// Appends records to a file, each as a line of JSON; what was measured before an interruption is kept.
+final class Recorder {
+    let path: String
+    private let file: FileHandle
+    private let encoder: JSONEncoder
+
+    init(path: String) throws {
+        guard FileManager.default.createFile(atPath: path, contents: nil), let file = FileHandle(forWritingAtPath: path)
+        else { throw BenchmarkError("cannot write \(path)") }
+        self.path = path
+        self.file = file
+        self.encoder = JSONEncoder()
+        self.encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    }
+
+    func append(_ record: some Encodable) throws {
+        var line = try self.encoder.encode(record)
+        line.append(UInt8(ascii: "\n"))
+        try self.file.write(contentsOf: line)
+    }
+}

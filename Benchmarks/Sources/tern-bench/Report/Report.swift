@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+/// What the samples of a workload say, as text.
+struct Report {
+    let workload: Workload
+    let profile: Profile
+    let samples: [SampleRecord]
+
+    var text: String {
+        var lines = [
+            "## \(self.workload.name)", "", self.workload.summary(self.profile) + ".",
+            "Median (minimum–maximum) of \(self.profile.rounds) rounds in turns.", "", self.table, "",
+        ]
+        lines += self.workload.ratios.compactMap(self.text(of:))
+        for contender in self.workload.contenders(self.profile) {
+            if let missing = contender.missing { lines.append("\(contender.name) is missing from the comparison: \(missing).") }
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var table: String {
+        let head = [self.workload.name] + self.workload.columns.map(\.title)
+        let rows = self.workload.contenders(self.profile).map { contender in
+            [contender.name]
+                + self.workload.columns.map { column in
+                    Spread(self.values(column.key, of: contender.name).map(\.value))?.text(decimals: column.decimals) ?? "–"
+                }
+        }
+        return markdownTable([head] + rows)
+    }
+
+    /// Each round is compared with itself: what disturbed the machine for longer than a round drops out.
+    private func text(of ratio: Ratio) -> String? {
+        let base = Dictionary(self.values(ratio.key, of: ratio.to)) { first, _ in first }
+        let ratios = self.values(ratio.key, of: ratio.of).compactMap { round, value in base[round].map { value / $0 } }
+        guard let spread = Spread(ratios) else { return nil }
+        let title = self.workload.columns.first { $0.key == ratio.key }?.title ?? ratio.key
+        return "\(ratio.of) : \(ratio.to), \(title), round by round: \(spread.text(decimals: 2))"
+    }
+
+    private func values(_ key: String, of contender: String) -> [(key: Int, value: Double)] {
+        self.samples.filter { $0.contender == contender }.compactMap { sample in
+            sample.values[key].map { (sample.round, $0) }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import ArgumentParser
+internal import Foundation
+internal import Synchronization
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+@main
+struct TernBench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tern-bench",
+        abstract: "Measure Tern, side by side with others on the same machine.",
+        discussion: """
+            Workloads: bulk (a file over one QUIC stream, against gtlsserver and gtlsclient), echo (64 bytes there and back), \
+            durable (50 clients that each wait until their message is stored). Docs/BENCHMARKS.md says what the figures mean.
+            """,
+        subcommands: [RunCommand.self, RoleCommand.self], defaultSubcommand: RunCommand.self)
+}
+
+/// Runs workloads and prints what came out.
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "Run workloads and print a table for each. The default.")
+
+    @Argument(help: ArgumentHelp("What to run: bulk, echo, durable. (default: all of them)", valueName: "workload"))
+    var workloads: [String] = []
+
+    @Flag(help: "Less of everything, in less than a minute; for a look, not for figures.")
+    var quick = false
+
+    @Option(help: "How often each contender has its turn. (default: 5, with --quick 2)")
+    var rounds: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the samples are written, as JSON lines; the message store of a run is beside them until its end.",
+            valueName: "directory"))
+    var output: String = Self.defaultOutput
+
+    func validate() throws {
+        for name in self.workloads where !Workload.all.contains(where: { $0.name == name }) {
+            throw ValidationError("no workload is called \(name): \(Workload.all.map(\.name).joined(separator: ", "))")
+        }
+        if let rounds, !(1...1_000).contains(rounds) { throw ValidationError("--rounds takes 1 to 1000") }
+    }
+
+    func run() throws {
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { _ in ChildProcess.isInterrupted.store(true, ordering: .relaxed) }
+        }
+        // A program that ended early is an error of its own, not the end of this one.
+        signal(SIGPIPE, SIG_IGN)
+        var profile = self.quick ? Profile.quick : Profile.full
+        if let rounds { profile.rounds = rounds }
+        let chosen = Workload.all.filter { self.workloads.isEmpty || self.workloads.contains($0.name) }
+        try Session(
+            workloads: chosen, profile: profile, profileName: self.quick ? "quick" : "full", output: self.output
+        ).run()
+    }
+
+    private static var defaultOutput: String {
+        let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        return package.appending(path: "results").path
+    }
+}
+
+/// One side of a workload, started by ``RunCommand``.
+struct RoleCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "role", shouldDisplay: false)
+
+    @Argument var role: String
+
+    func run() async throws {
+        try await JSONDecoder().decode(Role.self, from: Data(self.role.utf8)).play()
+    }
+}

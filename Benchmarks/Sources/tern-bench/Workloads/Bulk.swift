@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Foundation
+internal import NIOCore
+internal import Tern
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+extension Workload {
+    static let bulk = Workload(
+        name: "bulk",
+        summary: { "A file of \($0.bulkBytes >> 20) MiB over one stream, from a server process to a client process on loopback" },
+        contenders: { profile in
+            [
+                Contender(name: "tern-quic", expectedSeconds: 4) { try $0.transfer(profile.bulkBytes, over: .quic) },
+                Contender(name: "gtls", expectedSeconds: 5, missing: ForeignPair.missing) {
+                    try $0.transferByForeignPair(profile.bulkBytes)
+                },
+                Contender(name: "tern-tls", expectedSeconds: 3) { try $0.transfer(profile.bulkBytes, over: .tls) },
+            ]
+        },
+        columns: [
+            Column(title: "MB/s of process", key: "processMBps", decimals: 0),
+            Column(title: "MB/s of transfer", key: "transferMBps", decimals: 0),
+            Column(title: "client CPU s/GB", key: "clientCPUSecondsPerGB", decimals: 2),
+            Column(title: "server CPU s/GB", key: "serverCPUSecondsPerGB", decimals: 2),
+        ],
+        ratios: [
+            Ratio(key: "processMBps", of: "tern-quic", to: "gtls"),
+            Ratio(key: "processMBps", of: "tern-quic", to: "tern-tls"),
+        ])
+
+    fileprivate static let bulkProtocol = ApplicationProtocol("tern-bulk")
+}
+
+// MARK: What the contenders do
+
+extension Stage {
+    fileprivate func transfer(_ byteCount: Int, over carrier: BenchmarkCarrier) throws -> [String: Double] {
+        let file = try self.sparseFile(byteCount)
+        let server = try self.start(.bulkServer(BulkServer(file: file)), name: "bulk-server")
+        let address: ServerAddress = try self.answer(of: server)
+        let client = try self.start(.bulkClient(BulkClient(server: address, carrier: carrier)), name: "bulk-client")
+        let result: BulkClient.Result = try self.answer(of: client)
+        let clientEnding = try client.finish(within: .seconds(20), whileWaiting: self.tick)
+        let serverEnding = try server.stop(.closingInput)
+        guard result.byteCount == byteCount else {
+            throw BenchmarkError("\(result.byteCount) bytes of \(byteCount) arrived")
+        }
+        var values = Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
+        values["transferMBps"] = Double(byteCount) / 1e6 / result.transferSeconds
+        values["handshakeMilliseconds"] = result.handshakeMilliseconds
+        return values
+    }
+
+    fileprivate func transferByForeignPair(_ byteCount: Int) throws -> [String: Double] {
+        let file = URL(filePath: try self.sparseFile(byteCount))
+        let pair = try ForeignPair(self)
+        let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
+        let client = try pair.startClient(path: file.lastPathComponent)
+        let clientEnding = try client.finish(within: Self.patience, whileWaiting: self.tick)
+        let serverEnding = try server.stop(.signal(SIGTERM))
+        return Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
+    }
+
+    private static func values(
+        byteCount: Int, client: ChildProcess.Ending, server: ChildProcess.Ending
+    ) -> [String: Double] {
+        [
+            "processMBps": Double(byteCount) / 1e6 / client.wallSeconds,
+            "clientWallSeconds": client.wallSeconds,
+            "clientCPUSecondsPerGB": client.cpuSeconds / Double(byteCount) * 1e9,
+            "serverCPUSecondsPerGB": server.cpuSeconds / Double(byteCount) * 1e9,
+            "clientMaximumResidentMiB": client.maximumResidentMiB,
+            "serverMaximumResidentMiB": server.maximumResidentMiB,
+        ]
+    }
+}
+
+// MARK: What our processes do
+
+/// Sends a file on every stream that a client opens.
+struct BulkServer: Codable {
+    var file: String
+
+    private static let chunk = 64 << 10
+
+    func play() async throws {
+        let descriptor = open(self.file, O_RDONLY)
+        guard descriptor >= 0 else { throw BenchmarkError("cannot open \(self.file)") }
+        defer { close(descriptor) }
+        try await serve(Workload.bulkProtocol) { connection in
+            do {
+                for try await stream in connection.inboundStreams {
+                    while try await stream.read() != nil {}
+                    try await Self.send(descriptor, on: stream)
+                }
+            } catch {
+                FileHandle.standardError.write(Data("a connection ended: \(error)\n".utf8))
+            }
+        }
+    }
+
+    private static func send(_ descriptor: Int32, on stream: Tern.Stream) async throws {
+        var offset = 0
+        while true {
+            var bytes = ByteBuffer()
+            let count = bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.chunk) { memory in
+                max(0, pread(descriptor, memory.baseAddress, Self.chunk, off_t(offset)))
+            }
+            guard count > 0 else { return try await stream.finish() }
+            offset += count
+            try await stream.write(bytes)
+        }
+    }
+}
+
+/// Asks for the file and drops what comes.
+struct BulkClient: Codable {
+    var server: ServerAddress
+    var carrier: BenchmarkCarrier
+
+    struct Result: Codable {
+        var byteCount: Int
+        /// From the first bytes that were read to the end of the stream.
+        var transferSeconds: Double
+        var handshakeMilliseconds: Double
+    }
+
+    func play() async throws {
+        let connector = try makeConnector(to: self.server, over: self.carrier, Workload.bulkProtocol)
+        let (connection, report) = try await connector.race(to: self.server.endpoint)
+        let stream = try await connection.openStream()
+        try await stream.finish(ByteBuffer(string: "GET"))
+        var byteCount = 0
+        var first: ContinuousClock.Instant?
+        while let bytes = try await stream.read() {
+            if first == nil { first = .now }
+            byteCount += bytes.readableBytes
+        }
+        let seconds = first.map { (ContinuousClock.now - $0).seconds } ?? 0
+        await connection.close()
+        try tell(
+            Result(
+                byteCount: byteCount, transferSeconds: seconds,
+                handshakeMilliseconds: Double(report.handshakeDuration.nanoseconds) / 1e6))
+    }
+}

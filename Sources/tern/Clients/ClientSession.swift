@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Logging
+internal import NIOCore
+internal import Synchronization
+internal import Tern
+internal import TernClient
+internal import TernMessages
+
+/// What `send`, `tail` and `chat` have in common: a client that stays connected, and what is said about its connections.
+final class ClientSession: Sendable {
+    let client: MessageClient
+    private let output: Output
+    private let reports: Reports
+
+    /// How the connections came about, told by the dialler and printed when the server accepted the token.
+    private final class Reports: Sendable {
+        let last = Mutex<ConnectionReport?>(nil)
+        let count = Mutex(0)
+    }
+
+    /// - Throws: ``CommandError`` for a token, a CA file or a pin that cannot be used.
+    init(
+        connection: ConnectionOptions, token: TokenOptions, receives: ReceiveStart?, logger: Logger, output: Output
+    ) throws {
+        var configuration = ClientConfiguration(token: try token.read(), receives: receives)
+        configuration.program = Program.nameAndVersion
+        configuration.reconnecting.giveUpAfter = .seconds(connection.timeout)
+        let connector = try connection.makeConnector(logger: logger)
+        let reports = Reports()
+        self.output = output
+        self.reports = reports
+        self.client = MessageClient(configuration) {
+            let (connection, report) = try await connector.race(to: connection.server)
+            reports.last.withLock { $0 = report }
+            return connection
+        }
+    }
+
+    /// Keeps the client connected while `body` runs, and closes it when `body` returns.
+    ///
+    /// - Throws: what `body` threw, or why the client ended before it.
+    func run(_ body: @escaping @Sendable (MessageClient) async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await self.client.run() }
+            group.addTask {
+                try await body(self.client)
+                await self.client.close()
+            }
+            // The first error counts: what others say of it afterwards is its echo.
+            while try await group.next() != nil {}
+        }
+    }
+
+    /// Prints what an update says about the connection; `false` for all others.
+    func printed(_ update: ClientUpdate) throws -> Bool {
+        switch update {
+        case .connected(let summary):
+            try self.printConnected(summary)
+        case .disconnected(let reason, let delay):
+            var line = JSONLine(event: "disconnected")
+            line.add("reason", reason)
+            try self.output.status(line, orText: "disconnected: \(reason)" + (delay == nil ? "" : "; connecting again"))
+        case .serverIsDraining:
+            try self.output.status(JSONLine(event: "draining"), orText: "the server is about to stop")
+        case .message, .channelRestarted, .receipt, .notice:
+            return false
+        }
+        return true
+    }
+
+    private func printConnected(_ summary: ConnectionSummary) throws {
+        let report = self.reports.last.withLock { $0 }
+        let number = self.reports.count.withLock { count in
+            count += 1
+            return count
+        }
+        var line = JSONLine(event: "connected")
+        line.add("carrier", summary.carrier.name)
+        line.add("reason", report?.description)
+        line.add(milliseconds: "connectMilliseconds", report?.totalDuration)
+        line.add(milliseconds: "handshakeMilliseconds", report?.handshakeDuration)
+        line.add("attempt", number)
+        line.add("user", summary.userName.text)
+        line.add("device", summary.deviceName.text)
+        try self.output.status(
+            line, orText: "\(report?.description ?? "connected over \(summary.carrier)") as \(summary.userName)")
+    }
+}
+
+extension MessageClient {
+    /// Who is addressed; a group is made if there is none of that name, and joined.
+    func receiver(of conversation: Conversation) async throws -> PartyID {
+        switch conversation {
+        case .user(let name): PartyID(try await self.resolveUser(try Name(option: "the user", name)))
+        case .group(let name): PartyID(try await self.enterGroup(try Name(option: "the group", name)).group)
+        }
+    }
+
+    /// The channel of a conversation, as the user that we are has it.
+    func channel(of conversation: Conversation) async throws -> ChannelID? {
+        let receiver = try await self.receiver(of: conversation)
+        return ChannelID(sender: PartyID(try await self.identity().user), receiver: receiver)
+    }
+}

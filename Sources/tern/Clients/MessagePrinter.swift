@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import TernClient
+internal import TernMessages
+internal import TernTransport
+
+/// Prints messages with the names of their senders. One task uses it.
+final class MessagePrinter {
+    /// What carries the messages now.
+    var carrier: Carrier?
+
+    private let client: MessageClient
+    private let output: Output
+    /// Names that were asked for; emptied before it grows large.
+    private var names: [UserID: Name] = [:]
+
+    private static let mostNames = 10_000
+
+    init(client: MessageClient, output: Output) {
+        self.client = client
+        self.output = output
+    }
+
+    /// The payload and a line end, or a JSON line.
+    func print(_ message: ChannelMessage) async throws {
+        guard self.output.isJSON else {
+            return try self.output.message(JSONLine(event: ""), orPayload: message.payload)
+        }
+        try self.output.message(try await self.line(for: message), orPayload: message.payload)
+    }
+
+    /// `bob: hello`, with nothing in it that could steer a terminal; or a JSON line.
+    func printForPeople(_ message: ChannelMessage) async throws {
+        let name = try await self.name(of: message.sender)
+        let text = String(decoding: message.payload.readableBytesView, as: UTF8.self)
+        try self.output.event(
+            try await self.line(for: message),
+            orText: Output.singleLine("\(name.map { "\($0)" } ?? "\(message.sender)"): \(text)"))
+    }
+
+    func printRestart(of channel: ChannelID, epoch: Epoch) throws {
+        var line = JSONLine(event: "channelRestarted")
+        line.add("channel", channel.description)
+        line.add("epoch", epoch.description)
+        try self.output.status(
+            line, orText: "the log of \(channel) is another one than before (epoch \(epoch)); it begins again")
+    }
+
+    private func line(for message: ChannelMessage) async throws -> JSONLine {
+        var line = JSONLine(event: "message")
+        line.add("channel", message.channel.description)
+        line.add("epoch", message.epoch.description)
+        line.add("sequence", message.sequence.rawValue)
+        line.add("sender", try await self.name(of: message.sender)?.text)
+        line.add("senderID", message.sender.rawValue)
+        line.add("messageID", message.id.description)
+        line.add("timestamp", message.timestamp.rawValue)
+        line.add("type", message.type.rawValue)
+        line.add(payload: message.payload)
+        line.add("carrier", self.carrier?.name)
+        return line
+    }
+
+    private func name(of user: UserID) async throws -> Name? {
+        if let name = self.names[user] { return name }
+        if self.names.count >= Self.mostNames { self.names.removeAll() }
+        self.names[user] = try await self.client.names(of: [user])[user]
+        return self.names[user]
+    }
+}

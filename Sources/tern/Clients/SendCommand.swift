@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import ArgumentParser
+internal import NIOCore
+internal import TernClient
+internal import TernMessages
+
+/// `tern send`: each line of standard input is a message.
+struct SendCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "send",
+        abstract: "Send each line of standard input as a message.",
+        discussion: """
+            Prints a line per message when the server stored it, in the order of the input, and ends with 0 when everything \
+            is stored. Bytes are sent as they are, without the line end; empty lines are messages too. While a connection is \
+            lost it connects again and repeats what was not acknowledged; nothing is stored twice.
+
+              cat text | tern send --server localhost:4433 --ca tern-data/ca.pem --token dev:ann --to bob
+            """)
+
+    @OptionGroup var connectionOptions: ConnectionOptions
+    @OptionGroup var tokenOptions: TokenOptions
+
+    @Option(help: ArgumentHelp("Send to this user, who need not be there, nor ever have been.", valueName: "user"))
+    var to: String?
+
+    @Option(
+        help: ArgumentHelp("Send to this group, which is made if there is none, and joined.", valueName: "name"))
+    var group: String?
+
+    @OptionGroup var outputOptions: OutputOptions
+    @OptionGroup var logOptions: LogOptions
+
+    func validate() throws {
+        guard try Conversation(user: self.to, group: self.group, options: "--to and --group") != nil else {
+            throw ValidationError("give --to or --group")
+        }
+    }
+
+    func run() async throws {
+        let output = self.outputOptions.makeOutput()
+        try await output.run {
+            guard let conversation = try Conversation(user: self.to, group: self.group, options: "") else { return }
+            let session = try ClientSession(
+                connection: self.connectionOptions, token: self.tokenOptions, receives: nil,
+                logger: self.logOptions.makeLogger(label: "tern"), output: output)
+            try await session.run { client in
+                let sending = LineSending(client: client, conversation: conversation, output: output)
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.addTask { for try await update in client.updates { _ = try session.printed(update) } }
+                    group.addTask {
+                        try await sending.run()
+                        await client.close()
+                    }
+                    while try await group.next() != nil {}
+                }
+            }
+        }
+    }
+}

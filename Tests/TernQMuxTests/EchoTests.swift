@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import NIOPosix
+import TernTransport
+import Testing
+
+@testable import TernQMux
+
+/// Everything that needs real sockets, one test at a time: some count descriptors.
+@Suite(.serialized) struct SocketTests {}
+
+extension SocketTests {
+    @Suite(.serialized) struct Echo {
+        @Test(arguments: ["127.0.0.1", "::1"])
+        func sixtyFourBytesComeBack(host: String) async throws {
+            try await withListener(on: host) { listener in
+                let cameBack = try await echoes(64, at: listener.localAddress)
+                #expect(cameBack)
+            }
+        }
+
+        @Test func aConnectionTellsWhoItIs() async throws {
+            let server = NIOLockedBox<(any LoopConnection)?>(nil)
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
+                server.value = connection
+                echo(connection)
+            }
+            try await withListener(onConnection: serve) { listener in
+                let address = listener.localAddress
+                let local = try await withConnection(to: address) { handler, answer in
+                    let connection = handler.connection
+                    #expect(connection.carrier == .tls)
+                    #expect(connection.role == .client)
+                    #expect(connection.applicationProtocol == testProtocol)
+                    #expect(connection.peerCertificates.isEmpty == false)
+                    #expect(!connection.capabilities.hasUnreliableDatagrams)
+                    #expect(connection.remoteAddress == address)
+                    #expect(connection.localAddress?.ipAddress == "127.0.0.1")
+                    #expect(connection.maximumDatagramSize > 1000)
+                    let local = connection.localAddress
+                    handler.onReceived = { _, bytes, _ in
+                        let statistics = connection.statistics()
+                        #expect(statistics.smoothedRoundTripTime ?? .zero > .zero)
+                        #expect(statistics.handshakeDuration ?? .zero > .zero)
+                        #expect(statistics.congestionWindow ?? 0 > 1000)
+                        #expect(statistics.bytesSent > 3)
+                        #expect(statistics.bytesReceived > 3)
+                        #expect(statistics.packetsLost != nil)
+                        answer.succeed(local)
+                    }
+                    let stream = try #require(try connection.openStream(.bidirectional))
+                    _ = try connection.write(ByteBuffer(string: "who"), to: stream, finish: true)
+                }
+                let connection = try #require(server.value)
+                #expect(connection.role == .server)
+                #expect(connection.applicationProtocol == testProtocol)
+                #expect(connection.peerCertificates.isEmpty)
+                #expect(local != nil)
+            }
+        }
+
+        @Test func oneHundredStreamsAtOnce() async throws {
+            try await withListener { listener in
+                let total = try await withConnection(to: listener.localAddress) { handler, answer in
+                    let connection = handler.connection
+                    let expected = Pattern.bytes(at: 0, count: 10_000)
+                    var received: [StreamID: ByteBuffer] = [:]
+                    var good = 0
+                    handler.onReceived = { stream, bytes, finished in
+                        received[stream, default: ByteBuffer()].writeImmutableBuffer(bytes)
+                        connection.consumed(bytes.readableBytes, of: stream)
+                        guard finished else { return }
+                        if received[stream] == expected { good += 1 }
+                    }
+                    var closed = 0
+                    handler.onStreamClosed = { _ in
+                        closed += 1
+                        if closed == 100 { answer.succeed(good) }
+                    }
+                    for _ in 0..<100 {
+                        let stream = try #require(try connection.openStream(.bidirectional))
+                        _ = try connection.write(expected, to: stream, finish: true)
+                    }
+                }
+                #expect(total == 100)
+            }
+        }
+
+        @Test func openingMoreStreamsThanAllowedWaitsForThePeer() async throws {
+            var limits = ConnectionLimits()
+            limits.bidirectionalStreams = 4
+            try await withListener(limits: limits) { listener in
+                let count = try await withConnection(to: listener.localAddress) { handler, answer in
+                    let connection = handler.connection
+                    var opened = 0
+                    var finished = 0
+                    func open() throws {
+                        while opened < 20, let stream = try connection.openStream(.bidirectional) {
+                            opened += 1
+                            _ = try connection.write(ByteBuffer(string: "x"), to: stream, finish: true)
+                        }
+                    }
+                    handler.onReceived = { stream, bytes, end in
+                        connection.consumed(bytes.readableBytes, of: stream)
+                        if end { finished += 1 }
+                        if finished == 20 { answer.succeed(finished) }
+                    }
+                    handler.onStreamsAvailable = { direction in
+                        #expect(direction == .bidirectional)
+                        #expect(throws: Never.self) { try open() }
+                    }
+                    try open()
+                    #expect(opened == 4)
+                }
+                #expect(count == 20)
+            }
+        }
+
+        @Test func datagramsComeBackInOrder() async throws {
+            try await withListener { listener in
+                let seen = try await withConnection(to: listener.localAddress) { handler, answer in
+                    let connection = handler.connection
+                    var seen: [Int] = []
+                    handler.onDatagram = { bytes in
+                        #expect(bytes.readableBytes == 1000)
+                        if let number = bytes.getInteger(at: bytes.readerIndex, as: Int.self) { seen.append(number) }
+                        if seen.count == 100 { answer.succeed(seen) }
+                    }
+                    for number in 0..<100 {
+                        var bytes = ByteBuffer(integer: number)
+                        bytes.writeRepeatingByte(1, count: 992)
+                        let outcome = try connection.sendDatagram(bytes)
+                        #expect(outcome == .accepted)
+                    }
+                    #expect(throws: TransportError(.limitExceeded, message: "")) {
+                        try connection.sendDatagram(
+                            ByteBuffer(repeating: 0, count: connection.maximumDatagramSize + 1))
+                    }
+                }
+                #expect(seen == Array(0..<100))
+            }
+        }
+
+        @Test func theLargestDatagramArrives() async throws {
+            try await withListener { listener in
+                let sizes = try await withConnection(to: listener.localAddress) { handler, answer in
+                    let size = handler.connection.maximumDatagramSize
+                    handler.onDatagram = { answer.succeed([size, $0.readableBytes]) }
+                    _ = try handler.connection.sendDatagram(ByteBuffer(repeating: 7, count: size))
+                }
+                #expect(sizes[0] == sizes[1])
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import TernTLS
+
+/// One identity for all tests: a key takes time to make.
+enum TestTLS {
+    private static let identity = Result { try TLSIdentity.selfSigned() }
+    private static let other = Result { try TLSIdentity.selfSigned() }
+
+    static func server() throws -> TLSServerConfiguration {
+        TLSServerConfiguration(identity: try self.identity.get().identity)
+    }
+
+    static func client() throws -> TLSClientConfiguration {
+        TLSClientConfiguration(trust: .certificateAuthorities(pem: try self.identity.get().certificateAuthorityPEM))
+    }
+
+    /// Trusts somebody else.
+    static func stranger() throws -> TLSClientConfiguration {
+        TLSClientConfiguration(trust: .certificateAuthorities(pem: try self.other.get().certificateAuthorityPEM))
+    }
+}
