@@ -182,7 +182,8 @@ let package = Package(
         // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
         .testTarget(
             name: "InteropTests",
-            dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix], exclude: [],
+            dependencies: ["tern-command", "demo", "Tern", "TernTransport", "TernTesting", nioCore, nioPosix],
+            exclude: ["Peers"],
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.
         .testTarget(
