@@ -18,6 +18,9 @@ final class BoundedQueue<Element: Sendable>: Sendable {
 
     private let state = Mutex(State())
     private let capacity: Int
+    /// What an element costs besides what its producer says: its place in the queue and what it owns on the heap. Without
+    /// it many elements of a few bytes take many times the capacity.
+    private static var overhead: Int { MemoryLayout<Element>.stride + 128 }
 
     /// - Parameter capacity: producers wait while the cost of what is queued is this or more.
     init(capacity: Int) {
@@ -39,7 +42,7 @@ final class BoundedQueue<Element: Sendable>: Sendable {
         let (isTaken, consumer) = self.state.withLock { state -> (Bool, CheckedContinuation<Void, Never>?) in
             guard !state.isFinished else { return (false, nil) }
             state.elements.append(element)
-            state.cost += cost
+            state.cost += cost + Self.overhead
             return (true, state.consumer.take())
         }
         consumer?.resume()
