@@ -126,6 +126,8 @@ final class ChildProcess {
 
     private func reap(endedBy signal: Int32? = nil) throws -> Ending {
         let (status, usage) = try self.wait(atMost: .seconds(10))
+        // The signal that interrupted us went to the whole group.
+        if Self.isInterrupted.load(ordering: .relaxed) { throw BenchmarkError("interrupted") }
         let wall = (ContinuousClock.now - self.started).seconds
         let (code, endedBy) = (status >> 8 & 0xff, status & 0x7f)
         guard endedBy == 0 ? code == 0 || signal != nil : endedBy == signal else {
