@@ -169,7 +169,8 @@ let package = Package(
         .testTarget(
             name: "TernClientTests",
             dependencies: [
-                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore, nioPosix, logging,
+                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore,
+                nioPosix, logging,
             ],
             swiftSettings: dialect),
         // One suite of behaviours, run over every carrier.
@@ -181,11 +182,13 @@ let package = Package(
         // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
         .testTarget(
             name: "InteropTests",
-            dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix], exclude: [],
+            dependencies: ["tern-command", "demo", "Tern", "TernTransport", "TernTesting", nioCore, nioPosix],
+            exclude: ["Peers"],
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.
         .testTarget(
-            name: "CommandTests", dependencies: [
+            name: "CommandTests",
+            dependencies: [
                 "tern-command", "demo", "Tern", "TernMessages", "TernServer", nioCore, nioPosix, arguments,
             ],
             swiftSettings: dialect),

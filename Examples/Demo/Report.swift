@@ -10,7 +10,7 @@ struct Report {
 
     /// - Returns: whether every promise was kept.
     func printAll() throws -> Bool {
-        print("\n")
+        print("")
         for direction in self.exchange.directions { self.summarize(direction) }
         self.printFaults()
         let checks = try self.checks()

@@ -112,7 +112,7 @@ extension MessageClient {
         } while cursor != 0
     }
 
-    private func indexed(_ state: ChannelState, on link: Link) {
+    func indexed(_ state: ChannelState, on link: Link) {
         guard let start = self.configuration.receives else { return }
         let first = if case .sequence(let sequence) = start { sequence } else { state.head.rawValue + 1 }
         self.change(state.channel, epoch: state.epoch, first: first, on: link) {

@@ -33,7 +33,15 @@ extension MessageClient {
 
     public func createGroup(_ name: Name) async throws -> GroupState { try await self.request(CreateGroup(name: name)) }
     public func findGroup(_ name: Name) async throws -> GroupState { try await self.request(FindGroup(name: name)) }
-    public func joinGroup(_ group: GroupID) async throws -> GroupState { try await self.request(JoinGroup(group: group)) }
+    public func joinGroup(_ group: GroupID) async throws -> GroupState {
+        let state = try await self.request(JoinGroup(group: group))
+        if self.configuration.receives != nil {
+            // The server announces the channel to our other connections; this one has to ask how far its log reaches.
+            let channel = try await self.channelState(ChannelID(group: group))
+            if let link { self.indexed(channel, on: link) }
+        }
+        return state
+    }
     public func leaveGroup(_ group: GroupID) async throws { _ = try await self.request(LeaveGroup(group: group)) }
 
     /// The group of this name, of which we are a member afterwards: it is made if there is none.

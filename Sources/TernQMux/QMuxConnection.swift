@@ -330,6 +330,9 @@ extension QMuxConnection {
         case .datagramReceived(let bytes): handler.datagramReceived(bytes)
         case .connectionClosed(let reason):
             self.handler = nil
+            // Who hears of the end may end the process: our CONNECTION_CLOSE goes first.
+            var allowance = Self.bytesPerTurn
+            self.transmit(&allowance)
             handler.connectionClosed(reason)
         }
     }

@@ -265,6 +265,8 @@ extension QUICConnection {
         case .closed(let reason):
             self.hasToldEnd = true
             self.handler = nil
+            // Who hears of the end may end the process: our CONNECTION_CLOSE goes first.
+            _ = self.transmit()
             handler.connectionClosed(reason)
         case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted:
             break

@@ -210,6 +210,7 @@ struct MessageClientTests {
             try await withRunning([alice, bob]) {
                 let toBob = PartyID(try await alice.resolveUser(try Name("bob")))
                 try await alice.send(ByteBuffer(string: "1"), to: toBob)
+                #expect(try await bob.messages(1).map { String(buffer: $0.payload) } == ["1"])
                 house.closeForNewcomers(true)
                 house.cutAll()
                 let waiting = try await alice.enqueue(ByteBuffer(string: "2"), to: toBob)

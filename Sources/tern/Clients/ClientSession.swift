@@ -45,8 +45,14 @@ final class ClientSession: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await self.client.run() }
             group.addTask {
-                try await body(self.client)
-                await self.client.close()
+                do {
+                    try await body(self.client)
+                    await self.client.close()
+                } catch {
+                    // Says good-bye, so that the server does not wait for what never comes.
+                    await self.client.close(timeout: .zero)
+                    throw error
+                }
             }
             // The first error counts: what others say of it afterwards is its echo.
             while try await group.next() != nil {}

@@ -26,6 +26,7 @@ class Target:
     port: int
     authority: str
     carrier: str
+    #: Empty for a server in development mode.
     secret: bytes
     process: int
 
@@ -35,6 +36,10 @@ class Target:
         from quic import QUICCarrier
 
         return await QUICCarrier.connect(handler, self.host, self.port, self.authority)
+
+    async def login(self, user: str, device: str = "default") -> Client:
+        """A client of this user, by a token of the kind that the server wants."""
+        return await self.client(token(self, user, dev=device) if self.secret else f"dev:{user}/{device}")
 
     async def client(self, token: str, carrier: str | None = None) -> Client:
         client = await self.stranger(carrier)
@@ -46,6 +51,12 @@ class Target:
         client = Client()
         client.carrier = await asyncio.wait_for(self.carry(client, carrier), PATIENCE)
         return client
+
+
+def token(target: Target, user: str, **claims: object) -> str:
+    """A signed one; a claim that is None is left out."""
+    values = {"sub": user, "aud": "tern", "exp": wire.in_seconds(600), **claims}
+    return wire.json_web_token(target.secret, **{key: value for key, value in values.items() if value is not None})
 
 
 class Refused(Exception):

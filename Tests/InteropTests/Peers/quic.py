@@ -93,4 +93,6 @@ class QUICCarrier:
         self.transport.close()
 
     def abort(self) -> None:
+        """Ends it as a cut cable does: nothing is said to the peer."""
+        self.protocol.transmit = lambda: None
         self.transport.abort()
