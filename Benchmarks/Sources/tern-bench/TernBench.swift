@@ -28,7 +28,9 @@ struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Run workloads and print a table for each. The default.")
 
-    @Argument(help: ArgumentHelp("What to run: bulk, echo, durable, bulk-sizes. (default: the first three)", valueName: "workload"))
+    @Argument(
+        help: ArgumentHelp(
+            "What to run: bulk, echo, durable, bulk-sizes. (default: the first three)", valueName: "workload"))
     var workloads: [String] = []
 
     @Flag(help: "Less of everything, in less than a minute; for a look, not for figures.")

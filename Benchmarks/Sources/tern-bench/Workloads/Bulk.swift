@@ -14,7 +14,12 @@ internal import Darwin
 extension Workload {
     static let bulk = Workload(
         name: "bulk",
-        summary: { "A file of \($0.bulkBytes >> 20) MiB over one stream, from a server process to a client process on loopback" },
+        summary: {
+            """
+            A file of \($0.bulkBytes >> 20) MiB over one stream, from a server process to a client process on loopback; \
+            Tern's default limits
+            """
+        },
         contenders: { profile in
             [
                 Contender(name: "tern-quic", expectedSeconds: 4) { try $0.transfer(profile.bulkBytes, over: .quic) },
@@ -35,11 +40,13 @@ extension Workload {
             Ratio(key: "processMBps", of: "tern-quic", to: "tern-tls"),
         ])
 
-    /// Whether the library's default windows and watermarks hold a transfer back. The defaults take part twice: how far apart these
-    /// two are is what the machine disturbs.
+    /// Whether the library's default windows and watermarks hold a transfer back. The defaults take part twice: how far
+    /// apart these two are is what the machine disturbs.
     static let bulkSizes = Workload(
         name: "bulk-sizes",
-        summary: { "The transfer of bulk over QUIC with other flow-control windows and write watermarks (\($0.bulkBytes >> 20) MiB)" },
+        summary: {
+            "As bulk over QUIC, \($0.bulkBytes >> 20) MiB, with other flow-control windows and write watermarks"
+        },
         contenders: { profile in
             let sizes: [(String, BulkSizes)] = [
                 ("defaults", BulkSizes()),
@@ -184,7 +191,8 @@ struct BulkClient: Codable {
     }
 
     func play() async throws {
-        let connector = try makeConnector(to: self.server, over: self.carrier, Workload.bulkProtocol, limits: self.sizes.limits)
+        let connector = try makeConnector(
+            to: self.server, over: self.carrier, Workload.bulkProtocol, limits: self.sizes.limits)
         let (connection, report) = try await connector.race(to: self.server.endpoint)
         let stream = try await connection.openStream()
         try await stream.finish(ByteBuffer(string: "GET"))
