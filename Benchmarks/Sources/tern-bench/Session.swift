@@ -18,7 +18,8 @@ struct Session {
 
         let run = RunRecord(
             startedAt: Date().ISO8601Format(), arguments: Array(CommandLine.arguments.dropFirst()),
-            profile: self.profileName, rounds: self.profile.rounds, load: Machine.load, machine: Machine(scratch: scratch))
+            profile: self.profileName, rounds: self.profile.rounds, load: Machine.load,
+            machine: Machine(scratch: scratch))
         let name = run.startedAt.replacing(":", with: "")
         let recorder = try Recorder(path: "\(self.output)/\(name)-\(self.profileName).jsonl")
         try recorder.append(run)
@@ -38,7 +39,8 @@ struct Session {
     ) throws -> [SampleRecord] {
         let contenders = workload.contenders(self.profile)
         for contender in contenders {
-            if let missing = contender.missing { progress.say("\(contender.name) is left out of \(workload.name): \(missing)") }
+            guard let missing = contender.missing else { continue }
+            progress.say("\(contender.name) is left out of \(workload.name): \(missing)")
         }
         var samples: [SampleRecord] = []
         for round in 1...self.profile.rounds {

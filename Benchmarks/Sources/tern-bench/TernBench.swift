@@ -28,7 +28,9 @@ struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Run workloads and print a table for each. The default.")
 
-    @Argument(help: ArgumentHelp("What to run: bulk, echo, durable. (default: all of them)", valueName: "workload"))
+    @Argument(
+        help: ArgumentHelp(
+            "What to run: bulk, echo, durable, bulk-sizes. (default: the first three)", valueName: "workload"))
     var workloads: [String] = []
 
     @Flag(help: "Less of everything, in less than a minute; for a look, not for figures.")
@@ -58,7 +60,9 @@ struct RunCommand: ParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         var profile = self.quick ? Profile.quick : Profile.full
         if let rounds { profile.rounds = rounds }
-        let chosen = Workload.all.filter { self.workloads.isEmpty || self.workloads.contains($0.name) }
+        let chosen = Workload.all.filter {
+            self.workloads.isEmpty ? !$0.isOnRequest : self.workloads.contains($0.name)
+        }
         try Session(
             workloads: chosen, profile: profile, profileName: self.quick ? "quick" : "full", output: self.output
         ).run()

@@ -14,8 +14,8 @@ private typealias FileActions = posix_spawn_file_actions_t?
 private typealias Attributes = posix_spawnattr_t?
 #endif
 
-/// A program that this one started. Whoever makes one ends it, with ``finish(within:whileWaiting:)`` or ``stop(_:)``; what is
-/// dropped unfinished is killed.
+/// A program that this one started. Whoever makes one ends it, with ``finish(within:whileWaiting:)`` or ``stop(_:)``;
+/// what is dropped unfinished is killed.
 ///
 /// Confined to the thread that made it; every method blocks.
 final class ChildProcess {
@@ -112,7 +112,9 @@ final class ChildProcess {
     private func readMore(before deadline: ContinuousClock.Instant, whileWaiting: () -> Void) throws -> Bool {
         while true {
             if Self.isInterrupted.load(ordering: .relaxed) { throw BenchmarkError("interrupted") }
-            guard ContinuousClock.now < deadline else { throw BenchmarkError("\(self.name) takes too long\(self.lastWords)") }
+            guard ContinuousClock.now < deadline else {
+                throw BenchmarkError("\(self.name) takes too long\(self.lastWords)")
+            }
             var descriptor = pollfd(fd: self.output, events: Int16(POLLIN), revents: 0)
             if poll(&descriptor, 1, 200) > 0 { break }
             whileWaiting()
@@ -126,6 +128,8 @@ final class ChildProcess {
 
     private func reap(endedBy signal: Int32? = nil) throws -> Ending {
         let (status, usage) = try self.wait(atMost: .seconds(10))
+        // The signal that interrupted us went to the whole group.
+        if Self.isInterrupted.load(ordering: .relaxed) { throw BenchmarkError("interrupted") }
         let wall = (ContinuousClock.now - self.started).seconds
         let (code, endedBy) = (status >> 8 & 0xff, status & 0x7f)
         guard endedBy == 0 ? code == 0 || signal != nil : endedBy == signal else {
@@ -148,8 +152,12 @@ final class ChildProcess {
                 self.hasEnded = true
                 return (status, usage)
             }
-            guard result == 0 || errno == EINTR else { throw BenchmarkError("wait4 for \(self.name): error \(errno)") }
-            guard ContinuousClock.now < deadline else { throw BenchmarkError("\(self.name) does not end\(self.lastWords)") }
+            guard result == 0 || errno == EINTR else {
+                throw BenchmarkError("wait4 for \(self.name): error \(errno)")
+            }
+            guard ContinuousClock.now < deadline else {
+                throw BenchmarkError("\(self.name) does not end\(self.lastWords)")
+            }
             usleep(200)
         }
     }
@@ -195,7 +203,7 @@ extension ChildProcess {
         var attributes = Attributes(nilOrDefault: ())
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // The threads of a Swift program block signals, and would hand that down: then nothing but SIGKILL ends a program.
+        // The threads of a Swift program block signals, and would hand that down: then only SIGKILL ends a program.
         var (none, all) = (sigset_t(), sigset_t())
         sigemptyset(&none)
         sigfillset(&all)

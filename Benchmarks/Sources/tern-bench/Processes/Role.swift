@@ -51,12 +51,13 @@ enum BenchmarkCarrier: String, Codable {
 
 /// Serves connections over both carriers at a port of the kernel's choice until the standard input ends.
 func serve(
-    _ applicationProtocol: ApplicationProtocol, _ body: @escaping @Sendable (Connection) async -> Void
+    _ applicationProtocol: ApplicationProtocol, limits: ConnectionLimits = ConnectionLimits(),
+    _ body: @escaping @Sendable (Connection) async -> Void
 ) async throws {
     let development = try TLSIdentity.selfSigned()
     let listener = try await Listener.bind(
         to: Endpoint(host: "127.0.0.1", port: 0), applicationProtocol: applicationProtocol,
-        tls: TLSServerConfiguration(identity: development.identity))
+        tls: TLSServerConfiguration(identity: development.identity), limits: limits)
     try tell(
         ServerAddress(
             port: listener.quicAddress.port ?? 0,
@@ -69,11 +70,13 @@ func serve(
 }
 
 func makeConnector(
-    to server: ServerAddress, over carrier: BenchmarkCarrier, _ applicationProtocol: ApplicationProtocol
+    to server: ServerAddress, over carrier: BenchmarkCarrier, _ applicationProtocol: ApplicationProtocol,
+    limits: ConnectionLimits = ConnectionLimits()
 ) throws -> Connector {
     let trust = TLSTrust.certificateAuthorities(pem: Array(server.certificateAuthority.utf8))
     return try Connector(
-        applicationProtocol: applicationProtocol, tls: TLSClientConfiguration(trust: trust), policy: carrier.policy)
+        applicationProtocol: applicationProtocol, tls: TLSClientConfiguration(trust: trust), policy: carrier.policy,
+        limits: limits)
 }
 
 /// Prints a value as one line of JSON, for the program that started this one.

@@ -11,8 +11,8 @@ internal import Darwin
 
 /// Where a contender runs: a directory of its own making, and the programs that it starts.
 final class Stage {
-    /// For what does not outlive the run. On the disk that the results are on, since a temporary directory may be in memory,
-    /// where flushing to stable storage costs nothing.
+    /// For what does not outlive the run. On the disk that the results are on, since a temporary directory may be in
+    /// memory, where flushing to stable storage costs nothing.
     let scratch: String
     /// Called a few times a second while a program is waited for.
     let tick: () -> Void

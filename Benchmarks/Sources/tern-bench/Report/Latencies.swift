@@ -22,7 +22,8 @@ struct Latencies: Sendable {
         self.isSorted = false
     }
 
-    /// The time that the part `quantile` of all times does not exceed (nearest rank); 1 is the longest. 0 when nothing was measured.
+    /// The time that the part `quantile` of all times does not exceed (nearest rank); 1 is the longest. 0 when nothing was
+    /// measured.
     mutating func microseconds(at quantile: Double) -> Double {
         guard !self.nanoseconds.isEmpty else { return 0 }
         if !self.isSorted {

@@ -14,7 +14,8 @@ struct Report {
         ]
         lines += self.workload.ratios.compactMap(self.text(of:))
         for contender in self.workload.contenders(self.profile) {
-            if let missing = contender.missing { lines.append("\(contender.name) is missing from the comparison: \(missing).") }
+            guard let missing = contender.missing else { continue }
+            lines.append("\(contender.name) is missing from the comparison: \(missing).")
         }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -24,7 +25,8 @@ struct Report {
         let rows = self.workload.contenders(self.profile).map { contender in
             [contender.name]
                 + self.workload.columns.map { column in
-                    Spread(self.values(column.key, of: contender.name).map(\.value))?.text(decimals: column.decimals) ?? "–"
+                    Spread(self.values(column.key, of: contender.name).map(\.value))?
+                        .text(decimals: column.decimals) ?? "–"
                 }
         }
         return markdownTable([head] + rows)
@@ -33,7 +35,9 @@ struct Report {
     /// Each round is compared with itself: what disturbed the machine for longer than a round drops out.
     private func text(of ratio: Ratio) -> String? {
         let base = Dictionary(self.values(ratio.key, of: ratio.to)) { first, _ in first }
-        let ratios = self.values(ratio.key, of: ratio.of).compactMap { round, value in base[round].map { value / $0 } }
+        let ratios = self.values(ratio.key, of: ratio.of).compactMap { round, value in
+            base[round].map { value / $0 }
+        }
         guard let spread = Spread(ratios) else { return nil }
         let title = self.workload.columns.first { $0.key == ratio.key }?.title ?? ratio.key
         return "\(ratio.of) : \(ratio.to), \(title), round by round: \(spread.text(decimals: 2))"

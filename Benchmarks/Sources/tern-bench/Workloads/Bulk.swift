@@ -14,7 +14,12 @@ internal import Darwin
 extension Workload {
     static let bulk = Workload(
         name: "bulk",
-        summary: { "A file of \($0.bulkBytes >> 20) MiB over one stream, from a server process to a client process on loopback" },
+        summary: {
+            """
+            A file of \($0.bulkBytes >> 20) MiB over one stream, from a server process to a client process on loopback; \
+            Tern's default limits
+            """
+        },
         contenders: { profile in
             [
                 Contender(name: "tern-quic", expectedSeconds: 4) { try $0.transfer(profile.bulkBytes, over: .quic) },
@@ -35,17 +40,48 @@ extension Workload {
             Ratio(key: "processMBps", of: "tern-quic", to: "tern-tls"),
         ])
 
+    /// Whether the library's default windows and watermarks hold a transfer back. The defaults take part twice: how far
+    /// apart these two are is what the machine disturbs.
+    static let bulkSizes = Workload(
+        name: "bulk-sizes",
+        summary: {
+            "As bulk over QUIC, \($0.bulkBytes >> 20) MiB, with other flow-control windows and write watermarks"
+        },
+        contenders: { profile in
+            let sizes: [(String, BulkSizes)] = [
+                ("defaults", BulkSizes()),
+                ("defaults-again", BulkSizes()),
+                ("watermark-512K", BulkSizes(writeHighWatermark: 512 << 10)),
+                ("watermark-1M", BulkSizes(writeHighWatermark: 1 << 20)),
+                ("window-4M", BulkSizes(window: 4 << 20)),
+            ]
+            return sizes.map { name, sizes in
+                Contender(name: name, expectedSeconds: 4) {
+                    try $0.transfer(profile.bulkBytes, over: .quic, sizes: sizes)
+                }
+            }
+        },
+        columns: Workload.bulk.columns,
+        ratios: ["defaults-again", "watermark-512K", "watermark-1M", "window-4M"].map {
+            Ratio(key: "processMBps", of: $0, to: "defaults")
+        },
+        isOnRequest: true)
+
     fileprivate static let bulkProtocol = ApplicationProtocol("tern-bulk")
 }
 
 // MARK: What the contenders do
 
 extension Stage {
-    fileprivate func transfer(_ byteCount: Int, over carrier: BenchmarkCarrier) throws -> [String: Double] {
+    fileprivate func transfer(
+        _ byteCount: Int, over carrier: BenchmarkCarrier, sizes: BulkSizes = BulkSizes()
+    ) throws -> [String: Double] {
         let file = try self.sparseFile(byteCount)
-        let server = try self.start(.bulkServer(BulkServer(file: file)), name: "bulk-server")
+        let server = try self.start(
+            .bulkServer(BulkServer(file: file, sizes: sizes)), name: "bulk-server")
         let address: ServerAddress = try self.answer(of: server)
-        let client = try self.start(.bulkClient(BulkClient(server: address, carrier: carrier)), name: "bulk-client")
+        let client = try self.start(
+            .bulkClient(BulkClient(server: address, carrier: carrier, sizes: sizes)), name: "bulk-client")
         let result: BulkClient.Result = try self.answer(of: client)
         let clientEnding = try client.finish(within: .seconds(20), whileWaiting: self.tick)
         let serverEnding = try server.stop(.closingInput)
@@ -84,9 +120,30 @@ extension Stage {
 
 // MARK: What our processes do
 
+/// What both ends keep in memory; `nil` is the library's default.
+struct BulkSizes: Codable {
+    /// For one stream; the connection's window is four times as large.
+    var window: Int?
+    var writeHighWatermark: Int?
+
+    var limits: ConnectionLimits {
+        var limits = ConnectionLimits()
+        if let window {
+            limits.streamWindow = window
+            limits.connectionWindow = max(limits.connectionWindow, 4 * window)
+        }
+        if let writeHighWatermark {
+            limits.writeHighWatermark = writeHighWatermark
+            limits.writeLowWatermark = writeHighWatermark / 2
+        }
+        return limits
+    }
+}
+
 /// Sends a file on every stream that a client opens.
 struct BulkServer: Codable {
     var file: String
+    var sizes: BulkSizes
 
     private static let chunk = 64 << 10
 
@@ -94,7 +151,7 @@ struct BulkServer: Codable {
         let descriptor = open(self.file, O_RDONLY)
         guard descriptor >= 0 else { throw BenchmarkError("cannot open \(self.file)") }
         defer { close(descriptor) }
-        try await serve(Workload.bulkProtocol) { connection in
+        try await serve(Workload.bulkProtocol, limits: self.sizes.limits) { connection in
             do {
                 for try await stream in connection.inboundStreams {
                     while try await stream.read() != nil {}
@@ -124,6 +181,7 @@ struct BulkServer: Codable {
 struct BulkClient: Codable {
     var server: ServerAddress
     var carrier: BenchmarkCarrier
+    var sizes: BulkSizes
 
     struct Result: Codable {
         var byteCount: Int
@@ -133,7 +191,8 @@ struct BulkClient: Codable {
     }
 
     func play() async throws {
-        let connector = try makeConnector(to: self.server, over: self.carrier, Workload.bulkProtocol)
+        let connector = try makeConnector(
+            to: self.server, over: self.carrier, Workload.bulkProtocol, limits: self.sizes.limits)
         let (connection, report) = try await connector.race(to: self.server.endpoint)
         let stream = try await connection.openStream()
         try await stream.finish(ByteBuffer(string: "GET"))

@@ -21,7 +21,9 @@ extension Workload {
         },
         contenders: { profile in
             [BenchmarkCarrier.quic, .tls].map { carrier in
-                Contender(name: "tern-\(carrier)", expectedSeconds: profile.durableSeconds + MessageClients.warmUpSeconds + 1) {
+                Contender(
+                    name: "tern-\(carrier)", expectedSeconds: profile.durableSeconds + MessageClients.warmUpSeconds + 1
+                ) {
                     try $0.store(for: profile.durableSeconds, over: carrier)
                 }
             }
@@ -46,7 +48,8 @@ extension Stage {
         let server = try self.start(.messageServer(MessageServerRole(directory: directory)), name: "message-server")
         let address: ServerAddress = try self.answer(of: server)
         let clients = try self.start(
-            .messageClients(MessageClients(server: address, carrier: carrier, seconds: seconds)), name: "message-clients")
+            .messageClients(MessageClients(server: address, carrier: carrier, seconds: seconds)),
+            name: "message-clients")
         let result: MessageClients.Result = try self.answer(of: clients)
         let clientEnding = try clients.finish(within: .seconds(20), whileWaiting: self.tick)
         let serverEnding = try server.stop(.closingInput)

@@ -8,7 +8,12 @@ internal import Tern
 extension Workload {
     static let echo = Workload(
         name: "echo",
-        summary: { "\($0.echoRoundTrips) round trips of 64 bytes in turn, on one stream of a warm connection, two processes on loopback" },
+        summary: {
+            """
+            \($0.echoRoundTrips) round trips of 64 bytes, one after the other, on one stream of a warm connection between \
+            two processes on loopback
+            """
+        },
         contenders: { profile in
             [BenchmarkCarrier.quic, .tls].map { carrier in
                 Contender(name: "tern-\(carrier)", expectedSeconds: Double(profile.echoRoundTrips) * 110e-6 + 0.4) {

@@ -10,8 +10,8 @@ internal import Glibc
 internal import Darwin
 #endif
 
-/// `gtlsserver` and `gtlsclient`: ngtcp2's own programs (HTTP/3), as the distribution packages them. They use the same ngtcp2 and
-/// GnuTLS as Tern does.
+/// `gtlsserver` and `gtlsclient`: ngtcp2's own programs (HTTP/3), as the distribution packages them. They use the same
+/// ngtcp2 and GnuTLS as Tern does.
 struct ForeignPair {
     private let stage: Stage
     private let server: String
@@ -52,8 +52,10 @@ struct ForeignPair {
     func startClient(path: String) throws -> ChildProcess {
         try ChildProcess(
             "gtlsclient", self.client,
-            ["-q", "--exit-on-all-streams-close", "127.0.0.1", "\(self.port)", "https://127.0.0.1:\(self.port)/\(path)"],
-            scratch: self.stage.scratch)
+            [
+                "-q", "--exit-on-all-streams-close", "127.0.0.1", "\(self.port)",
+                "https://127.0.0.1:\(self.port)/\(path)",
+            ], scratch: self.stage.scratch)
     }
 
     /// The server does not say when it listens, so its port is looked at.
@@ -71,8 +73,8 @@ struct ForeignPair {
             guard let descriptor else { throw BenchmarkError("no UDP port is free") }
             var address = sockaddr_in()
             var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            _ = withUnsafeMutableBytes(of: &address) { bytes in
-                getsockname(descriptor, bytes.assumingMemoryBound(to: sockaddr.self).baseAddress!, &length)
+            withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(descriptor, $0, &length) }
             }
             return Int(UInt16(bigEndian: address.sin_port))
         }
@@ -94,8 +96,10 @@ struct ForeignPair {
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        let result = withUnsafeBytes(of: &address) { bytes in
-            bind(descriptor, bytes.assumingMemoryBound(to: sockaddr.self).baseAddress!, socklen_t(bytes.count))
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
         }
         return try body(result == 0 ? descriptor : nil)
     }

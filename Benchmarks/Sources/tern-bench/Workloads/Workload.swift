@@ -11,9 +11,11 @@ struct Workload: Sendable {
     let columns: [Column]
     /// Which ratios the table ends with.
     let ratios: [Ratio]
+    /// Runs only when it is named.
+    var isOnRequest = false
 
     /// Every workload there is.
-    static let all: [Workload] = [.bulk, .echo, .durable]
+    static let all: [Workload] = [.bulk, .echo, .durable, .bulkSizes]
 }
 
 /// One of those that are compared.
