@@ -41,7 +41,7 @@ struct Machine: Codable {
             "ngtcp2": said("pkg-config", "--modversion", "libngtcp2"),
             "GnuTLS": said("pkg-config", "--modversion", "gnutls"),
             "SQLite": said("pkg-config", "--modversion", "sqlite3"),
-            "Swift": said("swift", "--version"),
+            "Swift": said("swift", "--version").replacing("Swift version ", with: ""),
             "gtlsserver": said("dpkg-query", "-W", "-f", "${Version}\n", "ngtcp2-server"),
             "gtlsclient": said("dpkg-query", "-W", "-f", "${Version}\n", "ngtcp2-client"),
         ]
