@@ -12,21 +12,27 @@ internal import Darwin
 #endif
 
 @main
-struct TernBench: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "tern-bench",
-        abstract: "Measure Tern, side by side with others on the same machine.",
-        discussion: """
-            Workloads: bulk (a file over one QUIC stream, against gtlsserver and gtlsclient), echo (64 bytes there and back), \
-            durable (50 clients that each wait until their message is stored). Docs/BENCHMARKS.md says what the figures mean.
-            """,
-        subcommands: [RunCommand.self, RoleCommand.self], defaultSubcommand: RunCommand.self)
+enum TernBench {
+    static func main() async {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        if arguments.first == RoleCommand.configuration.commandName {
+            await RoleCommand.main(Array(arguments.dropFirst()))
+        } else {
+            RunCommand.main(arguments)
+        }
+    }
 }
 
 /// Runs workloads and prints what came out.
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run", abstract: "Run workloads and print a table for each. The default.")
+        commandName: "tern-bench",
+        abstract: "Measure Tern, side by side with others on the same machine.",
+        discussion: """
+            Workloads: bulk (a file over one QUIC stream, against gtlsserver and gtlsclient), echo (64 bytes there and back), \
+            durable (50 clients that each wait until their message is stored), bulk-sizes (bulk with other windows and \
+            watermarks). Docs/BENCHMARKS.md says what the figures mean.
+            """)
 
     @Argument(
         help: ArgumentHelp(
