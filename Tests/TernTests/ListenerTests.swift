@@ -16,7 +16,9 @@ struct ListenerTests {
                 applicationProtocol: ApplicationProtocol("echo"), tls: TLSClientConfiguration(trust: authority),
                 policy: ConnectionPolicy(mode))
             let (connection, report) = try await connector.race(to: endpoint)
-            if mode != .race { #expect(report.carrier == (mode == .tcpOnly ? .tls : .quic)) }
+            // Where both may run, a busy machine may let either win.
+            if mode == .quicOnly { #expect(report.carrier == .quic) }
+            if mode == .tcpOnly { #expect(report.carrier == .tls) }
             #expect(connection.applicationProtocol == (report.carrier == .quic ? "echo" : "echo-qx02"))
             #expect(try await echo("hello over \(report.carrier)", on: connection) == "hello over \(report.carrier)")
             await connection.close()
