@@ -176,7 +176,7 @@ def inject(connection, frame: bytes) -> None:
     def write(builder, network_path, now):
         from aioquic.quic.packet import QuicPacketType
 
-        builder.start_packet(QuicPacketType.ONE_RTT, connection._cryptos[3] if False else connection._cryptos[
+        builder.start_packet(QuicPacketType.ONE_RTT, connection._cryptos[
             next(epoch for epoch in connection._cryptos if epoch.name == "ONE_RTT")])
         buffer = builder.start_frame(frame[0], capacity=len(frame))
         buffer.push_bytes(frame[1:])
@@ -238,7 +238,7 @@ async def bytes_that_are_not_tls(target: Target) -> None:
         writer.close()
 
 
-@attack("tls")
+@attack("tls", mebibytes=96)
 async def handshakes_that_stop(target: Target) -> None:
     """Connections that say nothing, cut their ClientHello, or send it byte by byte: the server does not wait for ever."""
     hello = client_hello(target)
@@ -386,7 +386,7 @@ async def random_qmux(target: Target) -> None:
         writer.close()
 
 
-@attack("tls", mebibytes=64)
+@attack("tls", mebibytes=96)
 async def silent_after_handshake(target: Target) -> None:
     """TLS is done, transport parameters never come; or they do, and nothing else."""
     connections = [await naked(target, b"" if number % 2 else None) for number in range(60)]
@@ -402,6 +402,8 @@ async def pings_without_end(target: Target) -> None:
     reader, writer = await naked(target)
     writer.transport.pause_reading()
     for number in range(1, 200_000):
+        if writer.is_closing():
+            break
         writer.write(record(varints(qmux.PING_REQUEST, number)))
         if number % 1000 == 0:
             await quietly(asyncio.wait_for(writer.drain(), 2))
