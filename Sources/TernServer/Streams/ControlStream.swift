@@ -128,8 +128,11 @@ struct ControlStream: Sendable {
 
     private func write(_ session: Session) async {
         while let bytes = await session.control.next() {
-            // The connection is over when this fails, and the reader hears it.
-            guard (try? await self.stream.write(bytes)) != nil else { return }
+            // The connection is over when this fails, or the client stopped this side: it would never be answered again.
+            guard (try? await self.stream.write(bytes)) != nil else {
+                session.control.finish()
+                return await self.service.connection.close(code: 0, reason: "the control stream ended")
+            }
         }
         try? await self.stream.finish()
     }

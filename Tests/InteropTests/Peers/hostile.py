@@ -484,7 +484,7 @@ async def pushes_are_not_read(target: Target) -> None:
     await busy.leave()
 
 
-@attack(mebibytes=64)
+@attack(mebibytes=96)
 async def answers_are_not_read(target: Target) -> None:
     """Echoes, errors, acknowledgements and pages that nobody takes."""
     client = await friend(target)
