@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
+import Foundation
 import Testing
 
 @testable import TernTLS
@@ -16,6 +17,19 @@ struct TLSIdentityTests {
         let (one, other) = (try TLSIdentity.selfSigned(), try TLSIdentity.selfSigned())
         #expect(throws: TLSError(.keyMismatch, message: "")) {
             _ = try TLSIdentity(certificatePEM: one.certificatePEM, keyPEM: other.keyPEM)
+        }
+    }
+
+    /// RFC 5915, section 3: the private value is an octet string as long as the curve's order. Strict parsers refuse another length.
+    @Test func everyGeneratedKeyIsEncodedInFull() throws {
+        for _ in 0..<32 {
+            let made = try TLSIdentity.selfSigned()
+            let text = String(decoding: made.keyPEM, as: UTF8.self)
+            let lines = text.split(separator: "\n")
+            #expect(lines.first == "-----BEGIN PRIVATE KEY-----")
+            let der = try #require(Data(base64Encoded: lines.filter { !$0.hasPrefix("-") }.joined()))
+            #expect(der.count == 138)
+            #expect(Array(der[34..<36]) == [0x04, 0x20])
         }
     }
 

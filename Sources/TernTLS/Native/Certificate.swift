@@ -28,10 +28,36 @@ final class PrivateKey {
 
     deinit { gnutls_x509_privkey_deinit(self.handle) }
 
+    /// As PKCS #8 (RFC 5958) around an ECPrivateKey (RFC 5915).
+    ///
+    /// GnuTLS 3.7 writes the private value as a signed integer, 33 bytes for every second key, where RFC 5915, section 3, has an
+    /// octet string of exactly 32: other libraries refuse such keys. The structure of a P-256 key is constant around its numbers.
     func pem() throws(TLSError) -> [UInt8] {
-        var datum = gnutls_datum_t()
-        try check(gnutls_x509_privkey_export2_pkcs8(self.handle, GNUTLS_X509_FMT_PEM, nil, 0, &datum), "export a key")
-        return datum.takeBytes()
+        var curve = GNUTLS_ECC_CURVE_INVALID
+        var (x, y, value) = (gnutls_datum_t(), gnutls_datum_t(), gnutls_datum_t())
+        try check(gnutls_x509_privkey_export_ecc_raw(self.handle, &curve, &x, &y, &value), "export a key")
+        let numbers = [value.takeBytes(), x.takeBytes(), y.takeBytes()].map(Self.fixedLength)
+        var der: [UInt8] = [
+            0x30, 0x81, 0x87, 0x02, 0x01, 0x00,  // PrivateKeyInfo, version 0
+            0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,  // id-ecPublicKey
+            0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,  // prime256v1
+            0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20,  // ECPrivateKey, version 1, the private value
+        ]
+        der += numbers[0]
+        der += [0xa1, 0x44, 0x03, 0x42, 0x00, 0x04]  // the public key, uncompressed
+        der += numbers[1] + numbers[2]
+        var encoded = gnutls_datum_t()
+        let status = withDatum(der) { der in
+            withUnsafePointer(to: der) { gnutls_pem_base64_encode2("PRIVATE KEY", $0, &encoded) }
+        }
+        try check(status, "encode a key")
+        return encoded.takeBytes()
+    }
+
+    /// A big-endian number in 32 bytes, whatever zeros stand in front of it.
+    private static func fixedLength(_ number: [UInt8]) -> [UInt8] {
+        let significant = number.drop { $0 == 0 }
+        return [UInt8](repeating: 0, count: max(0, 32 - significant.count)) + significant
     }
 }
 
