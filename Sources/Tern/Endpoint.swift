@@ -15,7 +15,9 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads `name:4433`, `192.0.2.1:4433` or `[2001:db8::1]:4433`; `nil` for anything else.
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             host = host.dropFirst().dropLast()

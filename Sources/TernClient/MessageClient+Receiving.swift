@@ -76,7 +76,8 @@ extension MessageClient {
             for (mark, sequence) in self.receipts.takeUnsent() {
                 guard let receiver = mark.channel.receiver(for: link.answer.user) else { continue }
                 let receipt = Receipt(
-                    kind: mark.kind, sender: link.answer.user, senderDevice: nil, receiver: receiver, sequence: sequence)
+                    kind: mark.kind, sender: link.answer.user, senderDevice: nil, receiver: receiver, sequence: sequence
+                )
                 try receipt.message.encode(into: &bytes)
             }
             if bytes.readableBytes > 0 { try await link.control.write(bytes) }

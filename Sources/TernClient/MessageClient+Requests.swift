@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 public import TernMessages
-
 internal import TernTransport
 
 /// What a client asks; each waits for a connection, and asks again when the connection is lost before the answer.
@@ -76,7 +75,8 @@ extension MessageClient {
 
     /// A page of a channel's log; fewer messages than asked for do not mean that there are no more.
     public func history(
-        of channel: ChannelID, from sequence: MessageSequence, direction: History.Direction = .forward, limit: UInt16 = 0
+        of channel: ChannelID, from sequence: MessageSequence, direction: History.Direction = .forward,
+        limit: UInt16 = 0
     ) async throws -> History.Answer {
         try await self.request(History(channel: channel, from: sequence, direction: direction, limit: limit))
     }

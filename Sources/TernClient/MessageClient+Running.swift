@@ -42,7 +42,9 @@ extension MessageClient {
             }
             try Task.checkCancellation()
             guard self.isOpen else { return }
-            if let final = self.finalError(reason, hasConnected: hasConnected, unconnectedFor: .now - lostAt) { throw final }
+            if let final = self.finalError(reason, hasConnected: hasConnected, unconnectedFor: .now - lostAt) {
+                throw final
+            }
             let delay = self.configuration.reconnecting.delay(beforeAttempt: attempt, random: .random(in: 0..<1))
             attempt += 1
             self.queue.append(.disconnected("\(reason)", retryingAfter: delay))
@@ -63,7 +65,11 @@ extension MessageClient {
         guard delay > .zero else { return }
         let pause = Task<Void, Never> { try? await Task.sleep(for: delay) }
         self.pause = pause
-        await withTaskCancellationHandler { await pause.value } onCancel: { pause.cancel() }
+        await withTaskCancellationHandler {
+            await pause.value
+        } onCancel: {
+            pause.cancel()
+        }
     }
 
     /// Uses a connection until it ends.

@@ -30,7 +30,8 @@ extension MessageClient {
             var bytes = ByteBuffer()
             for entry in batch {
                 let message = OutgoingMessage(
-                    type: entry.type, sender: link.answer.user, receiver: receiver, sequence: entry.sequence, id: entry.id,
+                    type: entry.type, sender: link.answer.user, receiver: receiver, sequence: entry.sequence,
+                    id: entry.id,
                     timestamp: .none, isEncrypted: false, payload: entry.payload)
                 try message.message.encode(into: &bytes)
             }
@@ -99,7 +100,9 @@ extension MessageClient {
     private func madeProgress(for receiver: PartyID, on link: Link) {
         self.health.answered(stillWaiting: self.outbox.awaitsAnswers, at: .now)
         link.post(.send(to: receiver))
-        if self.outbox.count < self.configuration.outboxCapacity, let waiter = self.roomWaiters.popFirst() { waiter.resume() }
+        if self.outbox.count < self.configuration.outboxCapacity, let waiter = self.roomWaiters.popFirst() {
+            waiter.resume()
+        }
         if self.outbox.count == 0 { self.wakeWhoWaitsForEmpty() }
     }
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import DequeModule
 public import NIOCore
 public import TernMessages
 public import TernTransport
-
-internal import DequeModule
 
 /// A client of a message server, over whatever connections it is given.
 ///

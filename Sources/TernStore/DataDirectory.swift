@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import Synchronization
+
 #if canImport(Glibc)
 internal import Glibc
 #elseif canImport(Musl)
@@ -8,7 +10,6 @@ internal import Musl
 #else
 internal import Darwin
 #endif
-internal import Synchronization
 
 /// The directory that holds a store, locked for this process.
 ///
@@ -137,7 +138,8 @@ final class DataDirectory: Sendable {
             throw StoreError(.notADatabase, message: "\(self.database) is the database of another program")
         }
         guard version == Schema.version else {
-            let message = "\(self.database) has the data version \(version); this program reads version \(Schema.version)"
+            let message =
+                "\(self.database) has the data version \(version); this program reads version \(Schema.version)"
             throw StoreError(.otherVersion, message: message)
         }
     }

@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
-import Testing
 import TernTransport
+import Testing
+
 @testable import TernQUICCore
 
 @Suite("Connection")

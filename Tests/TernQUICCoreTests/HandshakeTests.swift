@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
-import Testing
 import TernTransport
+import Testing
+
 @testable import TernQUICCore
 
 /// The TLS alert as a transport error code (RFC 9001, section 4.8).

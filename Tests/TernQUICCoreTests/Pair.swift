@@ -4,6 +4,7 @@
 import NIOCore
 import TernTLS
 import TernTransport
+
 @testable import TernQUICCore
 
 /// SplitMix64: the same numbers for the same seed, everywhere.

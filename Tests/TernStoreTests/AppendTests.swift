@@ -197,7 +197,9 @@ import Testing
             _ = await storeError(.notFound) { try await store.append(.text("", to: nobody, from: alice)) }
             let noGroup = ChannelKey.group(ChannelKey.firstGroup + 5)
             _ = await storeError(.notFound) { try await store.append(.text("", to: noGroup, from: alice)) }
-            _ = await storeError(.notFound) { try await store.history(of: noGroup, from: 1, .forward, limit: 1, byteLimit: 1) }
+            _ = await storeError(.notFound) {
+                try await store.history(of: noGroup, from: 1, .forward, limit: 1, byteLimit: 1)
+            }
             _ = await storeError(.notFound) { try await store.append(.text("", to: .direct(bob, bob), from: alice)) }
             let wild = ChannelKey.direct(.max, alice)
             _ = await storeError(.notFound) { try await store.append(.text("", to: wild, from: alice)) }

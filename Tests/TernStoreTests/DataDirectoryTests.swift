@@ -53,9 +53,12 @@ import Testing
             bytes.replaceSubrange(60..<64, with: [0, 0, 0, 9])
             try bytes.write(to: URL(fileURLWithPath: file))
             let before = try self.contents(directory)
-            let error = await storeError(.otherVersion) { try SQLiteMessageStore(directory: directory, logger: .silent) }
+            let error = await storeError(.otherVersion) {
+                try SQLiteMessageStore(directory: directory, logger: .silent)
+            }
             let message = error?.message ?? ""
-            #expect(message.contains("version 9") && message.contains("version 1") && message.contains(file), "\(message)")
+            #expect(
+                message.contains("version 9") && message.contains("version 1") && message.contains(file), "\(message)")
             #expect(try self.contents(directory) == before)
         }
     }
@@ -65,7 +68,9 @@ import Testing
         try await withTemporaryDirectory { directory in
             let file = directory + "/messages.sqlite"
             try Data(text.utf8).write(to: URL(fileURLWithPath: file))
-            let error = await storeError(.notADatabase) { try SQLiteMessageStore(directory: directory, logger: .silent) }
+            let error = await storeError(.notADatabase) {
+                try SQLiteMessageStore(directory: directory, logger: .silent)
+            }
             #expect(error?.message.contains(file) == true)
             #expect(FileManager.default.contents(atPath: file) == Data(text.utf8))
         }
@@ -78,7 +83,9 @@ import Testing
             var bytes = try #require(FileManager.default.contents(atPath: file))
             bytes.replaceSubrange(68..<72, with: [0, 0, 0, 0])
             try bytes.write(to: URL(fileURLWithPath: file))
-            let error = await storeError(.notADatabase) { try SQLiteMessageStore(directory: directory, logger: .silent) }
+            let error = await storeError(.notADatabase) {
+                try SQLiteMessageStore(directory: directory, logger: .silent)
+            }
             #expect(error?.message.contains("another program") == true)
         }
     }
@@ -106,7 +113,9 @@ import Testing
             let path = parent + "/file"
             try Data("x".utf8).write(to: URL(fileURLWithPath: path))
             for directory in [path, path + "/below"] {
-                let error = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
+                let error = await storeError(.unusable) {
+                    try SQLiteMessageStore(directory: directory, logger: .silent)
+                }
                 #expect(error?.message.contains(path) == true, "\(String(describing: error))")
             }
         }
@@ -139,7 +148,8 @@ import Testing
             try await withStore(in: directory) { _ = try await $0.registerUser(named: "alice") }
             try SmallDisk.run("mount", ["-o", "remount,ro", directory])
             let error = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
-            #expect(error?.message.contains("Read-only file system") == true && error?.message.contains(directory) == true)
+            #expect(
+                error?.message.contains("Read-only file system") == true && error?.message.contains(directory) == true)
         }
     }
 }

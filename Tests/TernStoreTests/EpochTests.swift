@@ -7,7 +7,9 @@ import TernStore
 import Testing
 
 @Suite struct EpochTests {
-    private func write(_ count: Int, in directory: String, _ options: SQLiteMessageStore.Options = .init()) async throws -> ChannelHead {
+    private func write(
+        _ count: Int, in directory: String, _ options: SQLiteMessageStore.Options = .init()
+    ) async throws -> ChannelHead {
         try await withStore(in: directory, options) { store in
             let (alice, bob) = try await store.pair()
             for _ in 0..<count { _ = try await store.append(.text("x", to: .direct(alice, bob), from: alice)) }

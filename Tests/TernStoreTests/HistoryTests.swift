@@ -65,7 +65,10 @@ import Testing
         try await withStore { store in
             let (alice, bob) = try await store.pair()
             let page = try await store.history(of: .direct(alice, bob), from: 1, .forward, limit: 5, byteLimit: 5)
-            #expect(page == HistoryPage(head: ChannelHead(epoch: 0, sequence: 0, timestamp: 0), messages: [], hasMore: false))
+            #expect(
+                page
+                    == HistoryPage(head: ChannelHead(epoch: 0, sequence: 0, timestamp: 0), messages: [], hasMore: false)
+            )
             let group = try await store.createGroup(named: "g", owner: alice).group
             let head = try await store.head(of: .group(group))
             #expect(head.epoch != 0 && head.sequence == 0)
@@ -79,7 +82,9 @@ import Testing
             store.observeCommits { for message in $0 { continuation.yield(message) } }
             try await withThrowingTaskGroup(of: Void.self) { tasks in
                 for index in 0..<200 {
-                    tasks.addTask { _ = try await store.append(.text("\(index)", to: .direct(alice, bob), from: alice)) }
+                    tasks.addTask {
+                        _ = try await store.append(.text("\(index)", to: .direct(alice, bob), from: alice))
+                    }
                 }
                 try await tasks.waitForAll()
             }

@@ -44,7 +44,8 @@ import Testing
             let channel = ChannelKey.direct(alice, bob)
             for index in 0..<5 { _ = try await store.append(.text("\(index)", to: channel, from: alice)) }
             try await store.advanceOffsets(Offsets(delivered: 5), of: DeviceKey(user: bob, device: 1), in: channel)
-            try await store.advanceOffsets(Offsets(delivered: 4, read: 4), of: DeviceKey(user: bob, device: 2), in: channel)
+            try await store.advanceOffsets(
+                Offsets(delivered: 4, read: 4), of: DeviceKey(user: bob, device: 2), in: channel)
             try await store.flush()
             try await store.advanceOffsets(Offsets(read: 2), of: DeviceKey(user: alice, device: 1), in: channel)
             #expect(
@@ -91,7 +92,8 @@ import Testing
         try await withStore { store in
             let (alice, bob) = try await store.pair()
             _ = await storeError(.notFound) {
-                try await store.advanceOffsets(Offsets(read: 1), of: DeviceKey(user: bob, device: 1), in: .direct(alice, bob))
+                try await store.advanceOffsets(
+                    Offsets(read: 1), of: DeviceKey(user: bob, device: 1), in: .direct(alice, bob))
             }
             #expect(try await store.offsets(of: DeviceKey(user: bob, device: 1), in: .direct(alice, bob)) == Offsets())
         }
@@ -154,7 +156,10 @@ import Testing
             } while cursor != nil
             #expect(pages == 3)
             #expect(seen.map(\.channel) == channels)
-            #expect(seen.allSatisfy { $0.unread == 1 && $0.head.sequence == 1 && $0.head.epoch != 0 && $0.head.timestamp > 0 })
+            #expect(
+                seen.allSatisfy {
+                    $0.unread == 1 && $0.head.sequence == 1 && $0.head.epoch != 0 && $0.head.timestamp > 0
+                })
             #expect(try await store.syncIndex(for: device, after: .max, limit: 3).entries.isEmpty)
         }
     }

@@ -21,11 +21,14 @@ import Testing
                 #expect(try await store.registerUser(named: "carol") == 3)
                 #expect(try await store.registerUser(named: "bob") == 2)
                 #expect(try await store.registerDevice(named: "laptop", of: 1) == 2)
-                #expect(try await store.createGroup(named: "alice", owner: 2) == GroupCreation(group: 1 << 36, isNew: false))
+                #expect(
+                    try await store.createGroup(named: "alice", owner: 2) == GroupCreation(group: 1 << 36, isNew: false)
+                )
                 #expect(try await store.createGroup(named: "b", owner: 2).group == 1 << 36 + 1)
                 #expect(try await store.findUser(named: "nobody") == nil)
                 #expect(try await store.findGroup(named: "alice") == 1 << 36)
-                #expect(try await store.names(of: [1, 3, 1 << 36, 77, .max]) == [1: "alice", 3: "carol", 1 << 36: "alice"])
+                #expect(
+                    try await store.names(of: [1, 3, 1 << 36, 77, .max]) == [1: "alice", 3: "carol", 1 << 36: "alice"])
             }
         }
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-import NIOCore
 import Foundation
+import NIOCore
 import Testing
 
 @testable import TernTLS

@@ -7,7 +7,8 @@ import Testing
 @Suite("Endpoints as text")
 struct EndpointTests {
     @Test(arguments: [
-        ("example.org:4433", "example.org", 4433), ("192.0.2.1:0", "192.0.2.1", 0), ("[2001:db8::1]:65535", "2001:db8::1", 65535),
+        ("example.org:4433", "example.org", 4433), ("192.0.2.1:0", "192.0.2.1", 0),
+        ("[2001:db8::1]:65535", "2001:db8::1", 65535),
         ("[::]:443", "::", 443),
     ])
     func readsAndWrites(text: String, host: String, port: Int) throws {
@@ -17,7 +18,9 @@ struct EndpointTests {
         #expect("\(endpoint)" == text)
     }
 
-    @Test(arguments: ["", "example.org", ":443", "example.org:", "example.org:65536", "example.org:-1", "::1:443", "[]:443", "a:b"])
+    @Test(arguments: [
+        "", "example.org", ":443", "example.org:", "example.org:65536", "example.org:-1", "::1:443", "[]:443", "a:b",
+    ])
     func refuses(text: String) {
         #expect(Endpoint(text) == nil)
     }

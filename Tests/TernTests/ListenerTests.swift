@@ -68,7 +68,8 @@ struct ListenerTests {
         limits.handshakeTimeout = .milliseconds(500)
         let connector = try Connector(
             applicationProtocol: ApplicationProtocol("echo"),
-            tls: TLSClientConfiguration(trust: .certificateAuthorities(pem: made.certificateAuthorityPEM)), limits: limits)
+            tls: TLSClientConfiguration(trust: .certificateAuthorities(pem: made.certificateAuthorityPEM)),
+            limits: limits)
         let connection = try await connector.connect(to: endpoint)
         _ = try await echo("before", on: connection)
         await listener.stopAccepting()

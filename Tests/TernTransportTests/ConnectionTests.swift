@@ -119,7 +119,9 @@ struct ConnectionTests {
             await #expect(throws: TransportError(.misuse, message: "")) { _ = try await stream.read() }
             try await stream.finish(ByteBuffer(string: "one way"))
             let peer = try #require(try await server.inboundStreams.first { _ in true })
-            await #expect(throws: TransportError(.misuse, message: "")) { try await peer.write(ByteBuffer(string: "no")) }
+            await #expect(throws: TransportError(.misuse, message: "")) {
+                try await peer.write(ByteBuffer(string: "no"))
+            }
             #expect(String(buffer: try await peer.collect()) == "one way")
         }
     }

@@ -55,7 +55,9 @@ struct SystemAddressResolver: AddressResolving {
         var addresses: [SocketAddress] = []
         var next = unsafe list
         while let entry = unsafe next {
-            if let address = unsafe Self.address(in: entry.pointee), !addresses.contains(address) { addresses.append(address) }
+            if let address = unsafe Self.address(in: entry.pointee), !addresses.contains(address) {
+                addresses.append(address)
+            }
             unsafe next = entry.pointee.ai_next
         }
         return addresses

@@ -210,7 +210,9 @@ struct ConnectionRace {
         for index in self.lanes.indices {
             let lane = self.lanes[index]
             guard lane.nextAddress < self.order.count, let opensAt = lane.opensAt, now >= opensAt else { continue }
-            if !lane.running.isEmpty, let lastStart = lane.lastStart, now < lastStart + self.policy.attemptDelay { continue }
+            if !lane.running.isEmpty, let lastStart = lane.lastStart, now < lastStart + self.policy.attemptDelay {
+                continue
+            }
             let id = self.attempts.count
             let address = self.order[lane.nextAddress]
             self.attempts.append(.init(carrier: lane.carrier, address: address, startedAfter: now - self.began))
@@ -242,13 +244,15 @@ struct ConnectionRace {
     /// refused says more than one that did not answer.
     private func summary(_ code: TransportError.Code?, _ what: String) -> TransportError {
         let ranking: [TransportError.Code] = [
-            .certificateRejected, .handshakeFailed, .application, .transport, .connectionRefused, .unreachable, .timedOut,
+            .certificateRejected, .handshakeFailed, .application, .transport, .connectionRefused, .unreachable,
+            .timedOut,
         ]
         let errors = self.attempts.compactMap(\.error)
         let telling = ranking.lazy.compactMap { code in errors.first { $0.code == code } }.first ?? errors.first
         let each = self.attempts.map { attempt in
             let outcome =
-                attempt.error.map { $0.description } ?? (attempt.heardAfter == nil ? "no answer" : "unfinished handshake")
+                attempt.error.map { $0.description }
+                ?? (attempt.heardAfter == nil ? "no answer" : "unfinished handshake")
             return "\(attempt.carrier) to \(attempt.address.hostAndPort): \(outcome)"
         }
         return TransportError(

@@ -55,7 +55,8 @@ extension ConnectionReport: CustomStringConvertible {
         case .udpSilent: return "no answer over UDP: fell back to \(self.carrier) after \(milliseconds)"
         case .quicFailed:
             let cause = self.attempts.first { $0.carrier == .quic && $0.error != nil }?.error
-            return "quic failed (\(cause?.description ?? "unknown")): fell back to \(self.carrier) after \(milliseconds)"
+            return
+                "quic failed (\(cause?.description ?? "unknown")): fell back to \(self.carrier) after \(milliseconds)"
         }
     }
 

@@ -3,12 +3,11 @@
 
 public import Logging
 public import NIOCore
-public import TernTLS
-public import TernTransport
-
 public import NIOPosix
 internal import TernQMux
 internal import TernQUIC
+public import TernTLS
+public import TernTransport
 
 /// Connects to servers: races QUIC and TCP by a policy and gives back whichever finished its handshake first.
 ///
@@ -35,7 +34,8 @@ public struct Connector: Sendable {
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     /// - Throws: ``TransportError`` when the trust or the identity can't be loaded.
     public init(
-        applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration, policy: ConnectionPolicy = ConnectionPolicy(),
+        applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration,
+        policy: ConnectionPolicy = ConnectionPolicy(),
         limits: ConnectionLimits = ConnectionLimits(), serverName: String? = nil,
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger = Logger(label: "tern.connector")
@@ -88,7 +88,8 @@ public struct Connector: Sendable {
             "connected",
             metadata: [
                 "server": "\(endpoint)", "address": "\(report.address.hostAndPort)", "carrier": "\(report.carrier)",
-                "reason": "\(report.reason.rawValue)", "handshake": "\(ConnectionReport.milliseconds(report.handshakeDuration))",
+                "reason": "\(report.reason.rawValue)",
+                "handshake": "\(ConnectionReport.milliseconds(report.handshakeDuration))",
             ])
         return (connection, report)
     }

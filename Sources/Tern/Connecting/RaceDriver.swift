@@ -21,7 +21,8 @@ final class RaceDriver: @unchecked Sendable {
     private var isAbandoned = false
 
     init(
-        race: (policy: ConnectionPolicy, endpoint: Endpoint), carriers: [Carrier: any CarrierConnector], serverName: String,
+        race: (policy: ConnectionPolicy, endpoint: Endpoint), carriers: [Carrier: any CarrierConnector],
+        serverName: String,
         resolver: any AddressResolving, eventLoop: any EventLoop
     ) {
         self.eventLoop = eventLoop

@@ -3,12 +3,11 @@
 
 public import Logging
 public import NIOCore
-public import TernTLS
-public import TernTransport
-
 public import NIOPosix
 internal import TernQMux
 internal import TernQUIC
+public import TernTLS
+public import TernTransport
 
 /// Accepts connections over every carrier on one port: QUIC on UDP, QMux over TLS on TCP.
 ///
@@ -29,7 +28,10 @@ public final class Listener: Sendable {
     private let accepted: Inlet<any LoopConnection>
     private let logger: Logger
 
-    private init(carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<any LoopConnection>, logger: Logger) {
+    private init(
+        carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<any LoopConnection>,
+        logger: Logger
+    ) {
         self.carriers = [carriers.quic, carriers.tls]
         self.quicAddress = carriers.quic.localAddress
         self.tlsAddress = carriers.tls.localAddress
@@ -55,7 +57,8 @@ public final class Listener: Sendable {
     ) async throws -> Listener {
         let accepted = Inlet<any LoopConnection>()
         let binder = ListenerBinder(
-            applicationProtocol: applicationProtocol, tls: tls, limits: limits, eventLoopGroup: eventLoopGroup, logger: logger
+            applicationProtocol: applicationProtocol, tls: tls, limits: limits, eventLoopGroup: eventLoopGroup,
+            logger: logger
         ) { connection in
             // Nobody serves it any more: turn it away instead of leaving it to hang.
             if !accepted.push(connection) { connection.close(code: 0, reason: "the server is shutting down") }

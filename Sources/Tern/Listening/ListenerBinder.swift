@@ -41,7 +41,8 @@ struct ListenerBinder: Sendable {
             } catch {
                 try? await tls.close().get()
                 // A port that the caller named is occupied: no other will do.
-                guard endpoint.port == 0, attempt < Self.portAttempts, (error as? IOError)?.errnoCode == EADDRINUSE else {
+                guard endpoint.port == 0, attempt < Self.portAttempts, (error as? IOError)?.errnoCode == EADDRINUSE
+                else {
                     throw error
                 }
                 attempt += 1

@@ -47,7 +47,8 @@ final class UpdateQueue: Sendable {
     func next() async throws -> ClientUpdate? {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                let (answer, writers) = self.state.withLock { state -> (Result<ClientUpdate?, any Error>?, [CheckedContinuation<Void, Never>]) in
+                let (answer, writers) = self.state.withLock {
+                    state -> (Result<ClientUpdate?, any Error>?, [CheckedContinuation<Void, Never>]) in
                     if let update = state.updates.popFirst() {
                         guard state.updates.count < self.capacity else { return (.success(update), []) }
                         defer { state.writers = [] }

@@ -50,7 +50,9 @@ struct Outbox {
 
     /// What to write next, at most until `limit` messages wait for their answers. They count as written from now on.
     mutating func takeUnwritten(for receiver: PartyID, limit: Int) -> [Entry] {
-        guard var lane = self.lanes[receiver], lane.written < lane.entries.count, lane.written < limit else { return [] }
+        guard var lane = self.lanes[receiver], lane.written < lane.entries.count, lane.written < limit else {
+            return []
+        }
         let end = min(lane.entries.count, limit)
         let batch = Array(lane.entries[lane.written..<end])
         lane.written = end

@@ -82,7 +82,9 @@ final class Link: Sendable {
         sink?.finish()
     }
 
-    private static func authenticate(_ connection: Connection, _ configuration: ClientConfiguration) async throws -> Link {
+    private static func authenticate(
+        _ connection: Connection, _ configuration: ClientConfiguration
+    ) async throws -> Link {
         let control = try await connection.openStream()
         control.setPriority(.highest)
         var first = ByteBuffer()

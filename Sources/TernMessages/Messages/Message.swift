@@ -82,7 +82,9 @@ public struct Message: Sendable, Hashable {
     /// Exactly one message, as in a datagram.
     ///
     /// - Throws: what ``MessageDecoder`` throws, and ``ErrorCode/malformed`` when bytes are missing or left.
-    public init(decoding buffer: ByteBuffer, maximumPayloadLength: Int = MessageHeader.maximumPayloadLength)
+    public init(
+        decoding buffer: ByteBuffer, maximumPayloadLength: Int = MessageHeader.maximumPayloadLength
+    )
         throws(WireError)
     {
         var decoder = MessageDecoder(maximumPayloadLength: maximumPayloadLength)

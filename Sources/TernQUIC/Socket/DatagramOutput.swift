@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+package import TernQUICCore
+
 #if canImport(Darwin)
 internal import Darwin
 #else
 internal import Glibc
 #endif
-package import TernQUICCore
 
 /// How the bytes of a train become datagrams.
 package struct DatagramTrain: Sendable {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import CTernSystem
+internal import NIOCore
+package import TernQUICCore
+
 #if canImport(Darwin)
 internal import Darwin
 #else
 internal import Glibc
 #endif
-internal import CTernSystem
-internal import NIOCore
-package import TernQUICCore
 
 /// One attempt to hand UDP datagrams to the network; ``DatagramOutput`` decides what a refusal means.
 ///

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import CTernSystem
+internal import NIOCore
+internal import TernTransport
+
 #if canImport(Darwin)
 internal import Darwin
 #else
 internal import Glibc
 #endif
-internal import CTernSystem
-internal import NIOCore
-internal import TernTransport
 
 /// Finds out early that nobody will answer at an address: a connected socket beside the real one that sends one byte
 /// and listens for the ICMP error.

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import CTernSystem
+package import NIOCore
+internal import NIOPosix
+internal import TernQUICCore
+
 #if canImport(Darwin)
 internal import Darwin
 #else
 internal import Glibc
 #endif
-internal import CTernSystem
-package import NIOCore
-internal import NIOPosix
-internal import TernQUICCore
 
 /// Hears of a UDP socket; every call comes on the socket's event loop.
 protocol UDPSocketReceiver: AnyObject {

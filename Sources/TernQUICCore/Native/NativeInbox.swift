@@ -107,7 +107,8 @@ final class NativeInbox {
 extension NativeInbox {
     private static func from(_ context: UnsafeMutableRawPointer?) -> NativeInbox {
         // The connection passes its inbox as context and keeps it for longer than ngtcp2 lives.
-        Unmanaged<NativeInbox>.fromOpaque(context!).takeUnretainedValue()
+        guard let context else { preconditionFailure("ngtcp2 was given no context") }
+        return Unmanaged<NativeInbox>.fromOpaque(context).takeUnretainedValue()
     }
 
     private static func id(_ stream: Int64) -> StreamID { StreamID(rawValue: UInt64(bitPattern: stream)) }

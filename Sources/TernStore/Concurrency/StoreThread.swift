@@ -30,7 +30,7 @@ enum StoreThread {
         let result = pthread_create(&thread, &attributes, { Self.enter($0) }, box.toOpaque())
         #else
         var thread = pthread_t()
-        let result = pthread_create(&thread, &attributes, { Self.enter($0!) }, box.toOpaque())
+        let result = pthread_create(&thread, &attributes, { Self.enter($0) }, box.toOpaque())
         #endif
         guard result == 0 else {
             box.release()
@@ -38,7 +38,8 @@ enum StoreThread {
         }
     }
 
-    private static func enter(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
+    private static func enter(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+        guard let argument else { preconditionFailure("the thread was started without its body") }
         Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
         return nil
     }

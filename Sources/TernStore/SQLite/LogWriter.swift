@@ -127,7 +127,7 @@ final class LogWriter: @unchecked Sendable {
             case .change(let change):
                 return .changed(try change.apply(session))
             }
-        } catch where error.sqliteCode == nil {
+        } catch  where error.sqliteCode == nil {
             return .refused(error, item)
         }
     }

@@ -85,7 +85,9 @@ extension SQLiteMessageStore {
     }
 
     public func isMember(_ user: UInt64, of group: UInt64) async throws(StoreError) -> Bool {
-        guard group >= ChannelKey.firstGroup, let channel = try await self.number(of: .group(group)) else { return false }
+        guard group >= ChannelKey.firstGroup, let channel = try await self.number(of: .group(group)) else {
+            return false
+        }
         return try await self.readers.read { session throws(StoreError) in
             try session.isMember(user, of: channel)
         }

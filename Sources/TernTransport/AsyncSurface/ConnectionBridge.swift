@@ -199,7 +199,8 @@ extension ConnectionBridge: LoopConnectionHandler {
         self.streams[id] = stream
         if self.acceptedStreams.count >= self.acceptBacklog {
             self.connection.close(
-                code: TransportErrorCode.applicationError, reason: "more streams were opened than the application takes")
+                code: TransportErrorCode.applicationError, reason: "more streams were opened than the application takes"
+            )
             return
         }
         self.acceptedStreams.push(stream)

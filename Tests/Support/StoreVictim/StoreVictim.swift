@@ -30,7 +30,8 @@ enum StoreVictim {
             }
         }
         do {
-            let store = try SQLiteMessageStore(directory: directory, logger: Logger(label: "victim") { _ in SwiftLogNoOpLogHandler() })
+            let store = try SQLiteMessageStore(
+                directory: directory, logger: Logger(label: "victim") { _ in SwiftLogNoOpLogHandler() })
             if holds {
                 Self.say("open")
                 while readLine() != nil {}
@@ -65,7 +66,8 @@ enum StoreVictim {
         let group = groups[Int(key.low % UInt64(groups.count))]
         let receipt = try await store.append(
             Draft(
-                channel: .group(group), sender: DeviceKey(user: user, device: 1), key: key, type: 32, clientTimestamp: 0,
+                channel: .group(group), sender: DeviceKey(user: user, device: 1), key: key, type: 32,
+                clientTimestamp: 0,
                 payload: ByteBuffer(string: "\(key.high) \(key.low)")))
         Self.say("\(group) \(receipt.epoch) \(receipt.sequence) \(key.high) \(key.low)")
     }
