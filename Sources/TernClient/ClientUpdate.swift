@@ -18,6 +18,8 @@ public enum ClientUpdate: Sendable {
     case connected(ConnectionSummary)
     /// The connection ended; the client connects again after `retryingAfter`, or not at all when that is `nil`.
     case disconnected(String, retryingAfter: Duration?)
+    /// The server can't take messages for the moment, such as with a full disk; they wait, and are sent again a little later.
+    case refusedForNow(Failure)
     /// The server is about to stop; the client moves by itself.
     case serverIsDraining
 }

@@ -32,7 +32,7 @@ extension MessageClient {
     nonisolated func readPushes(of link: Link) async throws {
         try await withThrowingDiscardingTaskGroup { group in
             for try await stream in link.connection.inboundStreams {
-                group.addTask { try await self.readPush(stream, of: link) }
+                group.addTask { await link.failing { try await self.readPush(stream, of: link) } }
             }
         }
         throw ClientError(.closed, message: "the server closed the connection")

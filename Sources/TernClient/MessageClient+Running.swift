@@ -127,14 +127,17 @@ extension MessageClient {
     }
 
     nonisolated private func executeCommands(of link: Link) async throws {
+        // A child that fails does not interrupt the body of its group: it ends the commands, for which the body waits.
         try await withThrowingDiscardingTaskGroup { group in
-            for await command in link.commands {
+            for try await command in link.commands {
                 switch command {
                 case .send(let receiver):
                     guard let signals = link.claimSender(of: receiver) else { continue }
-                    group.addTask { try await self.sendMessages(to: receiver, on: link, signals: signals) }
+                    group.addTask {
+                        await link.failing { try await self.sendMessages(to: receiver, on: link, signals: signals) }
+                    }
                 case .read(let channel):
-                    group.addTask { try await self.readGap(of: channel, on: link) }
+                    group.addTask { await link.failing { try await self.readGap(of: channel, on: link) } }
                 }
             }
         }

@@ -8,8 +8,29 @@ internal import TernTransport
 
 /// One stream per receiver: messages out, answers in, in the same order.
 extension MessageClient {
+    /// The server refused a message for the moment: the stream is given up, and another begins with that message.
+    private struct BeginAgain: Error {}
+
     nonisolated func sendMessages(to receiver: PartyID, on link: Link, signals: AsyncStream<Void>) async throws {
         let stream = try await link.connection.openStream()
+        await self.streamBegan(for: receiver)
+        do {
+            try await self.converse(with: receiver, on: link, stream, signals: signals)
+        } catch is BeginAgain {
+            stream.reset(code: CloseCode.streamCancelled.rawValue)
+            stream.stopSending(code: CloseCode.streamCancelled.rawValue)
+            link.releaseSender(of: receiver)
+            link.post(.send(to: receiver))
+        }
+    }
+
+    private func streamBegan(for receiver: PartyID) {
+        self.outbox.streamBegan(for: receiver)
+    }
+
+    nonisolated private func converse(
+        with receiver: PartyID, on link: Link, _ stream: Stream, signals: AsyncStream<Void>
+    ) async throws {
         var kind = ByteBuffer()
         StreamKind.channelSend.encode(into: &kind)
         try await stream.write(kind)
@@ -93,9 +114,14 @@ extension MessageClient {
         // begins with it, and what was stored is recognised.
         self.outbox.putBack(entry, for: receiver)
         self.health.answered(stillWaiting: false, at: .now)
-        try await Task.sleep(for: .milliseconds(Int(failure.retryAfter ?? 250)))
-        throw ClientError.refused(failure)
+        self.queue.append(.refusedForNow(failure))
+        let delay = failure.retryAfter.map { Duration.milliseconds(Int($0)) } ?? Self.delayAfterRefusal
+        try await Task.sleep(for: delay * .random(in: 1..<1.5))
+        throw BeginAgain()
     }
+
+    /// Where the server does not say how long to wait.
+    private static var delayAfterRefusal: Duration { .seconds(1) }
 
     private func madeProgress(for receiver: PartyID, on link: Link) {
         self.health.answered(stillWaiting: self.outbox.awaitsAnswers, at: .now)

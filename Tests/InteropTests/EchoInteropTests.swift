@@ -69,13 +69,14 @@ struct EchoInteropTests {
     @Test("Neither side takes a stranger, and the server serves on")
     func strangersAreRefused() async throws {
         let (files, others) = (try IdentityFiles(), try IdentityFiles())
-        let server = try files.python(["server", files.certificate, files.key, "echo"])
-        defer { server.send(signal: SIGKILL) }
-        var facts = Facts(server)
-        let port = try #require(try await facts.next({ $0.port }))
         for (name, trust, code) in [
             ("echo", others.trust, TransportError.Code.certificateRejected), ("other", files.trust, .handshakeFailed),
         ] {
+            // The server ends with its first connection.
+            let server = try files.python(["server", files.certificate, files.key, "echo"])
+            defer { server.send(signal: SIGKILL) }
+            var facts = Facts(server)
+            let port = try #require(try await facts.next({ $0.port }))
             let connector = try Connector(
                 applicationProtocol: ApplicationProtocol(name), tls: TLSClientConfiguration(trust: trust),
                 policy: ConnectionPolicy(.quicOnly))

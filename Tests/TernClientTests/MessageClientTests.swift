@@ -3,6 +3,7 @@
 
 import NIOCore
 import TernMessages
+import TernStore
 import TernTransport
 import Testing
 
@@ -222,6 +223,30 @@ struct MessageClientTests {
                 house.closeForNewcomers(false)
                 #expect(try await waiting.acknowledgement().sequence.rawValue == 2)
                 #expect(try await bob.messages(1).map { String(buffer: $0.payload) } == ["2"])
+            }
+        }
+    }
+
+    /// What the server can't take now is sent again, and the user is told why nothing moves.
+    @Test func aFullDiskIsSaidAndTriedAgain() async throws {
+        try await House.run(store: { $0.maximumPages = 64 }) { house in
+            let alice = house.client("alice", receives: nil) { $0.outboxCapacity = 1 << 14 }
+            try await withRunning([alice]) {
+                let toBob = PartyID(try await alice.resolveUser(try Name("bob")))
+                var receipts: [SendReceipt] = []
+                for _ in 0..<200 {
+                    receipts.append(try await alice.enqueue(ByteBuffer(repeating: 7, count: 4096), to: toBob))
+                }
+                #expect(try await receipts[0].acknowledgement().sequence.rawValue == 1)
+                // Twice: it is tried again on the same connection.
+                var refusals: [Failure] = []
+                for try await update in alice.updates {
+                    if case .disconnected(let reason, _) = update { Issue.record("disconnected: \(reason)") }
+                    if case .refusedForNow(let failure) = update { refusals.append(failure) }
+                    if refusals.count == 2 { break }
+                }
+                #expect(refusals.map(\.code) == [.storageFull, .storageFull])
+                await alice.close(timeout: .milliseconds(10))
             }
         }
     }

@@ -20,6 +20,8 @@ struct Outbox {
         var entries: Deque<Entry> = []
         /// How many of them were written on the present connection.
         var written = 0
+        /// The present stream is given up; nothing is written until another begins.
+        var isHeld = false
     }
 
     private var lanes: [PartyID: Lane] = [:]
@@ -37,7 +39,13 @@ struct Outbox {
 
     /// There is a new connection, on which nothing was written yet.
     mutating func connectionChanged() {
-        for receiver in self.lanes.keys { self.lanes[receiver]?.written = 0 }
+        for receiver in self.lanes.keys { self.streamBegan(for: receiver) }
+    }
+
+    /// There is a new stream for `receiver`, on which nothing was written yet.
+    mutating func streamBegan(for receiver: PartyID) {
+        self.lanes[receiver]?.written = 0
+        self.lanes[receiver]?.isHeld = false
     }
 
     /// Receivers with messages that were not written on the present connection.
@@ -74,10 +82,11 @@ struct Outbox {
         return first
     }
 
-    /// The server could not take a message now: it is the first one to be written again, on another stream.
+    /// The server could not take a message now: it is the first one to be written again, when another stream began.
     mutating func putBack(_ entry: Entry, for receiver: PartyID) {
         self.lanes[receiver, default: Lane()].entries.prepend(entry)
         self.lanes[receiver]?.written = 0
+        self.lanes[receiver]?.isHeld = true
         self.count += 1
     }
 

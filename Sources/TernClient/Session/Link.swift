@@ -22,8 +22,8 @@ final class Link: Sendable {
     /// Behind the server's answer on the control stream.
     let controlReader: Mutex<MessageReader>
     let requests: RequestLane
-    let commands: AsyncStream<Command>
-    private let commandSink: AsyncStream<Command>.Continuation
+    let commands: AsyncThrowingStream<Command, any Error>
+    private let commandSink: AsyncThrowingStream<Command, any Error>.Continuation
     private let senders = Mutex<[PartyID: AsyncStream<Void>.Continuation]>([:])
 
     private init(
@@ -35,7 +35,7 @@ final class Link: Sendable {
         self.controlReader = Mutex(reader)
         self.requests = RequestLane(connection: connection, timeout: timeout)
         // Bounded by the receivers and channels that there are: each is asked for once at a time.
-        (self.commands, self.commandSink) = AsyncStream.makeStream()
+        (self.commands, self.commandSink) = AsyncThrowingStream.makeStream()
     }
 
     /// Authenticates on a new connection, which is closed if that fails.
@@ -56,6 +56,16 @@ final class Link: Sendable {
         } else {
             self.commandSink.yield(command)
         }
+    }
+
+    /// A part of the conversation failed, and with it the whole: ends ``commands``, and thereby the tasks of the link.
+    func fail(_ error: any Error) {
+        self.commandSink.finish(throwing: error)
+    }
+
+    /// Runs a task of the link, whose failure is the link's.
+    func failing(with body: () async throws -> Void) async {
+        do { try await body() } catch { self.fail(error) }
     }
 
     /// A task serves `receiver` from now on.

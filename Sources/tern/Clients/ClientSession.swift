@@ -68,6 +68,10 @@ final class ClientSession: Sendable {
             var line = JSONLine(event: "disconnected")
             line.add("reason", reason)
             try self.output.status(line, orText: "disconnected: \(reason)" + (delay == nil ? "" : "; connecting again"))
+        case .refusedForNow(let failure):
+            var line = JSONLine(event: "refused-for-now")
+            line.add("reason", "\(failure.code)")
+            try self.output.status(line, orText: "the server takes nothing for now (\(failure.code)); trying again")
         case .serverIsDraining:
             try self.output.status(JSONLine(event: "draining"), orText: "the server is about to stop")
         case .message, .channelRestarted, .receipt, .notice:

@@ -30,13 +30,16 @@ final class House: Sendable {
         self.store = store
     }
 
-    static func run(_ body: (House) async throws -> Void) async throws {
+    static func run(
+        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in }, _ body: (House) async throws -> Void
+    ) async throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tern-client-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         var options = SQLiteMessageStore.Options()
         options.durability = .normal
+        edit(&options)
         let store = try SQLiteMessageStore(directory: folder.path, options: options, logger: logger)
         var configuration = ServerConfiguration(name: try Name("tern"))
         configuration.acceptsDevelopmentTokens = true
