@@ -103,13 +103,16 @@ struct ServeCommand: AsyncParsableCommand {
         let stored = try given == nil ? StoredIdentity.load(directory: directory, host: self.listen.host) : nil
         guard let identity = given ?? stored?.identity else { return }
         let listener = try await self.bind(identity, logger: logger)
+        let caFile = stored?.certificateAuthorityFile
         let service = ServerService(
             listener: listener, server: MessageServer(store: store, configuration: configuration, logger: logger),
-            grace: .seconds(self.drain))
+            grace: .seconds(self.drain)
+        ) {
+            try self.printReady(listener, directory: directory, caFile: caFile, output: output)
+        }
         if self.accessOptions.development {
             output.note("development mode: whoever reaches \(listener.tlsAddress.hostAndPort) can be any user")
         }
-        try self.printReady(listener, directory: directory, caFile: stored?.certificateAuthorityFile, output: output)
         var group = ServiceGroupConfiguration(
             services: [.init(service: service)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         // A client that will not go is left behind.
@@ -154,8 +157,11 @@ private struct ServerService: Service {
     let listener: Listener
     let server: MessageServer
     let grace: Duration
+    /// Says that the server is ready: not before the group that runs the service has trapped its signals.
+    let onReady: @Sendable () throws -> Void
 
     func run() async throws {
+        try self.onReady()
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await self.listener.run { connection in await self.server.serve(connection) }
