@@ -17,6 +17,7 @@ public struct QMuxConnector: CarrierConnector {
     private let tls: TLSClientContext
     private let applicationProtocols: [String]
     private let limits: ConnectionLimits
+    private let options: TCPOptions
     private let logger: Logger
 
     /// - Parameters:
@@ -26,16 +27,17 @@ public struct QMuxConnector: CarrierConnector {
     /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
         tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),
-        logger: Logger
+        options: TCPOptions = TCPOptions(), logger: Logger
     ) throws {
         self.tls = try TLSClientContext(tls)
         self.applicationProtocols = applicationProtocols
         self.limits = limits
+        self.options = options
         self.logger = logger
     }
 
     public func connect(
-        to address: SocketAddress, serverName: String, on eventLoop: any EventLoop
+        to address: SocketAddress, serverName: String, replayable: [ReplayableStream], on eventLoop: any EventLoop
     ) -> ConnectionAttempt {
         let attempt = QMuxAttempt(eventLoop: eventLoop)
         eventLoop.execute {

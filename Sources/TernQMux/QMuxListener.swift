@@ -44,7 +44,7 @@ public final class QMuxListener: CarrierListener {
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
         limits: ConnectionLimits = ConnectionLimits(), listenerLimits: QMuxListenerLimits = QMuxListenerLimits(),
-        eventLoopGroup: any EventLoopGroup, logger: Logger,
+        options: TCPOptions = TCPOptions(), eventLoopGroup: any EventLoopGroup, logger: Logger,
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QMuxListener> {
         let roster = QMuxRoster(limits: listenerLimits, logger: logger, onConnection: onConnection)

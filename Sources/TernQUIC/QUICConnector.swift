@@ -17,6 +17,7 @@ public struct QUICConnector: CarrierConnector {
     private let tls: TLSClientContext
     private let applicationProtocols: [String]
     private let limits: ConnectionLimits
+    private let options: QUICOptions
     private let logger: Logger
     package var socketOptions = UDPSocketOptions()
 
@@ -25,19 +26,21 @@ public struct QUICConnector: CarrierConnector {
     ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one (RFC 9001,
     ///     section 8.1).
     ///   - limits: what a connection grants its peer, and its timeouts.
+    ///   - options: how QUIC behaves.
     /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
         tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),
-        logger: Logger
+        options: QUICOptions = QUICOptions(), logger: Logger
     ) throws(TLSError) {
         self.tls = try TLSClientContext(tls)
         self.applicationProtocols = applicationProtocols
         self.limits = limits
+        self.options = options
         self.logger = logger
     }
 
     public func connect(
-        to address: SocketAddress, serverName: String, on eventLoop: any EventLoop
+        to address: SocketAddress, serverName: String, replayable: [ReplayableStream], on eventLoop: any EventLoop
     ) -> ConnectionAttempt {
         let established = eventLoop.makePromise(of: (any LoopConnection).self)
         let heardFromPeer = eventLoop.makePromise(of: Void.self)
@@ -53,12 +56,26 @@ public struct QUICConnector: CarrierConnector {
     private func start(_ endpoint: QUICClientEndpoint, serverName: String) {
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
-        let configuration = QUICConfiguration(limits: self.limits, connectionIDs: connectionIDs)
+        let configuration = QUICConfiguration(limits: self.limits, options: self.options, connectionIDs: connectionIDs)
         endpoint.start(options: self.socketOptions, limits: self.limits) { path throws(TransportError) in
             let session = try self.tls.makeSession(
                 for: .quic, applicationProtocols: self.applicationProtocols, serverName: serverName)
             return try QUICConnectionCore.client(
                 configuration: configuration, tls: session, path: path, now: .now())
         }
+    }
+}
+
+extension QUICConfiguration {
+    init(limits: ConnectionLimits, options: QUICOptions, connectionIDs: QUICConnectionIDSource) {
+        self.init(limits: limits, connectionIDs: connectionIDs)
+        self.maximumUDPPayloadSize = options.maximumUDPPayloadSize
+        self.discoversPathMTU = options.discoversPathMTU
+        self.congestionControl =
+            switch options.congestionControl {
+            case .reno: .reno
+            case .cubic: .cubic
+            case .bbr: .bbr
+            }
     }
 }

@@ -40,25 +40,29 @@ public final class QUICListener: CarrierListener {
     ///   - tls: who we are.
     ///   - applicationProtocols: the ALPN identifiers that are served, the preferred one first.
     ///   - limits: what each connection grants its peer, and its timeouts.
+    ///   - options: how QUIC behaves.
+    ///   - serverOptions: how clients are taken on.
     ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its
     ///     events back until it is started.
     /// - Returns: the listener, or the `IOError` of the socket.
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
-        limits: ConnectionLimits = ConnectionLimits(), listenerLimits: QUICListenerLimits = QUICListenerLimits(),
-        eventLoopGroup: any EventLoopGroup, logger: Logger,
+        limits: ConnectionLimits = ConnectionLimits(), options: QUICOptions = QUICOptions(),
+        serverOptions: QUICServerOptions = QUICServerOptions(), eventLoopGroup: any EventLoopGroup, logger: Logger,
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QUICListener> {
         Self.bind(
             to: address, tls: tls, applicationProtocols: applicationProtocols, limits: limits,
-            listenerLimits: listenerLimits, socketOptions: UDPSocketOptions(), eventLoopGroup: eventLoopGroup,
+            options: options, serverOptions: serverOptions, socketOptions: UDPSocketOptions(),
+            eventLoopGroup: eventLoopGroup,
             logger: logger, onConnection: onConnection)
     }
 
     /// The same, with a say in the socket.
     package static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
-        limits: ConnectionLimits, listenerLimits: QUICListenerLimits, socketOptions: UDPSocketOptions,
+        limits: ConnectionLimits, options: QUICOptions = QUICOptions(),
+        serverOptions: QUICServerOptions = QUICServerOptions(), socketOptions: UDPSocketOptions,
         eventLoopGroup: any EventLoopGroup, logger: Logger,
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QUICListener> {
@@ -70,13 +74,13 @@ public final class QUICListener: CarrierListener {
             return eventLoop.makeFailedFuture(error)
         }
         let connectionIDs = QUICConnectionIDSource(
-            length: QUICConnectionID.serverLength, prefix: Self.connectionIDPrefix(node: 0, loop: 0),
+            length: QUICConnectionID.serverLength, prefix: Self.connectionIDPrefix(node: serverOptions.node, loop: 0),
             resetSecret: QUICResetSecret())
-        let configuration = QUICConfiguration(limits: limits, connectionIDs: connectionIDs)
+        let configuration = QUICConfiguration(limits: limits, options: options, connectionIDs: connectionIDs)
         return eventLoop.flatSubmit {
             let endpoint = QUICServerEndpoint(
                 eventLoop: eventLoop, core: QUICEndpointCore(connectionIDs: connectionIDs), limits: limits,
-                caps: listenerLimits, logger: logger,
+                caps: serverOptions.limits, logger: logger,
                 makeCore: { (initial, path, now) throws(TransportError) in
                     let session = try context.makeSession(for: .quic, applicationProtocols: applicationProtocols)
                     return try QUICConnectionCore.server(

@@ -28,13 +28,20 @@ public struct CarrierCapabilities: Sendable, Hashable {
     public var hasUnreliableDatagrams: Bool
     /// Loss on one stream does not delay another stream.
     public var hasIndependentStreams: Bool
-    /// The connection survives a change of its addresses.
+    /// The connection survives a change of its addresses, and ``LoopConnection/migrate(to:)`` changes them.
     public var canMigrate: Bool
+    /// Whether ``LoopConnectionHandler/datagramSettled(_:fate:)`` tells what became of a datagram at the other end. `false`
+    /// over TCP, where it tells only that the kernel took it.
+    public var reportsDatagramDelivery: Bool
 
-    public init(hasUnreliableDatagrams: Bool, hasIndependentStreams: Bool, canMigrate: Bool) {
+    public init(
+        hasUnreliableDatagrams: Bool, hasIndependentStreams: Bool, canMigrate: Bool,
+        reportsDatagramDelivery: Bool = false
+    ) {
         self.hasUnreliableDatagrams = hasUnreliableDatagrams
         self.hasIndependentStreams = hasIndependentStreams
         self.canMigrate = canMigrate
+        self.reportsDatagramDelivery = reportsDatagramDelivery
     }
 }
 

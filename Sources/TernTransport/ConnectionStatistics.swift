@@ -10,9 +10,19 @@ public struct ConnectionStatistics: Sendable, Hashable {
     public var smoothedRoundTripTime: TimeAmount?
     public var minimumRoundTripTime: TimeAmount?
     public var latestRoundTripTime: TimeAmount?
+    /// How much the round trip varies (rttvar of RFC 9002, section 5.3; tcpi_rttvar).
+    public var roundTripTimeVariation: TimeAmount?
     /// Bytes that may be in flight.
     public var congestionWindow: UInt64?
     public var bytesInFlight: UInt64?
+    /// Where slow start ends; `nil` until the first loss.
+    public var slowStartThreshold: UInt64?
+    /// Bytes per second that the pacer or the kernel sends.
+    public var pacingRate: UInt64?
+    /// Bytes per second that the congestion controller or the kernel measured at the peer.
+    public var deliveryRate: UInt64?
+    /// The largest UDP payload of the path now, or the TCP segment size.
+    public var pathMaximumSize: UInt64?
     /// UDP payload bytes, or bytes of the TCP stream.
     public var bytesSent: UInt64 = 0
     public var bytesReceived: UInt64 = 0
@@ -31,13 +41,33 @@ public struct ConnectionStatistics: Sendable, Hashable {
 
 /// Something that happened to a connection while it lived, for people and for metrics.
 public struct ConnectionEvent: Sendable, Hashable {
-    public enum Kind: Sendable, Hashable {
+    /// What kind of event it is. A struct and not an enum, so that more kinds do not break a caller's `switch`.
+    public struct Kind: Sendable, Hashable, CustomStringConvertible {
+        /// The stable name that logs, JSON lines and metrics show.
+        public let name: String
+
+        public init(name: String) {
+            self.name = name
+        }
+
         /// The peer's or our own address changed, and the new path was validated.
-        case pathChanged
+        public static let pathChanged = Kind(name: "path-changed")
+        /// A new path did not prove itself in time; the connection stays on the old one, if there is one.
+        public static let pathFailed = Kind(name: "path-failed")
+        /// The largest packet that fits the path changed.
+        public static let pathMTUChanged = Kind(name: "path-mtu-changed")
         /// The peer asked this end to go elsewhere or is about to close.
-        case peerIsDraining
+        public static let peerIsDraining = Kind(name: "peer-is-draining")
         /// The handshake is confirmed (RFC 9001, section 4.1.2).
-        case handshakeConfirmed
+        public static let handshakeConfirmed = Kind(name: "handshake-confirmed")
+        /// The server took what was sent before the handshake was done (0-RTT).
+        public static let earlyDataAccepted = Kind(name: "early-data-accepted")
+        /// The server refused 0-RTT; the replayable streams were sent again after the handshake.
+        public static let earlyDataRejected = Kind(name: "early-data-rejected")
+        /// Packets are protected by new keys (RFC 9001, section 6).
+        public static let keysUpdated = Kind(name: "keys-updated")
+
+        public var description: String { self.name }
     }
 
     public var kind: Kind

@@ -253,9 +253,11 @@ extension SocketTests {
         @Test func aFullListenerTakesNoMore() async throws {
             var caps = QUICListenerLimits()
             caps.connections = 1
+            var options = QUICServerOptions()
+            options.limits = caps
             var limits = ConnectionLimits()
             limits.handshakeTimeout = .milliseconds(300)
-            try await withListener(listenerLimits: caps) { listener in
+            try await withListener(serverOptions: options) { listener in
                 let first = try await connect(to: listener.localAddress).established.get()
                 let error = await #expect(throws: TransportError.self) {
                     try await connect(to: listener.localAddress, limits: limits).established.get()

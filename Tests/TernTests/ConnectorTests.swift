@@ -159,7 +159,9 @@ private final class ScriptedCarrier: CarrierConnector {
     func untilStarted() async { _ = await self.starts.stream.first { _ in true } }
     func untilCancelled() async { _ = await self.cancellations.stream.first { _ in true } }
 
-    func connect(to address: SocketAddress, serverName: String, on eventLoop: any EventLoop) -> ConnectionAttempt {
+    func connect(
+        to address: SocketAddress, serverName: String, replayable: [ReplayableStream], on eventLoop: any EventLoop
+    ) -> ConnectionAttempt {
         let established = eventLoop.makePromise(of: (any LoopConnection).self)
         let heard = eventLoop.makePromise(of: Void.self)
         self.state.withLock {

@@ -4,8 +4,8 @@
 public import Logging
 public import NIOCore
 public import NIOPosix
-internal import TernQMux
-internal import TernQUIC
+public import TernQMux
+public import TernQUIC
 public import TernTLS
 public import TernTransport
 
@@ -30,20 +30,25 @@ public struct Connector: Sendable {
     ///   - tls: whom to trust, and our own identity if the server asks for one.
     ///   - policy: which carriers to try, and when.
     ///   - limits: what the server may make us keep in memory, and timeouts.
+    ///   - quicOptions: how QUIC behaves.
+    ///   - tcpOptions: how TCP behaves.
     ///   - serverName: the name that the server's certificate must carry, if it is not the endpoint's host.
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     /// - Throws: ``TransportError`` when the trust or the identity can't be loaded.
     public init(
         applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration,
         policy: ConnectionPolicy = ConnectionPolicy(),
-        limits: ConnectionLimits = ConnectionLimits(), serverName: String? = nil,
+        limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
+        tcp tcpOptions: TCPOptions = TCPOptions(), serverName: String? = nil,
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger = Logger(label: "tern.connector")
     ) throws {
         let quic = try QUICConnector(
-            tls: tls, applicationProtocols: [applicationProtocol.quic], limits: limits, logger: logger)
+            tls: tls, applicationProtocols: [applicationProtocol.quic], limits: limits, options: quicOptions,
+            logger: logger)
         let tcp = try QMuxConnector(
-            tls: tls, applicationProtocols: [applicationProtocol.tls], limits: limits, logger: logger)
+            tls: tls, applicationProtocols: [applicationProtocol.tls], limits: limits, options: tcpOptions,
+            logger: logger)
         self.init(
             carriers: [quic, tcp], policy: policy, serverName: serverName, eventLoopGroup: eventLoopGroup,
             resolver: SystemAddressResolver(), logger: logger)

@@ -4,8 +4,8 @@
 public import Logging
 public import NIOCore
 public import NIOPosix
-internal import TernQMux
-internal import TernQUIC
+public import TernQMux
+public import TernQUIC
 public import TernTLS
 public import TernTransport
 
@@ -47,18 +47,23 @@ public final class Listener: Sendable {
     ///   - applicationProtocol: the ALPN identifiers to accept.
     ///   - tls: the server's certificate and key.
     ///   - limits: what a peer may make us keep in memory, and timeouts.
+    ///   - quicOptions: how QUIC behaves.
+    ///   - quicServerOptions: how QUIC clients are taken on.
+    ///   - tcpOptions: how TCP behaves.
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     /// - Throws: ``TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
-        limits: ConnectionLimits = ConnectionLimits(),
+        limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
+        quicServer quicServerOptions: QUICServerOptions = QUICServerOptions(),
+        tcp tcpOptions: TCPOptions = TCPOptions(),
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger = Logger(label: "tern.listener")
     ) async throws -> Listener {
         let accepted = Inlet<any LoopConnection>()
         let binder = ListenerBinder(
-            applicationProtocol: applicationProtocol, tls: tls, limits: limits, eventLoopGroup: eventLoopGroup,
-            logger: logger
+            applicationProtocol: applicationProtocol, tls: tls, limits: limits, quicOptions: quicOptions,
+            quicServerOptions: quicServerOptions, tcpOptions: tcpOptions, eventLoopGroup: eventLoopGroup, logger: logger
         ) { connection in
             // Nobody serves it any more: turn it away instead of leaving it to hang.
             if !accepted.push(connection) { connection.close(code: 0, reason: "the server is shutting down") }

@@ -22,6 +22,9 @@ struct ListenerBinder: Sendable {
     let applicationProtocol: ApplicationProtocol
     let tls: TLSServerConfiguration
     let limits: ConnectionLimits
+    let quicOptions: QUICOptions
+    let quicServerOptions: QUICServerOptions
+    let tcpOptions: TCPOptions
     let eventLoopGroup: any EventLoopGroup
     let logger: Logger
     let onConnection: @Sendable (any LoopConnection) -> Void
@@ -62,14 +65,16 @@ struct ListenerBinder: Sendable {
     private func bindTLS(to address: SocketAddress) async throws -> any CarrierListener {
         try await QMuxListener.bind(
             to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.tls], limits: self.limits,
-            eventLoopGroup: self.eventLoopGroup, logger: self.logger, onConnection: self.onConnection
+            options: self.tcpOptions, eventLoopGroup: self.eventLoopGroup, logger: self.logger,
+            onConnection: self.onConnection
         ).get()
     }
 
     private func bindQUIC(to address: SocketAddress) async throws -> any CarrierListener {
         try await QUICListener.bind(
             to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.quic], limits: self.limits,
-            eventLoopGroup: self.eventLoopGroup, logger: self.logger, onConnection: self.onConnection
+            options: self.quicOptions, serverOptions: self.quicServerOptions, eventLoopGroup: self.eventLoopGroup,
+            logger: self.logger, onConnection: self.onConnection
         ).get()
     }
 }

@@ -87,7 +87,7 @@ public struct InMemoryConnector: CarrierConnector {
     let limits: ConnectionLimits
 
     public func connect(
-        to address: SocketAddress, serverName: String, on eventLoop: any EventLoop
+        to address: SocketAddress, serverName: String, replayable: [ReplayableStream], on eventLoop: any EventLoop
     ) -> ConnectionAttempt {
         guard let connection = self.listener.connect(on: eventLoop, limits: self.limits) else {
             let error = TransportError(.connectionRefused, message: "nobody accepts any more", isRetrySafe: true)

@@ -12,7 +12,20 @@ public protocol CarrierConnector: Sendable {
     /// - Parameters:
     ///   - address: where to.
     ///   - serverName: the name (or IP address literal) that the server's certificate must be for; also sent as SNI when it is a name.
-    func connect(to address: SocketAddress, serverName: String, on eventLoop: any EventLoop) -> ConnectionAttempt
+    ///   - replayable: streams to open at once, with bytes that may leave before the handshake is done;
+    ///     ``LoopConnection/replayableStreams`` names them afterwards.
+    func connect(
+        to address: SocketAddress, serverName: String, replayable: [ReplayableStream], on eventLoop: any EventLoop
+    ) -> ConnectionAttempt
+}
+
+extension CarrierConnector {
+    /// Starts to connect, with nothing to send before the handshake is done.
+    public func connect(
+        to address: SocketAddress, serverName: String, on eventLoop: any EventLoop
+    ) -> ConnectionAttempt {
+        self.connect(to: address, serverName: serverName, replayable: [], on: eventLoop)
+    }
 }
 
 /// A handshake in progress.

@@ -36,12 +36,33 @@ public protocol LoopConnection: AnyObject, Sendable {
     /// The largest payload that ``sendDatagram(_:)`` takes now; 0 when the peer takes none. It follows the path MTU over QUIC.
     var maximumDatagramSize: Int { get }
     func statistics() -> ConnectionStatistics
+    /// Whether the handshake is done and the peer verified. A server hands a connection out earlier when 0-RTT data came.
+    var isHandshakeComplete: Bool { get }
+    /// What became of the data that was sent before the handshake was done (0-RTT).
+    var earlyData: EarlyDataOutcome { get }
+    /// The streams that carry what ``CarrierConnector/connect(to:serverName:replayable:on:)`` was given, in that order.
+    var replayableStreams: [StreamID] { get }
+    /// Whether bytes of `stream` came in 0-RTT: an attacker may have copied them from an earlier connection, so act on them
+    /// only if doing so twice does no harm, or wait for ``isHandshakeComplete`` (RFC 8446, section 8; RFC 9001, section 9.2).
+    func isReplayable(_ stream: StreamID) -> Bool
+    /// Derives secret bytes that both ends of this connection, and nobody else, can derive (RFC 8446, section 7.5; RFC 5705).
+    ///
+    /// - Parameters:
+    ///   - label: what for; begins with `EXPORTER` (RFC 5705, section 4).
+    ///   - count: 1 to 8160.
+    /// - Throws: ``TransportError/Code/misuse`` before the handshake is complete, or where there is no TLS.
+    func exportKeyingMaterial(label: String, context: [UInt8], count: Int) throws(TransportError) -> [UInt8]
 
     /// Names who hears of everything that happens; until then the connection holds its events back. Call it once.
     ///
     /// The connection keeps the handler alive until ``LoopConnectionHandler/connectionClosed(_:)``, which comes on a later turn,
     /// even if the connection is closed already.
     func start(handler: any LoopConnectionHandler)
+
+    /// Protects what is sent from now on by new keys (RFC 9001, section 6; RFC 8446, section 4.6.3).
+    ///
+    /// - Throws: ``TransportError/Code/misuse`` when the handshake is not confirmed, or the update before is not yet.
+    func updateKeys() throws(TransportError)
 
     /// Opens a stream, or returns `nil` when the peer's stream limit is reached: then
     /// ``LoopConnectionHandler/streamsAvailable(_:)`` says when to try again.
@@ -76,6 +97,26 @@ public protocol LoopConnection: AnyObject, Sendable {
     ///
     /// - Throws: ``TransportError/Code/limitExceeded`` when it is larger than ``maximumDatagramSize``, or why the connection is closed.
     func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome
+
+    /// Sends an unreliable datagram whose fate ``LoopConnectionHandler/datagramSettled(_:fate:)`` tells under `tag`.
+    ///
+    /// - Throws: as ``sendDatagram(_:)``.
+    func sendDatagram(_ bytes: ByteBuffer, tag: UInt64) throws(TransportError) -> DatagramOutcome
+
+    /// Measures another way to the peer while the connection stays on the one it has (RFC 9000, section 9.1).
+    ///
+    /// - Parameter localAddress: where to send from; its port may be 0. `nil`: a new port of the address that the routing table
+    ///   chooses.
+    /// - Returns: what was found, or a ``TransportError``: ``TransportError/Code/unreachable`` when no answer came,
+    ///   ``TransportError/Code/misuse`` for a server's end, before the handshake is confirmed, where the peer forbids migration
+    ///   or the carrier has no paths.
+    func probe(from localAddress: SocketAddress?) -> EventLoopFuture<PathReport>
+    /// Moves the connection to another local address: at once, without waiting for the validation of the new path, because
+    /// the old one is probably gone (RFC 9000, section 9.2). The peer's validation follows; if it fails the connection returns
+    /// to the old path.
+    ///
+    /// - Returns: the path when it was validated; errors as ``probe(from:)``.
+    func migrate(to localAddress: SocketAddress?) -> EventLoopFuture<PathReport>
 
     /// Closes the connection at once (CONNECTION_CLOSE 0x1d). What the peer has not acknowledged may be lost.
     ///
@@ -114,7 +155,44 @@ public protocol LoopConnectionHandler: AnyObject {
     /// The peer allows more streams, after ``LoopConnection/openStream(_:)`` returned `nil`.
     func streamsAvailable(_ direction: StreamDirection)
     func datagramReceived(_ bytes: ByteBuffer)
+    /// What became of a datagram that ``LoopConnection/sendDatagram(_:tag:)`` accepted; at most once for each.
+    func datagramSettled(_ tag: UInt64, fate: DatagramFate)
     func connectionEventOccurred(_ event: ConnectionEvent)
     /// The end, exactly once and the last call: ``TransportError/Code/application`` with code 0 for a clean close by either end.
     func connectionClosed(_ reason: TransportError)
+}
+
+// MARK: What a carrier need not have
+
+extension LoopConnection {
+    public var isHandshakeComplete: Bool { true }
+    public var earlyData: EarlyDataOutcome { .notOffered }
+    public var replayableStreams: [StreamID] { [] }
+    public func isReplayable(_ stream: StreamID) -> Bool { false }
+
+    public func exportKeyingMaterial(
+        label: String, context: [UInt8], count: Int
+    ) throws(TransportError) -> [UInt8] {
+        throw TransportError(.misuse, message: "\(self.carrier) has no TLS to export keys from")
+    }
+
+    public func updateKeys() throws(TransportError) {
+        throw TransportError(.misuse, message: "\(self.carrier) cannot update its keys")
+    }
+
+    public func sendDatagram(_ bytes: ByteBuffer, tag: UInt64) throws(TransportError) -> DatagramOutcome {
+        try self.sendDatagram(bytes)
+    }
+
+    public func probe(from localAddress: SocketAddress?) -> EventLoopFuture<PathReport> {
+        self.eventLoop.makeFailedFuture(TransportError(.misuse, message: "\(self.carrier) has one path only"))
+    }
+
+    public func migrate(to localAddress: SocketAddress?) -> EventLoopFuture<PathReport> {
+        self.eventLoop.makeFailedFuture(TransportError(.misuse, message: "\(self.carrier) has one path only"))
+    }
+}
+
+extension LoopConnectionHandler {
+    public func datagramSettled(_ tag: UInt64, fate: DatagramFate) {}
 }

@@ -72,13 +72,13 @@ let testProtocol = "tern-test/1"
 /// Runs `body` with a listener, and makes sure that nothing is left of it.
 func withListener(
     on host: String = "127.0.0.1", port: Int = 0, limits: ConnectionLimits = ConnectionLimits(),
-    listenerLimits: QUICListenerLimits = QUICListenerLimits(), socketOptions: UDPSocketOptions = UDPSocketOptions(),
+    serverOptions: QUICServerOptions = QUICServerOptions(), socketOptions: UDPSocketOptions = UDPSocketOptions(),
     onConnection: @escaping @Sendable (any LoopConnection) -> Void = { echo($0) },
     _ body: (QUICListener) async throws -> Void
 ) async throws {
     let listener = try await QUICListener.bind(
         to: try SocketAddress(ipAddress: host, port: port), tls: try TestTLS.server(),
-        applicationProtocols: [testProtocol], limits: limits, listenerLimits: listenerLimits,
+        applicationProtocols: [testProtocol], limits: limits, serverOptions: serverOptions,
         socketOptions: socketOptions, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: testLogger,
         onConnection: onConnection
     ).get()

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import NIOCore
+
+/// How QUIC connections behave, for clients and servers alike.
+public struct QUICOptions: Sendable, Hashable {
+    /// Which algorithm decides how much may be in flight (RFC 9002, section 7).
+    public enum CongestionControl: String, Sendable, Hashable, CaseIterable {
+        /// RFC 9002, section 7.
+        case reno
+        /// RFC 9438.
+        case cubic
+        /// The default: it keeps its rate under random loss, where the others collapse.
+        case bbr
+    }
+
+    public var congestionControl: CongestionControl = .bbr
+    /// The largest UDP payload that path MTU discovery tries, 1200 to 65,507; 1452 fits Ethernet over IPv6.
+    public var maximumUDPPayloadSize: Int = 1452
+    /// Whether to search for the path's MTU (DPLPMTUD, RFC 8899).
+    public var discoversPathMTU: Bool = true
+    /// Bytes for the kernel to buffer in each direction of a UDP socket; the kernel may give less.
+    public var socketBufferSize: Int = 4 << 20
+    /// Where a qlog file (draft-ietf-quic-qlog-main-schema) is written for each connection; `nil` writes none. The files show
+    /// addresses and sizes, never contents or keys.
+    public var qlogDirectory: String?
+
+    public init() {}
+}
+
+/// How a QUIC server takes clients on.
+public struct QUICServerOptions: Sendable, Hashable {
+    /// When a client must prove its address by a Retry (RFC 9000, section 8.1.2) before it costs the server anything.
+    ///
+    /// A client that shows a valid token of an earlier connection (NEW_TOKEN) needs no Retry.
+    public enum AddressValidation: Sendable, Hashable {
+        /// Never; the anti-amplification limit alone protects others.
+        case never
+        case always
+        /// While more than ``QUICServerOptions/handshakesBeforeRetry`` handshakes are unfinished.
+        case underLoad
+    }
+
+    public var addressValidation: AddressValidation = .underLoad
+    /// Unfinished handshakes above which ``AddressValidation/underLoad`` sends Retry, on all event loops together.
+    public var handshakesBeforeRetry: Int = 256
+    /// How long a token of a NEW_TOKEN frame is good for.
+    public var tokenLifetime: TimeAmount = .hours(24)
+    /// The number of this server among those that share an address; part of every connection ID, so that a load balancer can
+    /// route by it.
+    public var node: UInt16 = 0
+    /// UDP sockets, each on an event loop of its own; `nil`: one for each event loop of the group (at most 64).
+    public var loops: Int?
+    /// 32 secret bytes from which stateless reset tokens and address tokens are derived: the same for all servers of an
+    /// address, and after a restart. `nil` draws them at random.
+    public var secret: [UInt8]?
+    /// Where clients should go after the handshake (RFC 9000, section 9.6); the listener must be reachable there.
+    public var preferredIPv4Address: SocketAddress?
+    public var preferredIPv6Address: SocketAddress?
+    public var limits = QUICListenerLimits()
+
+    public init() {}
+}
