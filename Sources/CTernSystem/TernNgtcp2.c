@@ -37,7 +37,8 @@ static void fill_settings(tern_quic *quic, const tern_quic_settings *from, ngtcp
     settings->max_stream_window = from->maximum_stream_window;
     // The defaults differ between versions: 10 s in 0.12, none in 1.x.
     settings->handshake_timeout = from->handshake_timeout == 0 ? UINT64_MAX : from->handshake_timeout;
-    settings->no_pmtud = !from->discovers_mtu;
+    settings->no_pmtud = !from->discovers_mtu || from->caller_sizes_packets;
+    settings->no_tx_udp_payload_size_shaping = from->caller_sizes_packets;
     settings->rand_ctx.native_handle = quic;
 }
 

@@ -154,13 +154,19 @@ void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close) {
     if (close->reason_length > 0) { memcpy(close->reason, error->reason, close->reason_length); }
 }
 
-size_t tern_quic_maximum_datagram(tern_quic *quic) {
+size_t tern_quic_peer_maximum_payload(tern_quic *quic) {
+    const ngtcp2_transport_params *remote = ngtcp2_conn_get_remote_transport_params(quic->conn);
+    return remote == NULL ? 0 : (size_t)remote->max_udp_payload_size;
+}
+
+size_t tern_quic_maximum_datagram(tern_quic *quic, size_t capacity) {
     const ngtcp2_transport_params *remote = ngtcp2_conn_get_remote_transport_params(quic->conn);
     if (remote == NULL || remote->max_datagram_frame_size == 0) { return 0; }
     const ngtcp2_cid *destination = ngtcp2_conn_get_dcid(quic->conn);
     // Short header with the longest packet number, AEAD tag, frame type and a two-byte length.
     size_t overhead = 1 + (destination == NULL ? NGTCP2_MAX_CIDLEN : destination->datalen) + 4 + 16 + 3;
     size_t path = ngtcp2_conn_get_path_max_tx_udp_payload_size(quic->conn);
+    if (capacity < path) { path = capacity; }
     size_t fitting = path > overhead ? path - overhead : 0;
     uint64_t allowed = remote->max_datagram_frame_size > 3 ? remote->max_datagram_frame_size - 3 : 0;
     return allowed < fitting ? (size_t)allowed : fitting;

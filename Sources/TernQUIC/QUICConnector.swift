@@ -70,6 +70,7 @@ extension QUICConfiguration {
     init(limits: ConnectionLimits, options: QUICOptions, connectionIDs: QUICConnectionIDSource) {
         self.init(limits: limits, connectionIDs: connectionIDs)
         self.maximumUDPPayloadSize = options.maximumUDPPayloadSize
+        self.sameHostUDPPayloadSize = options.sameHostUDPPayloadSize
         self.discoversPathMTU = options.discoversPathMTU
         self.congestionControl =
             switch options.congestionControl {

@@ -20,6 +20,9 @@ public struct QUICOptions: Sendable, Hashable {
     public var maximumUDPPayloadSize: Int = 1452
     /// Whether to search for the path's MTU (DPLPMTUD, RFC 8899).
     public var discoversPathMTU: Bool = true
+    /// The largest UDP payload on a path that does not leave this machine, where the loopback device takes up to 65,507 bytes;
+    /// used after a packet of that size has arrived. 0 treats such paths like any other.
+    public var sameHostUDPPayloadSize: Int = 16_384
     /// Bytes for the kernel to buffer in each direction of a UDP socket; the kernel may give less.
     public var socketBufferSize: Int = 4 << 20
     /// Where a qlog file (draft-ietf-quic-qlog-main-schema) is written for each connection; `nil` writes none. The files show

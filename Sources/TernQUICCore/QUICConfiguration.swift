@@ -15,6 +15,11 @@ package struct QUICConfiguration: Sendable {
     }
     /// Whether to search for the path's MTU (DPLPMTUD, RFC 8899). The socket must set the don't-fragment bit.
     package var discoversPathMTU: Bool = true
+    /// The largest UDP payload on a path that does not leave this machine, where the loopback device takes 64 KiB; a packet
+    /// of that size must have arrived before more are sent. At most ``maximumUDPPayloadSize`` switches it off.
+    package var sameHostUDPPayloadSize: Int = 16_384 {
+        didSet { self.sameHostUDPPayloadSize = min(max(self.sameHostUDPPayloadSize, 0), 65_507) }
+    }
     /// How this endpoint numbers its connections.
     package var connectionIDs: QUICConnectionIDSource
     /// Where unpredictable bytes come from: connection IDs, path challenges, packet number gaps.

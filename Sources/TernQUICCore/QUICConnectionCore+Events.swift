@@ -62,6 +62,7 @@ extension QUICConnectionCore {
         case .streamWasStopped(let id, let code): self.streamWasStopped(id, code: code)
         case .streamAcknowledged(let id, let offset):
             self.stream(id)?.queue.markAcknowledged(upTo: offset)
+            self.packetSizes.acknowledged(id, upTo: offset)
         case .streamCredit(let id):
             if let stream = self.stream(id), stream.queue.hasWork { self.scheduler.insert(stream) }
         case .streamEnded(let id): self.streamEnded(id)
@@ -119,6 +120,7 @@ extension QUICConnectionCore {
     private func pathWasValidated() {
         guard let current = self.native.currentPath, current != self.path else { return }
         self.path = current
+        self.packetSizes.pathChanged()
         self.emit(.pathChanged(current))
     }
 

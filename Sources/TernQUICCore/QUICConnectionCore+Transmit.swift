@@ -41,7 +41,8 @@ extension QUICConnectionCore {
     }
 
     private func writeTrain(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
-        let payload = self.configuration.maximumUDPPayloadSize
+        if let probe = self.writeProbe(into: buffer, now: now) { return probe }
+        let payload = min(self.packetSize, buffer.count)
         let limit = min(buffer.count, Self.maximumTrain, max(self.native.sendQuantum, payload))
         var train = self.resumeHeld(into: buffer)
         var written = train?.byteCount ?? 0
@@ -49,11 +50,13 @@ extension QUICConnectionCore {
         var pathNumber = train == nil ? 0 : self.native.lastWritePathNumber
         while segments < Self.maximumSegments, segments == 0 || written + payload <= limit {
             let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[written..<(written + payload)])
+            self.newBytesInPacket = 0
             let result = self.writePacket(packet, now: now)
             guard result.bytes > 0 else {
                 self.handleWriteFailure(result.bytes, now: now)
                 break
             }
+            self.packetSizes.packetWritten(result.bytes, newBytes: self.newBytesInPacket, now: now)
             let number = self.native.lastWritePathNumber
             let ecn = ECN(rawValue: result.ecn) ?? .notECT
             if let first = train {
@@ -80,6 +83,42 @@ extension QUICConnectionCore {
         return train
     }
 
+    /// The largest packet that may be written now.
+    private var packetSize: Int {
+        self.outboundDatagrams.isEmpty ? self.packetSizes.size : self.datagramPacketSize
+    }
+
+    /// The largest packet with a DATAGRAM frame. Inside a host it goes ahead of the search up to the ordinary size.
+    var datagramPacketSize: Int {
+        self.packetSizes.searches
+            ? max(self.packetSizes.size, self.configuration.maximumUDPPayloadSize) : self.packetSizes.size
+    }
+
+    /// Writes a larger packet than before, alone, to see whether it arrives.
+    private func writeProbe(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
+        guard self.isConfirmed, self.held == nil, self.outboundDatagrams.isEmpty, let stream = self.scheduler.first,
+            let size = self.packetSizes.probeSize(now: now), size <= buffer.count,
+            size <= self.native.peerMaximumPayload,
+            stream.queue.unsentBytes >= size
+        else { return nil }
+        let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[0..<size])
+        self.newBytesInPacket = 0
+        let result = self.writePacket(packet, now: now)
+        guard result.bytes > 0 else {
+            self.handleWriteFailure(result.bytes, now: now)
+            return nil
+        }
+        self.packetSizes.probeSent(
+            of: result.bytes, newBytes: self.newBytesInPacket, stream: stream.id, end: stream.queue.sentOffset, now: now
+        )
+        self.counters.bytesSent += UInt64(result.bytes)
+        self.counters.packetsSent = (self.counters.packetsSent ?? 0) + 1
+        self.native.pace(now: now)
+        return QUICTransmit(
+            byteCount: result.bytes, segmentSize: result.bytes, path: self.native.lastWritePath,
+            ecn: ECN(rawValue: result.ecn) ?? .notECT)
+    }
+
     private func resumeHeld(into buffer: UnsafeMutableRawBufferPointer) -> QUICTransmit? {
         guard let held = self.held else { return nil }
         self.held = nil
@@ -95,7 +134,10 @@ extension QUICConnectionCore {
         if let result = self.writeDatagrams(packet, now: now) { return result }
         while let stream = self.scheduler.first {
             let result = self.native.write(stream, into: packet, now: now)
-            if result.taken >= 0 { self.tookBytes(of: stream) }
+            if result.taken >= 0 {
+                self.newBytesInPacket += result.taken
+                self.tookBytes(of: stream)
+            }
             switch result.bytes {
             case Int(TERN_QUIC_WRITE_MORE.rawValue):
                 if result.taken < 0 { return self.native.write(nil, into: packet, now: now) }
@@ -113,7 +155,7 @@ extension QUICConnectionCore {
     /// - Returns: `nil` when the packet, begun or not, has room for streams.
     private func writeDatagrams(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written? {
         while let datagram = self.outboundDatagrams.first {
-            guard datagram.readableBytes <= self.native.maximumDatagramSize else {
+            guard datagram.readableBytes <= self.native.maximumDatagramSize(capacity: packet.count) else {
                 // The path's MTU shrank since it was queued.
                 self.outboundDatagrams.removeFirst()
                 self.counters.datagramsDropped += 1

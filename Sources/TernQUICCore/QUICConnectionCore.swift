@@ -46,6 +46,9 @@ package final class QUICConnectionCore {
     var openedStreams = QUICStreamCounts()
     var scheduler = SendScheduler()
     var wantsStreams: Set<StreamDirection> = []
+    var packetSizes: PacketSizeSearch
+    /// Stream bytes that the packet being written took for the first time.
+    var newBytesInPacket = 0
     /// A packet that was written but did not fit the train before it.
     var held: HeldPacket?
     var counters = ConnectionStatistics()
@@ -69,10 +72,12 @@ package final class QUICConnectionCore {
         self.configuration = configuration
         self.tls = tls
         self.path = path
+        self.packetSizes = PacketSizeSearch(configuration, path: path)
         self.startedAt = now
         self.lastNow = now
         self.native = try NativeConnection(
-            configuration: configuration, tls: tls, initial: initial, path: path, now: now)
+            configuration: configuration, tls: tls, initial: initial, path: path, packetSizes: self.packetSizes,
+            now: now)
         self.connectionIDs = [self.native.sourceConnectionID]
         if let initial { self.connectionIDs.append(initial.destinationConnectionID) }
     }
@@ -142,6 +147,7 @@ package final class QUICConnectionCore {
             if now >= until { self.phase = .finished }
         case .open:
             guard self.pendingClose == nil, self.native.expiry <= now else { return }
+            self.packetSizes.timePassed(probeTimeout: self.native.probeTimeout, now: now)
             let result = self.native.expire(now: now)
             self.digest()
             self.handle(result, now: now)
@@ -158,7 +164,9 @@ package final class QUICConnectionCore {
     package var peerCertificates: [[UInt8]] { self.tls.peerCertificates }
 
     /// The largest payload that ``sendDatagram(_:)`` takes now; 0 when the peer takes none.
-    package var maximumDatagramSize: Int { self.isEstablished ? self.native.maximumDatagramSize : 0 }
+    package var maximumDatagramSize: Int {
+        self.isEstablished ? self.native.maximumDatagramSize(capacity: self.datagramPacketSize) : 0
+    }
 
     package func statistics() -> ConnectionStatistics {
         var statistics = self.counters

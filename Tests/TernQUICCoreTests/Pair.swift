@@ -94,11 +94,12 @@ final class Pair {
     init(
         clientLimits: ConnectionLimits = ConnectionLimits(), serverLimits: ConnectionLimits = ConnectionLimits(),
         trustsServer: Bool = true, serverName: String = "localhost",
-        clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"]
+        clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"],
+        addresses: (client: String, server: String) = ("192.0.2.1", "198.51.100.1")
     ) throws {
         self.clientPath = QUICPath(
-            local: try SocketAddress(ipAddress: "127.0.0.1", port: 40_000),
-            remote: try SocketAddress(ipAddress: "127.0.0.1", port: 4433))
+            local: try SocketAddress(ipAddress: addresses.client, port: 40_000),
+            remote: try SocketAddress(ipAddress: addresses.server, port: 4433))
         self.serverPath = QUICPath(local: self.clientPath.remote, remote: self.clientPath.local)
         let secret = QUICResetSecret(bytes: Array(repeating: 7, count: 32))
         let serverIDs = QUICConnectionIDSource(

@@ -101,6 +101,9 @@ typedef struct tern_quic_settings {
     size_t maximum_udp_payload;
     tern_quic_congestion congestion;
     bool discovers_mtu;
+    /// The caller bounds the size of each packet by the capacity that it gives, and searches for the path's MTU itself: ngtcp2
+    /// 0.12 tries no size above 1444.
+    bool caller_sizes_packets;
     uint8_t cid_length;
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
@@ -196,8 +199,10 @@ typedef struct tern_quic_peer_close {
 } tern_quic_peer_close;
 void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close);
 
-/// The largest DATAGRAM payload that fits the path and the peer; 0 if it takes none.
-size_t tern_quic_maximum_datagram(tern_quic *quic);
+/// The largest DATAGRAM payload that fits the path, the peer and a packet of `capacity` bytes; 0 if the peer takes none.
+size_t tern_quic_maximum_datagram(tern_quic *quic, size_t capacity);
+/// The largest UDP payload that the peer takes (max_udp_payload_size); 0 before its transport parameters came.
+size_t tern_quic_peer_maximum_payload(tern_quic *quic);
 
 typedef struct tern_quic_statistics {
     uint64_t latest_rtt;

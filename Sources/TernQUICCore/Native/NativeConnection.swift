@@ -29,12 +29,15 @@ final class NativeConnection {
 
     /// - Parameter initial: the client's first packet, for a server; `nil` for a client.
     init(
-        configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath, now: UInt64
+        configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath,
+        packetSizes: PacketSizeSearch, now: UInt64
     ) throws(TransportError) {
         let inbox = NativeInbox(role: initial == nil ? .client : .server, randomness: configuration.randomness)
         var settings = tern_quic_settings(configuration, now: now)
         settings.context = Unmanaged.passUnretained(inbox).toOpaque()
         settings.events = NativeInbox.events
+        settings.caller_sizes_packets = packetSizes.searches
+        settings.maximum_udp_payload = packetSizes.largest
         let handle = UnsafeMutableRawPointer(tls.handle)
         let quic = path.withNative { path in
             if let initial {
@@ -170,7 +173,11 @@ final class NativeConnection {
 
     // MARK: Facts
 
-    var maximumDatagramSize: Int { Int(clamping: tern_quic_maximum_datagram(self.quic)) }
+    /// - Parameter capacity: the largest packet that may be written.
+    func maximumDatagramSize(capacity: Int) -> Int {
+        Int(clamping: tern_quic_maximum_datagram(self.quic, max(capacity, 0)))
+    }
+    var peerMaximumPayload: Int { Int(clamping: tern_quic_peer_maximum_payload(self.quic)) }
     var tlsAlert: UInt8 { tern_quic_tls_alert(self.quic) }
 
     /// The transport error code and the text that fit the last failure.

@@ -24,6 +24,8 @@ struct SendQueue {
     /// Where the first unsent byte is: the chunk, and the bytes of it that were sent.
     private var unsentChunk = 0
     private var sentOfChunk = 0
+    /// The stream offset of the first unsent byte.
+    private(set) var sentOffset: UInt64 = 0
     /// Bytes that wait to be sent.
     private(set) var unsentBytes = 0
     /// The application said that no more comes.
@@ -67,6 +69,7 @@ struct SendQueue {
     /// `count` bytes of what `fill` showed were sent, and the end too if they were all and it reached it.
     mutating func markSent(_ count: Int) {
         self.unsentBytes -= count
+        self.sentOffset += UInt64(count)
         var left = count
         while left > 0, self.unsentChunk < self.chunks.count {
             let available = self.chunks[self.unsentChunk].count - self.sentOfChunk
