@@ -64,7 +64,9 @@ let package = Package(
         // The contract that every carrier fulfils, and the async surface built on it. Knows no protocol and no socket.
         .target(name: "TernTransport", dependencies: [nioCore, deque, logging], swiftSettings: pointerFree),
         // Identities, trust and TLS 1.3 sessions without I/O, over GnuTLS; shared by both carriers.
-        .target(name: "TernTLS", dependencies: ["TernTransport", "CGnuTLS", nioCore, logging], swiftSettings: dialect),
+        .target(
+            name: "TernTLS", dependencies: ["TernTransport", "CGnuTLS", nioCore, deque, logging],
+            swiftSettings: dialect),
         // QUIC without I/O: datagrams and time in; datagrams, events and deadlines out.
         .target(
             name: "TernQUICCore",

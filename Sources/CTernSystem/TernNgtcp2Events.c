@@ -8,6 +8,7 @@ _Thread_local tern_quic *tern_quic_reading;
 static int on_handshake_completed(ngtcp2_conn *conn, void *user) {
     (void)conn;
     tern_quic *quic = user;
+    if (tern_quic_settle_early_data(quic) != 0) { return NGTCP2_ERR_CALLBACK_FAILURE; }
     quic->events->handshake_completed(quic->context);
     return 0;
 }
@@ -32,7 +33,14 @@ static int on_stream_data(
     (void)conn, (void)offset, (void)stream_user;
     tern_quic *quic = user;
     bool finished = (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0;
-    return quic->events->stream_data(quic->context, stream, bytes, length, finished) ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
+#if TERN_NGTCP2_1
+    bool early = (flags & NGTCP2_STREAM_DATA_FLAG_0RTT) != 0;
+#else
+    bool early = (flags & NGTCP2_STREAM_DATA_FLAG_EARLY) != 0;
+#endif
+    return quic->events->stream_data(quic->context, stream, bytes, length, finished, early)
+        ? 0
+        : NGTCP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_stream_reset(

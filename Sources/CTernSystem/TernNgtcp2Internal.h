@@ -46,6 +46,8 @@ struct tern_quic {
     uint64_t write_path_number;
     int last_error;
     bool has_decrypted;
+    /// A client that sends 0-RTT data.
+    bool offers_early_data;
     tern_quic_cid source;
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
@@ -62,6 +64,8 @@ void tern_quic_tell_stops(tern_quic *quic);
 void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
+/// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.
+int tern_quic_settle_early_data(tern_quic *quic);
 
 /// The connection whose datagram this thread is reading: ngtcp2's decrypt callback does not say.
 extern _Thread_local tern_quic *tern_quic_reading;

@@ -158,6 +158,9 @@ extension QUICClientEndpoint: QUICConnectionOwner {
     // socketBecameWritable() pumps it.
     func connectionIsBlocked(_ connection: QUICConnection) {}
 
+    // Only servers get early data.
+    func connectionHasEarlyData(_ connection: QUICConnection) {}
+
     func connectionEstablished(_ connection: QUICConnection) {
         self.noteWhetherHeard()
         guard case .idle = self.state else { return }

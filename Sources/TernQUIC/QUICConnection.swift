@@ -10,6 +10,8 @@ internal import TernTransport
 protocol QUICConnectionOwner: AnyObject {
     func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection)
     func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection)
+    /// 0-RTT data came: the application may have the connection before its handshake is done.
+    func connectionHasEarlyData(_ connection: QUICConnection)
     /// The handshake is done and the peer verified.
     func connectionEstablished(_ connection: QUICConnection)
     /// It has more to send than its socket takes: ``QUICConnection/pump()`` when the socket is writable.
@@ -212,6 +214,9 @@ extension QUICConnection {
         switch event {
         case .connectionIDIssued(let id): self.owner?.connectionIDIssued(id, by: self)
         case .connectionIDRetired(let id): self.owner?.connectionIDRetired(id, by: self)
+        case .earlyDataReceived(let applicationProtocol):
+            self.applicationProtocol = applicationProtocol
+            self.owner?.connectionHasEarlyData(self)
         case .handshakeCompleted(let applicationProtocol):
             self.applicationProtocol = applicationProtocol
             self.peerCertificates = self.core.peerCertificates
@@ -268,7 +273,12 @@ extension QUICConnection {
             // Who hears of the end may end the process: our CONNECTION_CLOSE goes first.
             _ = self.transmit()
             handler.connectionClosed(reason)
-        case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted:
+        case .earlyDataDecided(let accepted):
+            handler.connectionEventOccurred(
+                accepted
+                    ? ConnectionEvent(.earlyDataAccepted, message: "the server took the data sent early")
+                    : ConnectionEvent(.earlyDataRejected, message: "the data sent early was sent again"))
+        case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived:
             break
         }
     }
@@ -303,6 +313,31 @@ extension QUICConnection {
         var statistics = self.core.statistics()
         statistics.datagramsDropped += self.datagramsShed
         return statistics
+    }
+
+    var isHandshakeComplete: Bool {
+        self.eventLoop.preconditionInEventLoop()
+        return self.core.isEstablished
+    }
+
+    var earlyData: EarlyDataOutcome {
+        self.eventLoop.preconditionInEventLoop()
+        return self.core.earlyData
+    }
+
+    var replayableStreams: [StreamID] {
+        self.eventLoop.preconditionInEventLoop()
+        return self.core.replayableStreams
+    }
+
+    func isReplayable(_ stream: StreamID) -> Bool {
+        self.eventLoop.preconditionInEventLoop()
+        return self.core.isReplayable(stream)
+    }
+
+    func exportKeyingMaterial(label: String, context: [UInt8], count: Int) throws(TransportError) -> [UInt8] {
+        self.eventLoop.preconditionInEventLoop()
+        return try self.core.exportKeyingMaterial(label: label, context: context, count: count)
     }
 
     func start(handler: any LoopConnectionHandler) {

@@ -47,21 +47,24 @@ public struct QUICConnector: CarrierConnector {
         // Made off the loop, used on it alone: the submitted closures keep its order.
         nonisolated(unsafe) let endpoint = QUICClientEndpoint(
             remoteAddress: address, eventLoop: eventLoop, established: established, heardFromPeer: heardFromPeer)
-        eventLoop.execute { self.start(endpoint, serverName: serverName) }
+        eventLoop.execute { self.start(endpoint, address: address, serverName: serverName, replayable: replayable) }
         return ConnectionAttempt(
             established: established.futureResult, heardFromPeer: heardFromPeer.futureResult,
             cancel: { eventLoop.execute { endpoint.cancel() } })
     }
 
-    private func start(_ endpoint: QUICClientEndpoint, serverName: String) {
+    private func start(
+        _ endpoint: QUICClientEndpoint, address: SocketAddress, serverName: String, replayable: [ReplayableStream]
+    ) {
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
         let configuration = QUICConfiguration(limits: self.limits, options: self.options, connectionIDs: connectionIDs)
         endpoint.start(options: self.socketOptions, limits: self.limits) { path throws(TransportError) in
             let session = try self.tls.makeSession(
-                for: .quic, applicationProtocols: self.applicationProtocols, serverName: serverName)
+                for: .quic, applicationProtocols: self.applicationProtocols, serverName: serverName,
+                port: address.port ?? 0, hasEarlyData: !replayable.isEmpty)
             return try QUICConnectionCore.client(
-                configuration: configuration, tls: session, path: path, now: .now())
+                configuration: configuration, tls: session, path: path, replayable: replayable, now: .now())
         }
     }
 }

@@ -34,6 +34,8 @@ final class QUICServerEndpoint {
         let connection: QUICConnection
         var ids: Set<QUICConnectionID>
         var isEstablished = false
+        /// The application has it.
+        var isHandedOut = false
     }
 
     init(
@@ -197,11 +199,21 @@ extension QUICServerEndpoint: QUICConnectionOwner {
         if self.latestRoute?.id == id { self.latestRoute = nil }
     }
 
+    func connectionHasEarlyData(_ connection: QUICConnection) {
+        self.handOut(connection)
+    }
+
+    private func handOut(_ connection: QUICConnection) {
+        guard self.members[ObjectIdentifier(connection)]?.isHandedOut == false else { return }
+        self.members[ObjectIdentifier(connection)]?.isHandedOut = true
+        self.onConnection(connection)
+    }
+
     func connectionEstablished(_ connection: QUICConnection) {
         guard self.members[ObjectIdentifier(connection)]?.isEstablished == false else { return }
         self.members[ObjectIdentifier(connection)]?.isEstablished = true
         self.handshakes -= 1
-        self.onConnection(connection)
+        self.handOut(connection)
     }
 
     func connectionIsBlocked(_ connection: QUICConnection) {

@@ -53,8 +53,10 @@ extension QUICConnectionCore {
     private func digest(_ fact: NativeInbox.Fact) {
         switch fact {
         case .handshakeCompleted: self.finishHandshake()
+        case .earlyDataRejected: self.earlyDataWasRejected()
         case .handshakeConfirmed: self.confirmHandshake()
         case .streamOpened(let stream):
+            self.noteEarlyStream()
             self.openedStreams.note(stream.id)
             self.emit(.streamOpened(stream.id))
         case .streamReceived(let stream): self.pending.append(.streamReceived(stream))
@@ -67,6 +69,7 @@ extension QUICConnectionCore {
             if let stream = self.stream(id), stream.queue.hasWork { self.scheduler.insert(stream) }
         case .streamEnded(let id): self.streamEnded(id)
         case .streamsAvailable(let direction):
+            if self.isEstablished { self.openReplayableStreams() }
             guard self.isEstablished, self.wantsStreams.remove(direction) != nil else { return }
             self.emit(.streamsAvailable(direction))
         case .datagramReceived(let bytes): self.received(datagram: bytes)
@@ -104,6 +107,7 @@ extension QUICConnectionCore {
         self.counters.handshakeDuration = .nanoseconds(Int64(clamping: self.lastNow - self.startedAt))
         let interval = self.configuration.limits.keepAliveInterval?.nanoseconds ?? 0
         self.native.keepAlive(every: UInt64(max(interval, 0)))
+        self.settleEarlyData()
         self.emit(.handshakeCompleted(applicationProtocol: applicationProtocol))
         for direction in self.wantsStreams { self.emit(.streamsAvailable(direction)) }
         self.wantsStreams = []

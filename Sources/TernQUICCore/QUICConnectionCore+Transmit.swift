@@ -130,7 +130,7 @@ extension QUICConnectionCore {
 
     /// Writes one packet: datagrams first, then streams by urgency, several in one packet while it has room.
     private func writePacket(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
-        guard self.isEstablished else { return self.native.write(nil, into: packet, now: now) }
+        guard self.isEstablished || self.writesEarly else { return self.native.write(nil, into: packet, now: now) }
         if let result = self.writeDatagrams(packet, now: now) { return result }
         while let stream = self.scheduler.first {
             let result = self.native.write(stream, into: packet, now: now)

@@ -63,6 +63,13 @@ package final class QUICConnectionCore {
     package internal(set) var applicationProtocol = ""
     var isConfirmed = false
 
+    /// What the application said may be sent twice, and the streams that carry it.
+    var replayable: [ReplayableStream] = []
+    package internal(set) var replayableStreams: [StreamID] = []
+    package internal(set) var earlyData = EarlyDataOutcome.notOffered
+    /// Streams may be written though the handshake is not done: with 0-RTT keys by a client, in answer to 0-RTT by a server.
+    var writesEarly = false
+
     private init(
         role: ConnectionRole, configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath,
         now: NIODeadline
@@ -87,11 +94,15 @@ package final class QUICConnectionCore {
     /// - Parameters:
     ///   - tls: a client session for QUIC that knows the server's name; the connection owns it from now on.
     ///   - path: `local` must equal the local address that received datagrams will be reported with.
+    ///   - replayable: streams to open at once, whose bytes may be sent in 0-RTT packets if `tls` resumes a session.
     package static func client(
-        configuration: QUICConfiguration, tls: TLSSession, path: QUICPath, now: NIODeadline
+        configuration: QUICConfiguration, tls: TLSSession, path: QUICPath, replayable: [ReplayableStream] = [],
+        now: NIODeadline
     ) throws(TransportError) -> QUICConnectionCore {
-        try QUICConnectionCore(
+        let core = try QUICConnectionCore(
             role: .client, configuration: configuration, tls: tls, initial: nil, path: path, now: now)
+        core.offer(replayable)
+        return core
     }
 
     /// Answers a client's first packet, which the caller then passes to ``receive(_:path:ecn:now:)``.
@@ -120,6 +131,7 @@ package final class QUICConnectionCore {
             guard self.pendingClose == nil else { return }
             let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
             if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
+            if self.tls.hasNewTickets { self.rememberTickets() }
             self.digest()
             self.handle(result, now: now)
         }

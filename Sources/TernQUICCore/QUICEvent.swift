@@ -10,6 +10,10 @@ package enum QUICEvent: Sendable {
     /// TLS is done and the peer's certificate is verified: streams may be opened. Comes once, before every stream
     /// event.
     case handshakeCompleted(applicationProtocol: String)
+    /// At a server: 0-RTT data came, whose streams are told from now on, before the handshake is done.
+    case earlyDataReceived(applicationProtocol: String)
+    /// Whether 0-RTT was taken; before `handshakeCompleted`. When it was not, the replayable streams were opened again.
+    case earlyDataDecided(accepted: Bool)
     /// RFC 9001, section 4.1.2.
     case handshakeConfirmed
     case streamOpened(StreamID)

@@ -27,6 +27,8 @@ final class QUICStream {
     var receivedFinish = false
     /// An event that hands `received` over waits in the queue.
     var isAnnounced = false
+    /// Some of it came in 0-RTT packets.
+    var cameEarly = false
     /// Bytes whose credit the peer has not got back yet.
     var unconsumed = 0
     /// The application wants no more, or the peer sends no more.

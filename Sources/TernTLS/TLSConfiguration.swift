@@ -40,6 +40,10 @@ public struct TLSTrust: Sendable, Hashable {
 public struct TLSClientConfiguration: Sendable {
     /// Whom to trust.
     public var trust: TLSTrust
+    /// Where tickets for later connections are kept; copies of this value share it. `nil`: every handshake is a full one.
+    public var sessionCache: TLSSessionCache? = TLSSessionCache()
+    /// Whether what is marked as replayable may be sent before the handshake is done, when a ticket allows it (0-RTT).
+    public var sendsEarlyData = true
 
     public init(trust: TLSTrust = .system) {
         self.trust = trust
@@ -50,6 +54,10 @@ public struct TLSClientConfiguration: Sendable {
 public struct TLSServerConfiguration: Sendable {
     /// The server's certificate chain and private key.
     public var identity: TLSIdentity
+    /// How clients resume connections; `nil`: every handshake is a full one.
+    public var tickets: TLSTickets? = TLSTickets()
+    /// How data before the end of the handshake is taken (0-RTT); `nil`, the default, refuses it.
+    public var earlyData: TLSEarlyData?
 
     public init(identity: TLSIdentity) {
         self.identity = identity

@@ -95,7 +95,9 @@ final class Pair {
         clientLimits: ConnectionLimits = ConnectionLimits(), serverLimits: ConnectionLimits = ConnectionLimits(),
         trustsServer: Bool = true, serverName: String = "localhost",
         clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"],
-        addresses: (client: String, server: String) = ("192.0.2.1", "198.51.100.1")
+        addresses: (client: String, server: String) = ("192.0.2.1", "198.51.100.1"),
+        replayable: [ReplayableStream] = [], clientSession: TLSSession? = nil,
+        makeServerSession: (() throws -> TLSSession)? = nil
     ) throws {
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: addresses.client, port: 40_000),
@@ -106,15 +108,16 @@ final class Pair {
             length: QUICConnectionID.serverLength, prefix: [0x40, 0x01, 0x02], resetSecret: secret)
         self.serverConfiguration = QUICConfiguration(limits: serverLimits, connectionIDs: serverIDs)
         self.endpoint = QUICEndpointCore(connectionIDs: serverIDs)
-        self.makeServerSession = { try Sessions.server(protocols: serverProtocols) }
+        self.makeServerSession = makeServerSession ?? { try Sessions.server(protocols: serverProtocols) }
         let configuration = QUICConfiguration(
             limits: clientLimits,
             connectionIDs: QUICConnectionIDSource(
                 length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret()))
         self.client.core = try QUICConnectionCore.client(
             configuration: configuration,
-            tls: try Sessions.client(trustsServer: trustsServer, serverName: serverName, protocols: clientProtocols),
-            path: self.clientPath, now: self.now)
+            tls: try clientSession
+                ?? Sessions.client(trustsServer: trustsServer, serverName: serverName, protocols: clientProtocols),
+            path: self.clientPath, replayable: replayable, now: self.now)
     }
 
     deinit {

@@ -64,8 +64,11 @@ typedef struct tern_quic_events {
     void (*handshake_completed)(void *context);
     void (*handshake_confirmed)(void *context);
     void (*stream_opened)(void *context, int64_t stream);
-    /// False stops the connection: a limit is exceeded.
-    bool (*stream_data)(void *context, int64_t stream, const uint8_t *bytes, size_t length, bool finished);
+    /// The server took no 0-RTT data: ngtcp2 has forgotten the streams that carried it. Comes before handshake_completed.
+    void (*early_data_rejected)(void *context);
+    /// `early`: in a 0-RTT packet. False stops the connection: a limit is exceeded.
+    bool (*stream_data)(
+        void *context, int64_t stream, const uint8_t *bytes, size_t length, bool finished, bool early);
     void (*stream_reset)(void *context, int64_t stream, uint64_t code);
     /// STOP_SENDING came.
     void (*stream_stopped)(void *context, int64_t stream, uint64_t code);
@@ -173,6 +176,12 @@ tern_quic_result tern_quic_expire(tern_quic *quic, uint64_t now);
 uint64_t tern_quic_probe_timeout(tern_quic *quic);
 /// 0 switches it off.
 void tern_quic_keep_alive(tern_quic *quic, uint64_t interval);
+
+/// What a client must remember of the server's transport parameters for 0-RTT (RFC 9000, section 7.4.1), readable by the same
+/// version of ngtcp2 only. Returns the bytes written; 0 if there is nothing or no room.
+size_t tern_quic_remember_parameters(tern_quic *quic, uint8_t *bytes, size_t capacity);
+/// Lets a new client send 0-RTT data under these. False: they can't be read.
+bool tern_quic_recall_parameters(tern_quic *quic, const uint8_t *bytes, size_t length);
 
 tern_quic_result tern_quic_open_stream(tern_quic *quic, bool bidirectional, int64_t *stream);
 tern_quic_result tern_quic_reset_stream(tern_quic *quic, int64_t stream, uint64_t code);

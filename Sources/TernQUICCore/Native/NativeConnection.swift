@@ -147,6 +147,20 @@ final class NativeConnection {
     var probeTimeout: UInt64 { tern_quic_probe_timeout(self.quic) }
     func keepAlive(every interval: UInt64) { tern_quic_keep_alive(self.quic, interval) }
 
+    // MARK: 0-RTT
+
+    /// What a later connection must know to send 0-RTT data.
+    var rememberedParameters: [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: 512) { buffer, count in
+            count = tern_quic_remember_parameters(self.quic, buffer.baseAddress, buffer.count)
+        }
+    }
+
+    /// - Returns: whether 0-RTT data may be sent under them.
+    func recall(parameters: [UInt8]) -> Bool {
+        tern_quic_recall_parameters(self.quic, parameters, parameters.count)
+    }
+
     // MARK: Streams
 
     func openStream(_ direction: StreamDirection) -> Result<StreamID, NativeFailure> {

@@ -12,6 +12,7 @@ internal import TernTransport
 final class NativeInbox {
     enum Fact {
         case handshakeCompleted
+        case earlyDataRejected
         case handshakeConfirmed
         case streamOpened(QUICStream)
         case streamReceived(QUICStream)
@@ -65,8 +66,11 @@ final class NativeInbox {
         self.facts.append(.streamOpened(stream))
     }
 
-    fileprivate func received(_ id: Int64, _ bytes: UnsafeRawBufferPointer, finished: Bool) -> Bool {
+    fileprivate func received(
+        _ id: Int64, _ bytes: UnsafeRawBufferPointer, finished: Bool, early: Bool
+    ) -> Bool {
         guard let stream = self.stream(id) else { return true }
+        if early { stream.cameEarly = true }
         stream.unconsumed += bytes.count
         if finished { stream.receivedFinish = true }
         if bytes.count > 0 {
@@ -121,7 +125,10 @@ extension NativeInbox {
                 handshake_completed: { from($0).facts.append(.handshakeCompleted) },
                 handshake_confirmed: { from($0).facts.append(.handshakeConfirmed) },
                 stream_opened: { from($0).opened($1) },
-                stream_data: { from($0).received($1, UnsafeRawBufferPointer(start: $2, count: $3), finished: $4) },
+                early_data_rejected: { from($0).facts.append(.earlyDataRejected) },
+                stream_data: {
+                    from($0).received($1, UnsafeRawBufferPointer(start: $2, count: $3), finished: $4, early: $5)
+                },
                 stream_reset: { from($0).wasReset(id($1), code: $2) },
                 stream_stopped: { from($0).facts.append(.streamWasStopped(id($1), code: $2)) },
                 stream_acknowledged: { from($0).facts.append(.streamAcknowledged(id($1), offset: $2)) },

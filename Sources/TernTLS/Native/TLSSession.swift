@@ -12,21 +12,26 @@ package import TernTransport
 package final class TLSSession {
     enum Side {
         case client(serverName: String, TLSTrust)
-        case server
+        case server(ServerResumption?)
     }
 
     /// For the QUIC core and the TLS stream; valid as long as this object.
     package let handle: OpaquePointer
     private let credentials: Credentials
-    private let side: Side
+    let side: Side
     private var pinResult: Bool?
     private var expectedServer: ExpectedServer?
+    let resumption: ClientResumption?
+    /// Packed sessions that came with tickets and are not in the cache yet.
+    var newTickets: [[UInt8]] = []
 
     init(
-        _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String]
+        _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String],
+        resumption: ClientResumption? = nil
     ) throws(TransportError) {
+        self.resumption = resumption
         var session: gnutls_session_t?
-        let status = gnutls_init(&session, Self.flags(side, flavour))
+        let status = gnutls_init(&session, Self.flags(side, flavour, resumption))
         guard status == 0, let session else { throw Self.setUpError(status) }
         self.handle = session
         self.credentials = credentials
@@ -64,6 +69,8 @@ package final class TLSSession {
                 isRetrySafe: true)
         }
         guard case .client(_, let trust) = self.side else { return }
+        // The ticket was kept under this very name and trust, which the server proved when it made it.
+        if self.isResumed { return }
         if case .pins = trust.source {
             guard self.pinResult == true else { throw self.rejection("its public key is not pinned") }
         } else {
@@ -109,10 +116,16 @@ package final class TLSSession {
 
     // MARK: Set-up
 
-    private static func flags(_ side: Side, _ flavour: TLSFlavour) -> UInt32 {
-        let end = if case .server = side { CGnuTLS_server_flags() } else { CGnuTLS_client_flags() }
-        // Tickets belong to 0-RTT, which is not offered yet.
-        let common = end | GNUTLS_NO_TICKETS.rawValue
+    private static func flags(_ side: Side, _ flavour: TLSFlavour, _ client: ClientResumption?) -> UInt32 {
+        var common: UInt32
+        switch side {
+        case .server(let resumption):
+            common = CGnuTLS_server_flags() | (resumption == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
+            if resumption?.takesEarlyData == true { common |= GNUTLS_ENABLE_EARLY_DATA.rawValue }
+        case .client:
+            common = CGnuTLS_client_flags() | (client == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
+            if client?.offersEarlyData == true { common |= GNUTLS_ENABLE_EARLY_DATA.rawValue }
+        }
         switch flavour {
         case .quic:
             return common | GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue
@@ -140,8 +153,16 @@ package final class TLSSession {
         guard status == 0 else { throw Self.setUpError(status) }
         status = self.offer(applicationProtocols)
         guard status == 0 else { throw Self.setUpError(status) }
-        guard case .client(let serverName, let trust) = self.side else { return }
-        try self.requireProof(of: serverName, trust)
+        // ngtcp2 owns the session's user pointer; that of the session database is free, as no database is used.
+        gnutls_db_set_ptr(self.handle, Unmanaged.passUnretained(self).toOpaque())
+        switch self.side {
+        case .client(let serverName, let trust):
+            try self.requireProof(of: serverName, trust)
+            self.resume()
+        case .server(let resumption):
+            status = resumption?.enable(on: self.handle, flavour) ?? 0
+            guard status == 0 else { throw Self.setUpError(status) }
+        }
     }
 
     private func offer(_ applicationProtocols: [String]) -> Int32 {
@@ -164,11 +185,8 @@ package final class TLSSession {
             guard status == 0 else { throw Self.setUpError(status) }
         }
         if case .pins = trust.source {
-            // ngtcp2 owns the session's user pointer; that of the session database is free, as no database is used.
-            gnutls_db_set_ptr(self.handle, Unmanaged.passUnretained(self).toOpaque())
             gnutls_session_set_verify_function(self.handle) { session in
-                guard let session, let pointer = gnutls_db_get_ptr(session) else { return GNUTLS_E_CERTIFICATE_ERROR }
-                return Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue().checkPins()
+                TLSSession.owner(of: session)?.checkPins() ?? GNUTLS_E_CERTIFICATE_ERROR
             }
         } else {
             let expected = ExpectedServer(name: serverName)
@@ -207,7 +225,7 @@ package final class TLSSession {
         return text.split(whereSeparator: { $0.isWhitespace || $0 == "\0" }).joined(separator: " ")
     }
 
-    private static func setUpError(_ status: Int32) -> TransportError {
+    static func setUpError(_ status: Int32) -> TransportError {
         TransportError(.handshakeFailed, message: "TLS could not be set up: \(describe(status))", isRetrySafe: true)
     }
 

@@ -102,6 +102,7 @@ package final class TLSStream {
         var total = 0
         while total < limit {
             var status = 0
+            let waiting = self.wire.inbound.readableBytes
             buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.recordSize) { memory in
                 status = gnutls_record_recv(self.session.handle, memory.baseAddress, memory.count)
                 return max(0, status)
@@ -112,6 +113,9 @@ package final class TLSStream {
             } else if status == 0 {
                 return total > 0 ? .bytes : .closed
             } else if status == Int(GNUTLS_E_AGAIN) {
+                // Also said after a record that was a ticket or a key update, when more may follow it.
+                let left = self.wire.inbound.readableBytes
+                if left > 0, left < waiting { continue }
                 return total > 0 ? .bytes : .starved
             } else if gnutls_error_is_fatal(Int32(status)) != 0 {
                 let error = self.fail(Int32(status))

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CGnuTLS
+internal import NIOCore
+
+/// Owns what a server's sessions share to make and take tickets.
+///
+/// Written only while it is made, then read by any number of sessions on any thread; GnuTLS changes nothing in the anti-replay
+/// object after its set-up, and the memory behind it is thread-safe: hence `Sendable`.
+final class ServerResumption: @unchecked Sendable {
+    private let key: UnsafeMutableBufferPointer<UInt8>
+    private let lifetime: UInt32
+    private let antiReplay: AntiReplay?
+
+    /// GnuTLS's TICKET_MASTER_KEY_SIZE.
+    private static let keySize = 64
+
+    init(_ tickets: TLSTickets, earlyData: TLSEarlyData?) throws(TLSError) {
+        if let secret = tickets.secret, secret.count != Self.keySize {
+            throw TLSError(.malformed, message: "a ticket secret has \(Self.keySize) bytes, not \(secret.count)")
+        }
+        self.key = .allocate(capacity: Self.keySize)
+        if let secret = tickets.secret {
+            _ = self.key.initialize(from: secret)
+        } else {
+            self.key.initialize(repeating: 0)
+            guard gnutls_rnd(GNUTLS_RND_KEY, self.key.baseAddress, Self.keySize) == 0 else {
+                throw TLSError(.generationFailed, message: "no randomness from the system")
+            }
+        }
+        // RFC 8446, section 4.6.1: servers MUST NOT use a longer lifetime.
+        let seconds = min(max(tickets.lifetime.nanoseconds / 1_000_000_000, 1), 604_800)
+        self.lifetime = UInt32(seconds)
+        self.antiReplay = try earlyData.map { earlyData throws(TLSError) in try AntiReplay(earlyData) }
+    }
+
+    deinit {
+        gnutls_memset(self.key.baseAddress, 0, Self.keySize)
+        self.key.deallocate()
+    }
+
+    var takesEarlyData: Bool { self.antiReplay != nil }
+
+    func enable(on session: OpaquePointer, _ flavour: TLSFlavour) -> Int32 {
+        gnutls_db_set_cache_expiration(session, Int32(self.lifetime))
+        var datum = gnutls_datum_t(data: self.key.baseAddress, size: UInt32(Self.keySize))
+        let status = gnutls_session_ticket_enable_server(session, &datum)
+        guard status == 0, let antiReplay else { return status }
+        gnutls_anti_replay_enable(session, antiReplay.handle)
+        // RFC 9001, section 4.6.1: over QUIC the number says only that 0-RTT is taken; flow control bounds the bytes.
+        let size = flavour == .quic ? Int(UInt32.max) : Self.earlyBytes
+        return gnutls_record_set_max_early_data_size(session, size)
+    }
+
+    /// Over a byte stream GnuTLS keeps what comes early in memory until it is read.
+    static let earlyBytes = 16 << 10
+}
+
+/// Owns a `gnutls_anti_replay_t` and what remembers for it.
+private final class AntiReplay {
+    let handle: gnutls_anti_replay_t
+    /// GnuTLS has its address.
+    private let memory: Box
+
+    private final class Box {
+        let memory: any TLSReplayMemory
+
+        init(_ memory: any TLSReplayMemory) {
+            self.memory = memory
+        }
+    }
+
+    init(_ earlyData: TLSEarlyData) throws(TLSError) {
+        var handle: gnutls_anti_replay_t?
+        guard gnutls_anti_replay_init(&handle) == 0, let handle else {
+            throw TLSError(.generationFailed, message: "cannot allocate the memory against replays")
+        }
+        self.handle = handle
+        self.memory = Box(earlyData.memory)
+        let window = min(max(earlyData.window.nanoseconds / 1_000_000, 1), 3_600_000)
+        gnutls_anti_replay_set_window(handle, UInt32(window))
+        gnutls_anti_replay_set_ptr(handle, Unmanaged.passUnretained(self.memory).toOpaque())
+        gnutls_anti_replay_set_add_function(handle) { pointer, expiry, key, _ in
+            guard let pointer, let key = key?.pointee else { return GNUTLS_E_DB_ERROR }
+            let bytes = Array(UnsafeBufferPointer(start: key.data, count: Int(key.size)))
+            let memory = Unmanaged<Box>.fromOpaque(pointer).takeUnretainedValue().memory
+            return memory.insert(bytes, until: Int(expiry)) ? 0 : GNUTLS_E_DB_ENTRY_EXISTS
+        }
+    }
+
+    deinit { gnutls_anti_replay_deinit(self.handle) }
+}

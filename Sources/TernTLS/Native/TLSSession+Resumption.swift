@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CGnuTLS
+package import TernTransport
+
+// Tickets, 0-RTT and what both ends can derive from the handshake.
+extension TLSSession {
+    /// Whether the handshake resumed an earlier session.
+    package var isResumed: Bool { gnutls_session_is_resumed(self.handle) != 0 }
+
+    /// Client: what the carrier kept beside the ticket that this session tries to resume; `nil` without a ticket.
+    package var carrierState: [UInt8]? { self.resumption?.entry?.carrierState }
+
+    /// Client: whether there is a ticket, and something to send early was announced. The ticket may still forbid it.
+    package var mayOfferEarlyData: Bool {
+        self.resumption?.entry != nil && self.resumption?.offersEarlyData == true
+    }
+
+    /// Whether 0-RTT was accepted: at a client known when the handshake is done, at a server from the ClientHello on.
+    package var wasEarlyDataAccepted: Bool {
+        UInt32(bitPattern: Int32(gnutls_session_get_flags(self.handle))) & GNUTLS_SFLAGS_EARLY_DATA.rawValue != 0
+    }
+
+    /// Client: whether tickets came that ``rememberTickets(carrierState:)`` should keep.
+    package var hasNewTickets: Bool { !self.newTickets.isEmpty }
+
+    /// Client: keeps the tickets that came for later connections.
+    ///
+    /// - Parameter carrierState: what the next connection needs to know beside the ticket.
+    package func rememberTickets(carrierState: [UInt8]) {
+        guard let resumption = self.resumption else { return }
+        for ticket in self.newTickets {
+            resumption.cache.store(
+                TLSSessionCache.Entry(session: ticket, carrierState: carrierState), for: resumption.key)
+        }
+        self.newTickets.removeAll()
+    }
+
+    /// Server: sends a ticket; after the handshake, and only where GnuTLS does not by itself (QUIC).
+    package func sendTicket() {
+        guard case .server(.some) = self.side else { return }
+        // It fails only where it does not matter: the client will do a full handshake.
+        _ = gnutls_session_ticket_send(self.handle, 1, 0)
+    }
+
+    /// Derives bytes that only the two ends can (RFC 8446, section 7.5).
+    package func exportKeyingMaterial(
+        label: String, context: [UInt8], count: Int
+    ) throws(TransportError) -> [UInt8] {
+        // HKDF-Expand gives at most 255 blocks of the hash (RFC 5869, section 2.3).
+        guard (1...8160).contains(count), (1...249).contains(label.utf8.count), context.count <= 65_535 else {
+            throw TransportError(.misuse, message: "an exporter gives 1 to 8160 bytes for a label of 1 to 249")
+        }
+        var bytes = [CChar](repeating: 0, count: count)
+        let status = context.withUnsafeBytes { context in
+            gnutls_prf_rfc5705(
+                self.handle, label.utf8.count, label, context.count,
+                context.baseAddress?.assumingMemoryBound(to: CChar.self), count, &bytes)
+        }
+        guard status == 0 else {
+            throw TransportError(.misuse, message: "no keys can be exported: \(describe(status))")
+        }
+        return bytes.map { UInt8(bitPattern: $0) }
+    }
+
+    /// The object that owns a session; for callbacks.
+    static func owner(of session: OpaquePointer?) -> TLSSession? {
+        guard let session, let pointer = gnutls_db_get_ptr(session) else { return nil }
+        return Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue()
+    }
+
+    /// Puts the ticket into the ClientHello to be, and listens for new ones.
+    func resume() {
+        guard let resumption = self.resumption else { return }
+        if let session = resumption.entry?.session {
+            // A ticket that can't be read is no ticket: the handshake will be a full one.
+            _ = session.withUnsafeBytes { gnutls_session_set_data(self.handle, $0.baseAddress, $0.count) }
+        }
+        gnutls_handshake_set_hook_function(
+            self.handle, UInt32(GNUTLS_HANDSHAKE_NEW_SESSION_TICKET.rawValue), Int32(GNUTLS_HOOK_POST)
+        ) { session, _, _, _, _ in
+            TLSSession.owner(of: session)?.noteTicket()
+            return 0
+        }
+    }
+
+    /// The most tickets that one connection keeps of those a server sends.
+    private static var ticketLimit: Int { 4 }
+
+    private func noteTicket() {
+        guard self.newTickets.count < Self.ticketLimit else { return }
+        var datum = gnutls_datum_t()
+        guard gnutls_session_get_data2(self.handle, &datum) == 0, let data = datum.data else { return }
+        defer { CGnuTLS_free(data) }
+        self.newTickets.append(Array(UnsafeBufferPointer(start: data, count: Int(datum.size))))
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import DequeModule
+internal import Synchronization
+
+/// The session tickets that a client keeps for later connections (RFC 8446, section 4.6.1), in memory.
+///
+/// A ticket resumes only a connection to the same server name and port, over the same carrier, with the same application
+/// protocols, trust and own identity as the one that brought it; each is used once, so that an observer cannot link connections
+/// (RFC 8446, appendix C.4). Any thread.
+public final class TLSSessionCache: Sendable {
+    /// What must be equal for a ticket to be used.
+    struct Key: Hashable {
+        let serverName: String
+        let port: Int
+        let flavour: TLSFlavour
+        let applicationProtocols: [String]
+        let trust: TLSTrust
+        /// SHA-256 of our own certificate's key, if we have one.
+        let identity: [UInt8]?
+    }
+
+    struct Entry {
+        /// As GnuTLS packs it.
+        let session: [UInt8]
+        /// What the carrier remembers beside it, such as the server's QUIC transport parameters.
+        let carrierState: [UInt8]
+    }
+
+    fileprivate struct State {
+        var entries: [Key: Deque<Entry>] = [:]
+        /// The order of the latest use, oldest first.
+        var order: Deque<Key> = []
+    }
+
+    private let capacity: Int
+    private let state = Mutex(State())
+
+    /// How many tickets of one server are kept: for as many connections at once.
+    private static let ticketsPerServer = 4
+
+    /// - Parameter servers: of how many servers tickets are kept; the one that was used longest ago gives way.
+    public init(servers: Int = 256) {
+        self.capacity = max(servers, 1)
+    }
+
+    /// How many tickets are kept.
+    public var count: Int {
+        self.state.withLock { $0.entries.values.reduce(0) { $0 + $1.count } }
+    }
+
+    /// Forgets every ticket.
+    public func removeAll() {
+        self.state.withLock { $0 = State() }
+    }
+
+    /// The newest ticket for `key`, which is gone afterwards.
+    func take(_ key: Key) -> Entry? {
+        self.state.withLock { state -> Entry? in
+            guard let entry = state.entries[key]?.popLast() else { return nil }
+            state.touch(key)
+            return entry
+        }
+    }
+
+    /// For tests: damages what is kept.
+    package func replaceAll(_ change: ([UInt8]) -> [UInt8]) {
+        self.state.withLock { state in
+            for key in state.order {
+                state.entries[key] = Deque(
+                    state.entries[key, default: []].map {
+                        Entry(session: change($0.session), carrierState: $0.carrierState)
+                    })
+            }
+        }
+    }
+
+    func store(_ entry: Entry, for key: Key) {
+        self.state.withLock { state -> Void in
+            state.touch(key)
+            state.entries[key, default: []].append(entry)
+            if state.entries[key, default: []].count > Self.ticketsPerServer { state.entries[key]?.removeFirst() }
+            if state.order.count > self.capacity, let oldest = state.order.popFirst() { state.entries[oldest] = nil }
+        }
+    }
+}
+
+extension TLSSessionCache.State {
+    fileprivate mutating func touch(_ key: TLSSessionCache.Key) {
+        if self.order.last == key { return }
+        self.order.removeAll { $0 == key }
+        self.order.append(key)
+    }
+}
