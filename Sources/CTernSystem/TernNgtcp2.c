@@ -93,6 +93,7 @@ tern_quic *tern_quic_client(const tern_quic_settings *from, tern_quic_path path,
     tern_quic_set_callbacks(&callbacks);
     callbacks.client_initial = ngtcp2_crypto_client_initial_cb;
     callbacks.recv_retry = ngtcp2_crypto_recv_retry_cb;
+    tern_quic_use_client_token(from, &settings, &callbacks);
     ngtcp2_cid source, destination;
     tern_quic_make_cid(quic, &source, from->cid_length);
     quic->source = tern_quic_cid_from(&source);
@@ -129,6 +130,7 @@ tern_quic *tern_quic_server(
 #if TERN_NGTCP2_1
     parameters.original_dcid_present = 1;
 #endif
+    tern_quic_use_server_token(from, &settings, &parameters);
     parameters.stateless_reset_token_present = 1;
     if (ngtcp2_crypto_generate_stateless_reset_token(
             parameters.stateless_reset_token, quic->reset_secret, sizeof quic->reset_secret, &source) != 0
@@ -163,7 +165,8 @@ tern_quic_result tern_quic_remember(tern_quic *quic, int error) {
     case NGTCP2_ERR_WRITE_MORE: return TERN_QUIC_WRITE_MORE;
     case NGTCP2_ERR_DRAINING: return TERN_QUIC_DRAINING;
     case NGTCP2_ERR_CLOSING: return TERN_QUIC_CLOSING;
-    case NGTCP2_ERR_DROP_CONN: case NGTCP2_ERR_RETRY: return TERN_QUIC_DROP;
+    case NGTCP2_ERR_DROP_CONN: return TERN_QUIC_DROP;
+    case NGTCP2_ERR_RETRY: return TERN_QUIC_RETRY;
     case NGTCP2_ERR_IDLE_CLOSE: return TERN_QUIC_IDLE;
     case NGTCP2_ERR_HANDSHAKE_TIMEOUT: return TERN_QUIC_HANDSHAKE_TIMEOUT;
     case NGTCP2_ERR_RECV_VERSION_NEGOTIATION: return TERN_QUIC_VERSION_NEGOTIATION;

@@ -67,6 +67,12 @@ tern_quic_result tern_quic_remember(tern_quic *quic, int error);
 /// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.
 int tern_quic_settle_early_data(tern_quic *quic);
 
+/// Shows the token of the settings, and hears of new ones.
+void tern_quic_use_client_token(const tern_quic_settings *from, ngtcp2_settings *settings, ngtcp2_callbacks *callbacks);
+/// Takes the client's address as proven by the token of the settings.
+void tern_quic_use_server_token(
+    const tern_quic_settings *from, ngtcp2_settings *settings, ngtcp2_transport_params *parameters);
+
 /// The connection whose datagram this thread is reading: ngtcp2's decrypt callback does not say.
 extern _Thread_local tern_quic *tern_quic_reading;
 

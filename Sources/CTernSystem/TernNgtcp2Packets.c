@@ -34,8 +34,15 @@ tern_quic_header tern_quic_inspect(const uint8_t *bytes, size_t length, size_t s
     header.kind = TERN_QUIC_KIND_LONG;
     ngtcp2_pkt_hd initial;
     if (found.version != 0 && length >= NGTCP2_MAX_UDP_PAYLOAD_SIZE && ngtcp2_accept(&initial, bytes, length) == 0
-        && initial.type == NGTCP2_PKT_INITIAL) {
+        && initial.type == NGTCP2_PKT_INITIAL && found.dcidlen >= NGTCP2_MIN_INITIAL_DCIDLEN) {
         header.kind = TERN_QUIC_KIND_INITIAL;
+#if TERN_NGTCP2_1
+        header.token = initial.token;
+        header.token_length = initial.tokenlen;
+#else
+        header.token = initial.token.base;
+        header.token_length = initial.token.len;
+#endif
     }
     return header;
 }

@@ -10,13 +10,15 @@ internal import TernTransport
 /// Confined to its event loop. It lives as long as its socket, which it closes when the connection is finished.
 final class QUICClientEndpoint {
     private let eventLoop: any EventLoop
-    private let remoteAddress: SocketAddress
+    let remoteAddress: SocketAddress
     private let established: EventLoopPromise<any LoopConnection>
     private let heardFromPeer: EventLoopPromise<Void>
     private var state = State.idle
     private var probe: RefusalProbe?
     private var socket: UDPSocket?
     private var connection: QUICConnection?
+    /// Called with each token that the server gives us.
+    var onToken: ([UInt8]) -> Void = { _ in }
 
     private enum State {
         /// Nothing was answered to the caller yet.
@@ -154,6 +156,12 @@ extension QUICClientEndpoint: QUICConnectionOwner {
     // One connection has the socket to itself: there is nothing to route.
     func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection) {}
     func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection) {}
+
+    func connectionChangedPath(_ connection: QUICConnection) {}
+
+    func connectionReceived(token: [UInt8], by connection: QUICConnection) {
+        self.onToken(token)
+    }
 
     // socketBecameWritable() pumps it.
     func connectionIsBlocked(_ connection: QUICConnection) {}

@@ -14,6 +14,10 @@ protocol QUICConnectionOwner: AnyObject {
     func connectionHasEarlyData(_ connection: QUICConnection)
     /// The handshake is done and the peer verified.
     func connectionEstablished(_ connection: QUICConnection)
+    /// A new path is in use.
+    func connectionChangedPath(_ connection: QUICConnection)
+    /// The server gave us a token for the next connection.
+    func connectionReceived(token: [UInt8], by connection: QUICConnection)
     /// It has more to send than its socket takes: ``QUICConnection/pump()`` when the socket is writable.
     func connectionIsBlocked(_ connection: QUICConnection)
     /// The connection ended; it may still owe the peer a CONNECTION_CLOSE.
@@ -222,6 +226,10 @@ extension QUICConnection {
             self.peerCertificates = self.core.peerCertificates
             self.owner?.connectionEstablished(self)
         case .datagramReceived: self.hold(datagram: event)
+        case .tokenReceived(let token): self.owner?.connectionReceived(token: token, by: self)
+        case .pathChanged:
+            self.owner?.connectionChangedPath(self)
+            self.record(event)
         default: self.record(event)
         }
     }
@@ -278,7 +286,7 @@ extension QUICConnection {
                 accepted
                     ? ConnectionEvent(.earlyDataAccepted, message: "the server took the data sent early")
                     : ConnectionEvent(.earlyDataRejected, message: "the data sent early was sent again"))
-        case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived:
+        case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived, .tokenReceived:
             break
         }
     }

@@ -19,6 +19,8 @@ public struct QUICConnector: CarrierConnector {
     private let limits: ConnectionLimits
     private let options: QUICOptions
     private let logger: Logger
+    /// What servers gave us; copies of the connector share it.
+    let tokens = QUICTokenStore()
     package var socketOptions = UDPSocketOptions()
 
     /// - Parameters:
@@ -58,8 +60,12 @@ public struct QUICConnector: CarrierConnector {
     ) {
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
-        let configuration = QUICConfiguration(limits: self.limits, options: self.options, connectionIDs: connectionIDs)
-        endpoint.start(options: self.socketOptions, limits: self.limits) { path throws(TransportError) in
+        var configuration = QUICConfiguration(limits: self.limits, options: self.options, connectionIDs: connectionIDs)
+        let server = QUICTokenStore.Server(address: endpoint.remoteAddress, name: serverName)
+        configuration.addressToken = self.tokens.take(for: server)
+        endpoint.onToken = { [tokens] in tokens.add($0, of: server) }
+        endpoint.start(options: self.socketOptions, limits: self.limits) {
+            [configuration] path throws(TransportError) in
             let session = try self.tls.makeSession(
                 for: .quic, applicationProtocols: self.applicationProtocols, serverName: serverName,
                 port: address.port ?? 0, hasEarlyData: !replayable.isEmpty)

@@ -13,6 +13,10 @@ public struct QUICListenerLimits: Sendable, Hashable {
     public var connections: Int = 100_000
     /// Handshakes at once that have not finished; a client's first packet is dropped beyond it.
     public var handshakes: Int = 4_096
+    /// Connections at once from one IPv4 address, or from one IPv6 network of 64 bits.
+    public var connectionsPerAddress: Int = 16_384
+    /// Handshakes at once that have not finished, from one IPv4 address, or from one IPv6 network of 64 bits.
+    public var handshakesPerAddress: Int = 1_024
 
     public init() {}
 }
@@ -67,20 +71,27 @@ public final class QUICListener: CarrierListener {
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QUICListener> {
         let eventLoop = eventLoopGroup.next()
+        guard serverOptions.secret.map({ $0.count >= 32 }) ?? true else {
+            return eventLoop.makeFailedFuture(
+                TransportError(.misuse, message: "the secret of a QUIC server has fewer than 32 bytes"))
+        }
         let context: TLSServerContext
         do {
             context = try TLSServerContext(tls)
         } catch {
             return eventLoop.makeFailedFuture(error)
         }
+        let secret = serverOptions.secret.map(QUICResetSecret.init(bytes:)) ?? QUICResetSecret()
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: Self.connectionIDPrefix(node: serverOptions.node, loop: 0),
-            resetSecret: QUICResetSecret())
+            resetSecret: secret.derived(for: "tern stateless reset"))
         let configuration = QUICConfiguration(limits: limits, options: options, connectionIDs: connectionIDs)
         return eventLoop.flatSubmit {
             let endpoint = QUICServerEndpoint(
                 eventLoop: eventLoop, core: QUICEndpointCore(connectionIDs: connectionIDs), limits: limits,
-                caps: serverOptions.limits, logger: logger,
+                validator: QUICAddressValidator(
+                    options: serverOptions, secret: secret.derived(for: "tern address token")),
+                load: QUICServerLoad(limits: serverOptions.limits), logger: logger,
                 makeCore: { (initial, path, now) throws(TransportError) in
                     let session = try context.makeSession(for: .quic, applicationProtocols: applicationProtocols)
                     return try QUICConnectionCore.server(
@@ -107,6 +118,11 @@ public final class QUICListener: CarrierListener {
     /// Connections that are open, in their handshake or closing; and the connection IDs that lead to them.
     package func occupancy() -> EventLoopFuture<(connections: Int, routes: Int)> {
         self.eventLoop.submit { (self.endpoint.value.connectionCount, self.endpoint.value.routeCount) }
+    }
+
+    /// What was done beside the connections.
+    package func counters() -> EventLoopFuture<QUICServerCounters> {
+        self.eventLoop.submit { self.endpoint.value.counters }
     }
 
     /// The first bytes of every connection ID of a loop: which node of a cluster and which loop of the node owns it.

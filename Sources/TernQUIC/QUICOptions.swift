@@ -55,7 +55,7 @@ public struct QUICServerOptions: Sendable, Hashable {
     public var node: UInt16 = 0
     /// UDP sockets, each on an event loop of its own; `nil`: one for each event loop of the group (at most 64).
     public var loops: Int?
-    /// 32 secret bytes from which stateless reset tokens and address tokens are derived: the same for all servers of an
+    /// At least 32 secret bytes from which stateless reset tokens and address tokens are derived: the same for all servers of an
     /// address, and after a restart. `nil` draws them at random.
     public var secret: [UInt8]?
     /// Where clients should go after the handshake (RFC 9000, section 9.6); the listener must be reachable there.

@@ -12,42 +12,47 @@ internal import TernTransport
 /// endpoints can share a port and pass on what arrives at the wrong one.
 final class QUICServerEndpoint {
     private let eventLoop: any EventLoop
-    private let core: QUICEndpointCore
+    let core: QUICEndpointCore
     private let limits: ConnectionLimits
-    private let caps: QUICListenerLimits
+    let validator: QUICAddressValidator
+    private let load: QUICServerLoad
     private let logger: Logger
     private let makeCore: (QUICInitial, QUICPath, NIODeadline) throws(TransportError) -> QUICConnectionCore
     private let onConnection: @Sendable (any LoopConnection) -> Void
 
-    private var socket: UDPSocket?
+    private(set) var socket: UDPSocket?
     private var isAccepting = true
     private var members: [ObjectIdentifier: Member] = [:]
     private var routes: [QUICConnectionID: QUICConnection] = [:]
     private var latestRoute: (id: QUICConnectionID, connection: QUICConnection)?
-    private var handshakes = 0
     /// Who received in this turn of the event loop, or waits for the socket.
     private var toPump: [QUICConnection] = []
-    private var replies = TokenBucket(capacity: 100, perSecond: 200)
+    var replies = TokenBucket(capacity: 100, perSecond: 200)
+    /// Each costs about 20 microseconds, and no memory.
+    var retries = TokenBucket(capacity: 1_000, perSecond: 10_000)
+    var counters = QUICServerCounters()
     private var closed: EventLoopPromise<Void>
 
     private struct Member {
         let connection: QUICConnection
-        var ids: Set<QUICConnectionID>
+        let network: QUICClientNetwork
+        var ids: Set<QUICConnectionID> = []
         var isEstablished = false
         /// The application has it.
         var isHandedOut = false
     }
 
     init(
-        eventLoop: any EventLoop, core: QUICEndpointCore, limits: ConnectionLimits, caps: QUICListenerLimits,
-        logger: Logger,
+        eventLoop: any EventLoop, core: QUICEndpointCore, limits: ConnectionLimits, validator: QUICAddressValidator,
+        load: QUICServerLoad, logger: Logger,
         makeCore: @escaping (QUICInitial, QUICPath, NIODeadline) throws(TransportError) -> QUICConnectionCore,
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) {
         self.eventLoop = eventLoop
         self.core = core
         self.limits = limits
-        self.caps = caps
+        self.validator = validator
+        self.load = load
         self.logger = logger
         self.makeCore = makeCore
         self.onConnection = onConnection
@@ -97,13 +102,12 @@ extension QUICServerEndpoint: UDPSocketReceiver {
             if let connection = self.connection(for: id) {
                 self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
             } else if let initial {
-                self.accept(initial, datagram: datagram, path: path, ecn: ecn, now: now)
+                self.consider(initial, datagram: datagram, path: path, ecn: ecn, now: now)
             } else if isShortHeader {
                 self.resetStatelessly(datagram, path: path, now: now)
             }
         case .versionNegotiation(let reply):
-            guard self.replies.take(now: now) else { return }
-            reply.withUnsafeReadableBytes { self.socket?.sendUnconnected($0, path: path) }
+            self.refuseVersion(reply, path: path, now: now)
         case .drop:
             break
         }
@@ -155,32 +159,41 @@ extension QUICServerEndpoint: UDPSocketReceiver {
         }
     }
 
-    /// Opens a connection for a client's first packet.
-    private func accept(
+    /// Opens a connection for a client's first packet, if the client need not prove its address before.
+    private func consider(
         _ initial: QUICInitial, datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline
     ) {
-        guard self.isAccepting, let socket, self.handshakes < self.caps.handshakes,
-            self.members.count < self.caps.connections
-        else { return }
-        do throws(TransportError) {
-            let core = try self.makeCore(initial, path, now)
-            let connection = QUICConnection(core: core, socket: socket, limits: self.limits, owner: self)
-            self.members[ObjectIdentifier(connection)] = Member(connection: connection, ids: [])
-            self.handshakes += 1
-            for id in core.connectionIDs { self.connectionIDIssued(id, by: connection) }
-            self.connectionIDIssued(initial.destinationConnectionID, by: connection)
+        guard self.isAccepting else { return }
+        switch self.validator.decide(initial, from: path.remote, load: self.load) {
+        case .retry: self.sendRetry(for: initial, path: path, now: now)
+        case .refuse: self.refuse(initial, path: path, now: now)
+        case .accept(let initial):
+            guard let connection = self.accept(initial, path: path, now: now) else { return }
             self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
-        } catch {
-            self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
+            // RFC 9000, section 17.2.5.1: no second Retry.
+            if connection.core.wantsRetry, initial.validation == .none {
+                self.sendRetry(for: initial, path: path, now: now)
+            }
         }
     }
 
-    private func resetStatelessly(_ datagram: UnsafeRawBufferPointer, path: QUICPath, now: NIODeadline) {
-        guard let socket, self.replies.take(now: now) else { return }
-        withUnsafeTemporaryAllocation(byteCount: 128, alignment: 1) { buffer in
-            let count = self.core.statelessReset(for: datagram, into: buffer)
-            guard count > 0, count <= buffer.count else { return }
-            socket.sendUnconnected(UnsafeRawBufferPointer(rebasing: buffer[..<count]), path: path)
+    private func accept(_ initial: QUICInitial, path: QUICPath, now: NIODeadline) -> QUICConnection? {
+        let network = QUICClientNetwork(path.remote)
+        guard let socket, self.load.begin(from: network) else {
+            self.counters.shed += 1
+            return nil
+        }
+        do throws(TransportError) {
+            let core = try self.makeCore(initial, path, now)
+            let connection = QUICConnection(core: core, socket: socket, limits: self.limits, owner: self)
+            self.members[ObjectIdentifier(connection)] = Member(connection: connection, network: network)
+            for id in core.connectionIDs { self.connectionIDIssued(id, by: connection) }
+            self.counters.accepted += 1
+            return connection
+        } catch {
+            self.load.end(from: network, isEstablished: false)
+            self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
+            return nil
         }
     }
 }
@@ -210,11 +223,19 @@ extension QUICServerEndpoint: QUICConnectionOwner {
     }
 
     func connectionEstablished(_ connection: QUICConnection) {
-        guard self.members[ObjectIdentifier(connection)]?.isEstablished == false else { return }
+        guard let member = self.members[ObjectIdentifier(connection)], !member.isEstablished else { return }
         self.members[ObjectIdentifier(connection)]?.isEstablished = true
-        self.handshakes -= 1
+        self.load.establish(from: member.network)
+        self.giveToken(to: connection)
         self.handOut(connection)
     }
+
+    func connectionChangedPath(_ connection: QUICConnection) {
+        self.giveToken(to: connection)
+    }
+
+    // Only servers give tokens.
+    func connectionReceived(token: [UInt8], by connection: QUICConnection) {}
 
     func connectionIsBlocked(_ connection: QUICConnection) {
         self.pumpLater(connection)
@@ -227,7 +248,7 @@ extension QUICServerEndpoint: QUICConnectionOwner {
 
     func connectionFinished(_ connection: QUICConnection) {
         guard let member = self.members.removeValue(forKey: ObjectIdentifier(connection)) else { return }
-        if !member.isEstablished { self.handshakes -= 1 }
+        self.load.end(from: member.network, isEstablished: member.isEstablished)
         for id in member.ids where self.routes[id] === connection { self.routes[id] = nil }
         if self.latestRoute?.connection === connection { self.latestRoute = nil }
     }

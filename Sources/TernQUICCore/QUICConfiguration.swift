@@ -25,6 +25,9 @@ package struct QUICConfiguration: Sendable {
     /// Where unpredictable bytes come from: connection IDs, path challenges, packet number gaps.
     package var randomness: QUICRandomness = .system
 
+    /// What a server gave us before (NEW_TOKEN), to be shown to it; a client's, empty if there is none.
+    package var addressToken: [UInt8] = []
+
     /// How far flow control lets the connection's window grow while the application reads as fast as bytes come (twice
     /// per round trip at most); it starts at ``TernTransport/ConnectionLimits/connectionWindow``.
     package var maximumConnectionWindow: Int

@@ -40,6 +40,9 @@ extension QUICConnectionCore {
         case TERN_QUIC_DRAINING: self.peerClosed(now: now)
         case TERN_QUIC_DROP:
             self.vanish(TransportError(.handshakeFailed, message: "the first packets made no sense", initiator: .peer))
+        case TERN_QUIC_RETRY:
+            self.wantsRetry = true
+            self.vanish(TransportError(.handshakeFailed, message: "the first packets came out of order"))
         case TERN_QUIC_IDLE:
             self.vanish(
                 self.isEstablished

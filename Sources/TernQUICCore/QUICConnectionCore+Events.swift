@@ -80,6 +80,7 @@ extension QUICConnectionCore {
             self.noteRetired(id)
             self.emit(.connectionIDRetired(id))
         case .pathValidated: self.pathWasValidated()
+        case .tokenReceived(let token): self.emit(.tokenReceived(token))
         }
     }
 

@@ -60,6 +60,9 @@ package final class QUICConnectionCore {
     package internal(set) var isEstablished = false
     /// Whether any packet of the peer could be decrypted yet.
     package internal(set) var hasHeardFromPeer = false
+    /// A server: the client's first packets came out of order, so the connection is over before it began; a Retry makes
+    /// the client send them again.
+    package internal(set) var wantsRetry = false
     package internal(set) var applicationProtocol = ""
     var isConfirmed = false
 
@@ -164,6 +167,14 @@ package final class QUICConnectionCore {
             self.digest()
             self.handle(result, now: now)
         }
+    }
+
+    /// A server: gives the client a token that proves its address when it connects again (RFC 9000, section 8.1.3).
+    ///
+    /// - Parameter token: of ``QUICAddressTokens/token(for:wallTime:)``.
+    package func submit(token: [UInt8]) {
+        guard case .open = self.phase, self.isEstablished, self.closeReason == nil else { return }
+        self.native.submit(token: token)
     }
 
     /// Nothing is left to do: forget the connection and its connection IDs.

@@ -31,6 +31,8 @@ package enum QUICEvent: Sendable {
     case connectionIDRetired(QUICConnectionID)
     /// A new path was validated and is in use.
     case pathChanged(QUICPath)
+    /// The server gave us a token (NEW_TOKEN): show it once, when connecting to that server again.
+    case tokenReceived([UInt8])
     /// The end, once and last. Keep the connection, and its connection IDs, and feed it datagrams and deadlines until
     /// ``QUICConnectionCore/isFinished``: it may still owe the peer a CONNECTION_CLOSE (RFC 9000, section 10.2).
     case closed(TransportError)

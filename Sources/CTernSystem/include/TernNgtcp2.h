@@ -47,6 +47,8 @@ typedef enum tern_quic_result {
     TERN_QUIC_INVALID = -13,
     /// Anything else: close with tern_quic_error_code of tern_quic_last_error.
     TERN_QUIC_FAILED = -14,
+    /// A server: the first packets are out of order; a Retry lets them come again.
+    TERN_QUIC_RETRY = -15,
 } tern_quic_result;
 
 typedef struct tern_quic_vec {
@@ -82,6 +84,8 @@ typedef struct tern_quic_events {
     void (*cid_retired)(void *context, tern_quic_cid cid);
     void (*path_validated)(void *context);
     void (*stateless_reset)(void *context);
+    /// NEW_TOKEN came.
+    void (*token_received)(void *context, const uint8_t *token, size_t length);
     void (*fill_random)(void *context, uint8_t *bytes, size_t length);
 } tern_quic_events;
 
@@ -111,6 +115,11 @@ typedef struct tern_quic_settings {
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
     uint8_t reset_secret[32];
+    /// A client: shown in its first packets. A server: what the client showed, if it proved the client's address.
+    const uint8_t *token;
+    size_t token_length;
+    /// A server: the connection ID of the Retry that the token came from; of length 0 if it came from NEW_TOKEN.
+    tern_quic_cid retry_source;
 } tern_quic_settings;
 
 typedef struct tern_quic_path {
@@ -243,6 +252,9 @@ typedef struct tern_quic_header {
     uint32_t version;
     tern_quic_cid destination;
     tern_quic_cid source;
+    /// The token of an Initial, inside the datagram.
+    const uint8_t *token;
+    size_t token_length;
 } tern_quic_header;
 
 tern_quic_header tern_quic_inspect(const uint8_t *bytes, size_t length, size_t short_cid_length);
@@ -254,6 +266,42 @@ size_t tern_quic_write_version_negotiation(
 size_t tern_quic_write_stateless_reset(
     uint8_t *packet, size_t capacity, tern_quic_cid cid, const uint8_t *secret, size_t secret_length,
     const uint8_t *random, size_t random_length);
+
+// Address validation (RFC 9000, section 8.1). Times are nanoseconds since 1970, so that a token outlives the process.
+
+typedef enum tern_quic_token_kind {
+    TERN_QUIC_TOKEN_NONE,
+    /// Made like the tokens of our Retry packets, though perhaps not by us.
+    TERN_QUIC_TOKEN_RETRY,
+    /// The same for NEW_TOKEN.
+    TERN_QUIC_TOKEN_REGULAR,
+    TERN_QUIC_TOKEN_FOREIGN,
+} tern_quic_token_kind;
+
+tern_quic_token_kind tern_quic_token_kind_of(const uint8_t *token, size_t length);
+/// Answers an Initial with a Retry whose token holds for `remote` alone. Returns the bytes written, 0 if it fails.
+size_t tern_quic_write_retry(
+    uint8_t *packet, size_t capacity, tern_quic_header initial, tern_quic_cid source, const struct sockaddr *remote,
+    socklen_t remote_length, const uint8_t *secret, size_t secret_length, uint64_t now);
+/// `original` is what the client's first Initial was sent to.
+bool tern_quic_verify_retry_token(
+    tern_quic_header initial, const uint8_t *token, size_t token_length, const struct sockaddr *remote,
+    socklen_t remote_length, const uint8_t *secret, size_t secret_length, uint64_t lifetime, uint64_t now,
+    tern_quic_cid *original);
+/// Makes a token for NEW_TOKEN, of at most 128 bytes, that holds for the IP address of `remote`.
+size_t tern_quic_make_token(
+    uint8_t *token, size_t capacity, const struct sockaddr *remote, socklen_t remote_length, const uint8_t *secret,
+    size_t secret_length, uint64_t now);
+bool tern_quic_verify_token(
+    const uint8_t *token, size_t token_length, const struct sockaddr *remote, socklen_t remote_length,
+    const uint8_t *secret, size_t secret_length, uint64_t lifetime, uint64_t now);
+/// Refuses an Initial with a CONNECTION_CLOSE. Returns the bytes written, 0 if it fails.
+size_t tern_quic_write_refusal(uint8_t *packet, size_t capacity, tern_quic_header initial, uint64_t code);
+/// Gives the client a token in a NEW_TOKEN frame.
+bool tern_quic_submit_token(tern_quic *quic, const uint8_t *token, size_t length);
+/// Fills 32 bytes (HMAC-SHA256).
+void tern_quic_derive_secret(
+    uint8_t *derived, const uint8_t *secret, size_t secret_length, const char *label, size_t label_length);
 
 #ifdef __cplusplus
 }

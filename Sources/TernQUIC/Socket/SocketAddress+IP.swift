@@ -22,7 +22,7 @@ extension SocketAddress {
     }
 
     /// The IP address, 4 or 16 bytes in network order; none for another family.
-    private var ipAddressBytes: [UInt8] {
+    var ipAddressBytes: [UInt8] {
         self.withSockAddr { address, _ in
             [UInt8](unsafeUninitializedCapacity: 16) { buffer, count in
                 count = tern_ip_address_bytes(address, buffer.baseAddress)

@@ -39,13 +39,17 @@ final class NativeConnection {
         settings.caller_sizes_packets = packetSizes.searches
         settings.maximum_udp_payload = packetSizes.largest
         let handle = UnsafeMutableRawPointer(tls.handle)
-        let quic = path.withNative { path in
-            if let initial {
-                tern_quic_server(
-                    &settings, path, handle, initial.version, initial.destinationConnectionID.native,
-                    initial.sourceConnectionID.native)
-            } else {
-                tern_quic_client(&settings, path, handle)
+        let original = settings.originalDestination(of: initial)
+        let quic = (initial.map(\.provenToken) ?? configuration.addressToken).withUnsafeBufferPointer { token in
+            settings.token = token.baseAddress
+            settings.token_length = token.count
+            return path.withNative { path in
+                if let initial {
+                    tern_quic_server(
+                        &settings, path, handle, initial.version, original, initial.sourceConnectionID.native)
+                } else {
+                    tern_quic_client(&settings, path, handle)
+                }
             }
         }
         guard let quic else {
@@ -147,6 +151,11 @@ final class NativeConnection {
     var probeTimeout: UInt64 { tern_quic_probe_timeout(self.quic) }
     func keepAlive(every interval: UInt64) { tern_quic_keep_alive(self.quic, interval) }
 
+    /// Gives the client a token for its next connection.
+    func submit(token: [UInt8]) {
+        _ = token.withUnsafeBufferPointer { tern_quic_submit_token(self.quic, $0.baseAddress, $0.count) }
+    }
+
     // MARK: 0-RTT
 
     /// What a later connection must know to send 0-RTT data.
@@ -220,7 +229,19 @@ struct NativeFailure: Error {
     let result: tern_quic_result
 }
 
+extension QUICInitial {
+    fileprivate var provenToken: [UInt8] { self.validation == .none ? [] : self.token }
+}
+
 extension tern_quic_settings {
+    /// After a Retry the client's first Initial had another destination, and both must be told (RFC 9000, section 7.3).
+    fileprivate mutating func originalDestination(of initial: QUICInitial?) -> tern_quic_cid {
+        guard let initial else { return tern_quic_cid() }
+        guard case .retry(let original) = initial.validation else { return initial.destinationConnectionID.native }
+        self.retry_source = initial.destinationConnectionID.native
+        return original.native
+    }
+
     fileprivate init(_ configuration: QUICConfiguration, now: UInt64) {
         let limits = configuration.limits
         // Transport parameters are varints, and stream counts at most 2^60 (RFC 9000, sections 16 and 4.6).

@@ -26,6 +26,7 @@ final class NativeInbox {
         case connectionIDIssued(QUICConnectionID)
         case connectionIDRetired(QUICConnectionID)
         case pathValidated
+        case tokenReceived([UInt8])
     }
 
     /// No honest peer makes this many facts between two drains.
@@ -103,6 +104,12 @@ final class NativeInbox {
         return self.facts.count < Self.factLimit
     }
 
+    fileprivate func received(token: UnsafeBufferPointer<UInt8>) {
+        // A token of ours has 57 bytes; one that would fill a packet is not worth keeping.
+        guard token.count <= 512, self.facts.count < Self.factLimit else { return }
+        self.facts.append(.tokenReceived(Array(token)))
+    }
+
     fileprivate func fill(_ bytes: UnsafeMutablePointer<UInt8>?, _ count: Int) {
         self.randomness.fill(UnsafeMutableRawBufferPointer(start: bytes, count: count))
     }
@@ -140,6 +147,7 @@ extension NativeInbox {
                 cid_retired: { from($0).facts.append(.connectionIDRetired(QUICConnectionID($1))) },
                 path_validated: { from($0).facts.append(.pathValidated) },
                 stateless_reset: { from($0).wasStatelesslyReset = true },
+                token_received: { from($0).received(token: UnsafeBufferPointer(start: $1, count: $2)) },
                 fill_random: { from($0).fill($1, $2) }))
         return UnsafePointer(table)
     }()

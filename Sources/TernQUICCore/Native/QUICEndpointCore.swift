@@ -37,11 +37,26 @@ package struct QUICEndpointCore: Sendable {
         case TERN_QUIC_KIND_INITIAL:
             let initial = QUICInitial(
                 version: header.version, destinationConnectionID: destination,
-                sourceConnectionID: QUICConnectionID(header.source))
+                sourceConnectionID: QUICConnectionID(header.source), token: Self.token(of: header))
             return .existing(destination, initial: initial, isShortHeader: false)
         case TERN_QUIC_KIND_UNKNOWN_VERSION: return self.refuseVersion(of: datagram, at: base)
         default: return .drop
         }
+    }
+
+    /// Tokens that cannot be ours are not worth a copy.
+    private static func token(of header: tern_quic_header) -> [UInt8] {
+        switch tern_quic_token_kind_of(header.token, header.token_length) {
+        case TERN_QUIC_TOKEN_RETRY, TERN_QUIC_TOKEN_REGULAR:
+            Array(UnsafeBufferPointer(start: header.token, count: header.token_length))
+        default: []
+        }
+    }
+
+    /// A new connection ID of ours.
+    package func makeConnectionID() -> QUICConnectionID {
+        let prefix = self.connectionIDs.prefix.prefix(self.connectionIDs.length - 8)
+        return QUICConnectionID(prefix + self.randomness.bytes(count: self.connectionIDs.length - prefix.count))
     }
 
     private func refuseVersion(
@@ -82,4 +97,19 @@ package struct QUICInitial: Sendable, Hashable {
     /// What the client chose for us; route it to the new connection too.
     package var destinationConnectionID: QUICConnectionID
     package var sourceConnectionID: QUICConnectionID
+    /// Made like one of ours; empty otherwise.
+    package var token: [UInt8] = []
+    /// What the token proved; ``QUICAddressTokens/evidence(in:from:wallTime:)`` says.
+    package var validation = Validation.none
+
+    package enum Validation: Sendable, Hashable {
+        /// Nothing: three times the bytes that came may be sent (RFC 9000, section 8.1).
+        case none
+        /// The client answered a Retry.
+        ///
+        /// `original`: where its first Initial was sent to.
+        case retry(original: QUICConnectionID)
+        /// The client was at this address before.
+        case token
+    }
 }

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import Synchronization
+
+/// What a listener has taken on, on all its event loops together, and what it takes on besides.
+///
+/// Any event loop may call it; each call locks once, for less than a microsecond, and only for what a client's first
+/// packets cause.
+final class QUICServerLoad: Sendable {
+    private struct State {
+        var connections = 0
+        var handshakes = 0
+        var addresses: [QUICClientNetwork: Share] = [:]
+        var usedTokens = UsedTokens()
+    }
+
+    private struct Share {
+        var connections = 0
+        var handshakes = 0
+    }
+
+    private let limits: QUICListenerLimits
+    private let state = Mutex(State())
+
+    init(limits: QUICListenerLimits) {
+        self.limits = limits
+    }
+
+    var connections: Int { self.state.withLock { $0.connections } }
+    /// Handshakes that have not finished.
+    var handshakes: Int { self.state.withLock { $0.handshakes } }
+
+    /// Counts a connection whose handshake begins, unless a limit is reached.
+    func begin(from network: QUICClientNetwork) -> Bool {
+        self.state.withLock { state in
+            let share = state.addresses[network] ?? Share()
+            guard state.connections < self.limits.connections, state.handshakes < self.limits.handshakes,
+                share.connections < self.limits.connectionsPerAddress,
+                share.handshakes < self.limits.handshakesPerAddress
+            else { return false }
+            state.connections += 1
+            state.handshakes += 1
+            state.addresses[network] = Share(
+                connections: share.connections + 1, handshakes: share.handshakes + 1)
+            return true
+        }
+    }
+
+    /// The handshake of a connection that was begun is done.
+    func establish(from network: QUICClientNetwork) {
+        self.state.withLock { state in
+            state.handshakes -= 1
+            state.addresses[network]?.handshakes -= 1
+        }
+    }
+
+    /// A connection that was begun is forgotten.
+    func end(from network: QUICClientNetwork, isEstablished: Bool) {
+        self.state.withLock { state in
+            state.connections -= 1
+            guard var share = state.addresses[network] else { return }
+            share.connections -= 1
+            if !isEstablished {
+                state.handshakes -= 1
+                share.handshakes -= 1
+            }
+            state.addresses[network] = share.connections > 0 ? share : nil
+        }
+    }
+
+    /// Whether a valid token is seen for the first time, as far as is remembered (RFC 9000, section 8.1.4: replay of
+    /// tokens must be limited).
+    func use(token: [UInt8]) -> Bool {
+        self.state.withLock { $0.usedTokens.insert(token) }
+    }
+}
+
+/// Whose connections are counted together: an IPv4 address, or the 64 bits of an IPv6 address that name a network,
+/// because a host may use every address of it.
+struct QUICClientNetwork: Hashable, Sendable {
+    private let prefix: UInt64
+    private let isIPv4: Bool
+
+    init(_ address: SocketAddress) {
+        let bytes = address.withoutIPv4Mapping.ipAddressBytes
+        self.isIPv4 = bytes.count == 4
+        self.prefix = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+}
+
+/// Remembers tokens that were used, in bounded memory: at least as many as one generation holds.
+private struct UsedTokens {
+    private var newer: Set<UInt64> = []
+    private var older: Set<UInt64> = []
+
+    /// Whether it is new.
+    mutating func insert(_ token: [UInt8]) -> Bool {
+        // A token ends in random bytes; two that agree in eight of them cost a client one Retry.
+        let key = token.suffix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard !self.older.contains(key), self.newer.insert(key).inserted else { return false }
+        if self.newer.count >= Self.generation {
+            self.older = self.newer
+            self.newer = []
+        }
+        return true
+    }
+
+    private static let generation = 32_768
+}
