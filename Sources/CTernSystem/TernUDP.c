@@ -140,6 +140,10 @@ int tern_udp_receive_ipv4_ecn(int descriptor) {
     return tern_set(descriptor, IPPROTO_IP, IP_RECVTOS, 1);
 }
 
+int tern_udp_share_port(int descriptor) {
+    return tern_set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1);
+}
+
 size_t tern_ip_address_bytes(const struct sockaddr *address, uint8_t *bytes) {
     if (address->sa_family == AF_INET) {
         memcpy(bytes, &((const struct sockaddr_in *)address)->sin_addr, 4);

@@ -62,6 +62,7 @@ final class QUICConnection: LoopConnection, @unchecked Sendable {
     /// The address that the routing table chose, where the socket is bound to none.
     var routedLocalAddress: SocketAddress?
 
+    private var rebinding = HandshakeRebinding()
     private var hasWork = false
     private var isPumping = false
     private var isPumpScheduled = false
@@ -88,6 +89,11 @@ extension QUICConnection {
     func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
         // Nobody has started the connection and the peer goes on: what is not taken, it sends again.
         guard self.events.count < Self.maximumEventsHeld else { return }
+        let path =
+            self.role == .client
+            ? path
+            : self.rebinding.pathForConnection(
+                path, first: self.core.path, isEstablished: self.core.isEstablished)
         self.core.receive(datagram, path: path, ecn: ecn, now: now)
         self.hasWork = true
         // Not after each: the bytes of a stream that arrive together are told together.
@@ -161,7 +167,8 @@ extension QUICConnection {
             guard !self.socket.isBlocked else { return false }
             guard let transmit = self.core.nextTransmit(into: self.socket.trainBuffer, now: .now()) else { return true }
             let bytes = UnsafeRawBufferPointer(rebasing: self.socket.trainBuffer[..<transmit.byteCount])
-            let train = DatagramTrain(segmentSize: transmit.segmentSize, path: transmit.path, ecn: transmit.ecn)
+            let path = self.rebinding.pathForSocket(transmit.path, first: self.core.path)
+            let train = DatagramTrain(segmentSize: transmit.segmentSize, path: path, ecn: transmit.ecn)
             guard self.socket.send(bytes, as: train) else { return false }
         }
         return false

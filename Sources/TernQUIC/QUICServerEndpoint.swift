@@ -8,10 +8,13 @@ internal import TernTransport
 
 /// A server's socket on one event loop, and the connections whose datagrams arrive there.
 ///
-/// Confined to its event loop. Each connection ID that it issues begins with the index of its loop, so that several
-/// endpoints can share a port and pass on what arrives at the wrong one.
+/// Confined to its event loop. Several endpoints share a port, one on each event loop; ``QUICServerLoops`` says which
+/// of them a datagram belongs to.
 final class QUICServerEndpoint {
     private let eventLoop: any EventLoop
+    /// The index of the event loop among ``loops``.
+    let loop: UInt8
+    let loops: QUICServerLoops
     let core: QUICEndpointCore
     private let limits: ConnectionLimits
     let validator: QUICAddressValidator
@@ -31,11 +34,14 @@ final class QUICServerEndpoint {
     /// Each costs about 20 microseconds, and no memory.
     var retries = TokenBucket(capacity: 1_000, perSecond: 10_000)
     var counters = QUICServerCounters()
+    var outbox: HandoverOutbox
     private var closed: EventLoopPromise<Void>
 
     private struct Member {
         let connection: QUICConnection
         let network: QUICClientNetwork
+        /// Where the client sent its first packet.
+        let firstDestination: QUICConnectionID
         var ids: Set<QUICConnectionID> = []
         var isEstablished = false
         /// The application has it.
@@ -43,12 +49,15 @@ final class QUICServerEndpoint {
     }
 
     init(
-        eventLoop: any EventLoop, core: QUICEndpointCore, limits: ConnectionLimits, validator: QUICAddressValidator,
-        load: QUICServerLoad, logger: Logger,
+        eventLoop: any EventLoop, loop: UInt8, loops: QUICServerLoops, core: QUICEndpointCore,
+        limits: ConnectionLimits, validator: QUICAddressValidator, load: QUICServerLoad, logger: Logger,
         makeCore: @escaping (QUICInitial, QUICPath, NIODeadline) throws(TransportError) -> QUICConnectionCore,
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) {
         self.eventLoop = eventLoop
+        self.loop = loop
+        self.loops = loops
+        self.outbox = HandoverOutbox(loops: loops.count)
         self.core = core
         self.limits = limits
         self.validator = validator
@@ -62,16 +71,19 @@ final class QUICServerEndpoint {
     /// Opens the socket.
     func bind(to address: SocketAddress, options: UDPSocketOptions) -> EventLoopFuture<SocketAddress> {
         let receiver = NIOLoopBound<any UDPSocketReceiver>(self, eventLoop: self.eventLoop)
+        let endpoint = NIOLoopBound(self, eventLoop: self.eventLoop)
         let bound = UDPSocket.bind(to: address, on: self.eventLoop, options: options, receiver: receiver)
         bound.assumeIsolated().whenFailure { _ in self.closed.succeed() }
         return bound.assumeIsolated().map { socket in
             self.socket = socket.value
+            self.loops.mailboxes[Int(self.loop)].open { endpoint.value.takeMail() }
             return socket.value.localAddress
         }.nonisolated()
     }
 
     var connectionCount: Int { self.members.count }
     var routeCount: Int { self.routes.count }
+    func hasRoute(_ id: QUICConnectionID) -> Bool { self.routes[id] != nil }
 
     func stopAccepting() {
         self.isAccepting = false
@@ -93,17 +105,20 @@ final class QUICServerEndpoint {
 
 extension QUICServerEndpoint: UDPSocketReceiver {
     func received(_ train: ReceivedTrain) {
+        guard self.loops.count == 1 else { return self.sort(train) }
         train.forEachDatagram { self.receive($0, path: train.path, ecn: train.ecn, now: train.now) }
     }
 
-    private func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+    /// Takes a datagram that belongs to this loop, or to none.
+    func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
         switch self.core.classify(datagram) {
         case .existing(let id, let initial, let isShortHeader):
             if let connection = self.connection(for: id) {
                 self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
             } else if let initial {
                 self.consider(initial, datagram: datagram, path: path, ecn: ecn, now: now)
-            } else if isShortHeader {
+            } else if isShortHeader, self.loops.isOurs(id) {
+                // With the same secret a reset from here would end a connection that lives on another node.
                 self.resetStatelessly(datagram, path: path, now: now)
             }
         case .versionNegotiation(let reply):
@@ -114,6 +129,7 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     }
 
     func receiveTurnEnded() {
+        self.counters.trainsLost += UInt64(self.outbox.flush(to: self.loops.mailboxes))
         self.pumpWaiting()
     }
 
@@ -124,6 +140,7 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     func socketClosed() {
         self.socket = nil
         self.isAccepting = false
+        self.loops.mailboxes[Int(self.loop)].close()
         let lost = TransportError(.carrierLost, message: "the UDP socket was closed")
         for member in self.members.values { member.connection.abandon(lost) }
         self.closed.succeed()
@@ -168,6 +185,9 @@ extension QUICServerEndpoint: UDPSocketReceiver {
         case .retry: self.sendRetry(for: initial, path: path, now: now)
         case .refuse: self.refuse(initial, path: path, now: now)
         case .accept(let initial):
+            let owner = self.loops.claimHandshake(initial.destinationConnectionID, for: self.loop)
+            // Another loop was first by a moment; the client sends again, and finds it.
+            guard owner == self.loop else { return }
             guard let connection = self.accept(initial, path: path, now: now) else { return }
             self.deliver(datagram, to: connection, path: path, ecn: ecn, now: now)
             // RFC 9000, section 17.2.5.1: no second Retry.
@@ -181,17 +201,20 @@ extension QUICServerEndpoint: UDPSocketReceiver {
         let network = QUICClientNetwork(path.remote)
         guard let socket, self.load.begin(from: network) else {
             self.counters.shed += 1
+            self.loops.releaseHandshake(initial.destinationConnectionID, of: self.loop)
             return nil
         }
         do throws(TransportError) {
             let core = try self.makeCore(initial, path, now)
             let connection = QUICConnection(core: core, socket: socket, limits: self.limits, owner: self)
-            self.members[ObjectIdentifier(connection)] = Member(connection: connection, network: network)
+            self.members[ObjectIdentifier(connection)] = Member(
+                connection: connection, network: network, firstDestination: initial.destinationConnectionID)
             for id in core.connectionIDs { self.connectionIDIssued(id, by: connection) }
             self.counters.accepted += 1
             return connection
         } catch {
             self.load.end(from: network, isEstablished: false)
+            self.loops.releaseHandshake(initial.destinationConnectionID, of: self.loop)
             self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
             return nil
         }
@@ -226,6 +249,7 @@ extension QUICServerEndpoint: QUICConnectionOwner {
         guard let member = self.members[ObjectIdentifier(connection)], !member.isEstablished else { return }
         self.members[ObjectIdentifier(connection)]?.isEstablished = true
         self.load.establish(from: member.network)
+        self.loops.releaseHandshake(member.firstDestination, of: self.loop)
         self.giveToken(to: connection)
         self.handOut(connection)
     }
@@ -249,6 +273,7 @@ extension QUICServerEndpoint: QUICConnectionOwner {
     func connectionFinished(_ connection: QUICConnection) {
         guard let member = self.members.removeValue(forKey: ObjectIdentifier(connection)) else { return }
         self.load.end(from: member.network, isEstablished: member.isEstablished)
+        if !member.isEstablished { self.loops.releaseHandshake(member.firstDestination, of: self.loop) }
         for id in member.ids where self.routes[id] === connection { self.routes[id] = nil }
         if self.latestRoute?.connection === connection { self.latestRoute = nil }
     }

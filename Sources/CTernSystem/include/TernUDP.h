@@ -32,6 +32,9 @@ int tern_udp_set_dont_fragment(int descriptor);
 /// the errno.
 int tern_udp_receive_ipv4_ecn(int descriptor);
 
+/// Lets other sockets bind to the port of this one, which is bound already (SO_REUSEPORT). Returns 0 or the errno.
+int tern_udp_share_port(int descriptor);
+
 /// Copies the IP address without port, 4 or 16 bytes in network order, to `bytes`, which has room for 16. Returns how
 /// many; 0 for another family.
 size_t tern_ip_address_bytes(const struct sockaddr *address, uint8_t *bytes);

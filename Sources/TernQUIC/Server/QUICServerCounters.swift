@@ -13,6 +13,10 @@ package struct QUICServerCounters: Sendable, Hashable {
     package var accepted: UInt64 = 0
     /// First packets dropped because of a limit.
     package var shed: UInt64 = 0
+    /// Runs of datagrams that arrived at another event loop than that of their connection, and were handed over.
+    package var trainsHandedOver: UInt64 = 0
+    /// Of those, the ones that were dropped because the right loop did not keep up.
+    package var trainsLost: UInt64 = 0
     /// Replies not sent because too many were.
     package var repliesWithheld: UInt64 = 0
 
@@ -24,6 +28,8 @@ package struct QUICServerCounters: Sendable, Hashable {
         sum.versionNegotiations &+= right.versionNegotiations
         sum.accepted &+= right.accepted
         sum.shed &+= right.shed
+        sum.trainsHandedOver &+= right.trainsHandedOver
+        sum.trainsLost &+= right.trainsLost
         sum.repliesWithheld &+= right.repliesWithheld
         return sum
     }

@@ -140,6 +140,9 @@ package struct UDPSocketOptions: Sendable {
     package var bufferSize: Int = 4 << 20
     /// Several sockets, one per event loop, share the port; the kernel spreads the peers over them (SO_REUSEPORT).
     package var sharesPort = false
+    /// Takes the port for itself, and when it has it lets other sockets share it: nobody who was there before is
+    /// joined.
+    package var sharesPortOnceBound = false
     /// Answers from the address that was asked, where the socket is bound to every address.
     package var answersFromAddressAsked = false
     /// Replaces the system's sender. Called on the event loop, once.
@@ -184,6 +187,10 @@ extension UDPSocket {
     ) throws -> UDPSocket {
         guard let localAddress = channel.localAddress else { throw ChannelError.unknownLocalAddress }
         let descriptor = try Self.descriptor(of: channel)
+        if options.sharesPortOnceBound {
+            let code = tern_udp_share_port(descriptor)
+            guard code == 0 else { throw IOError(errnoCode: code, reason: "SO_REUSEPORT") }
+        }
         let sender: any DatagramSender
         if let makeSender = options.makeSender {
             sender = makeSender(channel, descriptor)

@@ -73,14 +73,14 @@ let testProtocol = "tern-test/1"
 func withListener(
     on host: String = "127.0.0.1", port: Int = 0, limits: ConnectionLimits = ConnectionLimits(),
     serverOptions: QUICServerOptions = QUICServerOptions(), socketOptions: UDPSocketOptions = UDPSocketOptions(),
+    group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
     onConnection: @escaping @Sendable (any LoopConnection) -> Void = { echo($0) },
     _ body: (QUICListener) async throws -> Void
 ) async throws {
     let listener = try await QUICListener.bind(
         to: try SocketAddress(ipAddress: host, port: port), tls: try TestTLS.server(),
         applicationProtocols: [testProtocol], limits: limits, serverOptions: serverOptions,
-        socketOptions: socketOptions, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: testLogger,
-        onConnection: onConnection
+        socketOptions: socketOptions, eventLoopGroup: group, logger: testLogger, onConnection: onConnection
     ).get()
     do {
         try await body(listener)
