@@ -36,6 +36,8 @@ let package = Package(
         .library(name: "TernServer", targets: ["TernServer", "TernStore"]),
         .library(name: "TernTesting", targets: ["TernTesting"]),
         .executable(name: "tern", targets: ["tern-command"]),
+        .executable(name: "echo-server", targets: ["echo-server"]),
+        .executable(name: "echo-client", targets: ["echo-client"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
@@ -122,10 +124,10 @@ let package = Package(
 
         // The smallest server and client of the transport.
         .executableTarget(
-            name: "echo-server", dependencies: ["Tern", nioCore], path: "Examples/Echo/echo-server",
-            swiftSettings: dialect),
+            name: "echo-server", dependencies: ["Tern", nioCore, unixSignals, arguments],
+            path: "Examples/Echo/echo-server", swiftSettings: dialect),
         .executableTarget(
-            name: "echo-client", dependencies: ["Tern", nioCore], path: "Examples/Echo/echo-client",
+            name: "echo-client", dependencies: ["Tern", nioCore, arguments], path: "Examples/Echo/echo-client",
             swiftSettings: dialect),
         // Two people chat through the command's server while it is killed and UDP is blocked.
         .executableTarget(

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import ArgumentParser
+import Foundation
+import NIOCore
+import Tern
+import UnixSignals
+
+@main
+struct EchoServer: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "echo-server",
+        abstract: "Send back the streams and datagrams of every client.",
+        discussion: """
+            Speaks QUIC (ALPN "echo") and QMux on TLS over TCP (ALPN "echo-qx02") at one port, prints one line with the port \
+            when clients can connect, and runs until SIGINT or SIGTERM.
+            """)
+
+    @Option(help: "The address to listen at. Port 0: the kernel chooses.", transform: endpoint)
+    var listen = Endpoint(host: "127.0.0.1", port: 4433)
+
+    @Option(
+        help: ArgumentHelp(
+            "The certificate chain. Without it: a certificate for localhost, and the file echo-ca.pem for clients to trust.",
+            valueName: "pem"))
+    var certificate: String?
+
+    @Option(help: ArgumentHelp("The private key of the certificate.", valueName: "pem"))
+    var key: String?
+
+    func validate() throws {
+        guard (self.certificate == nil) == (self.key == nil) else {
+            throw ValidationError("--certificate and --key go together")
+        }
+    }
+
+    func run() async throws {
+        // README.md: from here
+        let listener = try await Listener.bind(
+            to: self.listen, applicationProtocol: ApplicationProtocol("echo"),
+            tls: TLSServerConfiguration(identity: try self.identity()))
+        // README.md: to here
+        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
+        // At once, also into a pipe: somebody may wait for this line.
+        FileHandle.standardOutput.write(Data("QUIC and TLS on port \(listener.quicAddress.port ?? 0)\n".utf8))
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await listener.run(echo) }
+            for await _ in signals { break }
+            await listener.close()
+        }
+    }
+
+    private func identity() throws -> TLSIdentity {
+        if let certificate, let key { return try TLSIdentity(certificateFile: certificate, keyFile: key) }
+        let development = try TLSIdentity.selfSigned()
+        try Data(development.certificateAuthorityPEM).write(to: URL(filePath: "echo-ca.pem"), options: .atomic)
+        return development.identity
+    }
+}
+
+private func endpoint(_ text: String) throws -> Endpoint {
+    guard let endpoint = Endpoint(text) else {
+        throw ValidationError("\"\(text)\" is no address such as 127.0.0.1:4433, [::]:4433 or localhost:0")
+    }
+    return endpoint
+}
