@@ -38,6 +38,8 @@ let package = Package(
         .executable(name: "tern", targets: ["tern-command"]),
         .executable(name: "echo-server", targets: ["echo-server"]),
         .executable(name: "echo-client", targets: ["echo-client"]),
+        .executable(name: "interop-server", targets: ["interop-server"]),
+        .executable(name: "interop-client", targets: ["interop-client"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
@@ -129,6 +131,17 @@ let package = Package(
         .executableTarget(
             name: "echo-client", dependencies: ["Tern", nioCore, arguments], path: "Examples/Echo/echo-client",
             swiftSettings: dialect),
+        // The endpoints of the quic-interop-runner: files over HTTP/0.9, and what its test cases ask for.
+        .target(
+            name: "InteropCommon", dependencies: ["Tern", nioCore, arguments], path: "Examples/Interop/Common",
+            swiftSettings: dialect),
+        .executableTarget(
+            name: "interop-server",
+            dependencies: ["InteropCommon", "Tern", nioCore, nioPosix, logging, unixSignals, arguments],
+            path: "Examples/Interop/interop-server", swiftSettings: dialect),
+        .executableTarget(
+            name: "interop-client", dependencies: ["InteropCommon", "Tern", nioCore, nioPosix, logging, arguments],
+            path: "Examples/Interop/interop-client", swiftSettings: dialect),
         // Two people chat through the command's server while it is killed and UDP is blocked.
         .executableTarget(
             name: "demo", dependencies: [nioCore, nioPosix], path: "Examples/Demo", exclude: ["README.md"],

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+package import Tern
+
+extension ConnectionLimits {
+    /// Patient: the links of the test cases are slow, lossy and sometimes dead for seconds.
+    package static var interop: ConnectionLimits {
+        var limits = ConnectionLimits()
+        limits.handshakeTimeout = .seconds(60)
+        limits.idleTimeout = .seconds(60)
+        limits.unidirectionalStreams = 3
+        limits.datagramFrameSize = 0
+        return limits
+    }
+}
+
+extension QUICOptions {
+    /// With qlog files in QLOGDIR.
+    package static func fromEnvironment() -> QUICOptions {
+        var options = QUICOptions()
+        options.qlogDirectory = Environment.value("QLOGDIR")
+        return options
+    }
+}
