@@ -159,7 +159,6 @@ size_t tern_ip_address_bytes(const struct sockaddr *address, uint8_t *bytes) {
 int tern_udp_probe_open(const struct sockaddr *destination) {
     int descriptor = socket(destination->sa_family, SOCK_DGRAM, 0);
     if (descriptor < 0) return -errno;
-    static const char byte = 0;
     int failure = 0;
     if (fcntl(descriptor, F_SETFL, O_NONBLOCK) != 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0
         || connect(descriptor, destination, tern_address_length(destination)) != 0) {
@@ -172,10 +171,14 @@ int tern_udp_probe_open(const struct sockaddr *destination) {
         tern_set(descriptor, level, level == IPPROTO_IPV6 ? IPV6_RECVERR : IP_RECVERR, 1);
     }
 #endif
-    if (failure == 0 && send(descriptor, &byte, sizeof byte, TERN_NOSIGNAL) < 0) failure = errno;
     if (failure == 0) return descriptor;
     close(descriptor);
     return -failure;
+}
+
+int tern_udp_probe_send(int descriptor) {
+    static const char byte = 0;
+    return send(descriptor, &byte, sizeof byte, TERN_NOSIGNAL) < 0 ? errno : 0;
 }
 
 int tern_udp_probe_error(int descriptor) {

@@ -39,11 +39,13 @@ int tern_udp_share_port(int descriptor);
 /// many; 0 for another family.
 size_t tern_ip_address_bytes(const struct sockaddr *address, uint8_t *bytes);
 
-/// Opens a second, connected socket towards `destination` and sends one byte that no QUIC endpoint answers. Only a
-/// connected socket hears of ICMP errors, and the sockets that carry connections are not connected.
+/// Opens a second, connected socket towards `destination`. Only a connected socket hears of ICMP errors, and the sockets
+/// that carry connections are not connected.
 ///
 /// Returns the descriptor, or minus the errno when the kernel refused at once (no route, for example).
 int tern_udp_probe_open(const struct sockaddr *destination);
+/// Sends one byte that no QUIC endpoint answers. Returns the errno when the kernel refused at once, else 0.
+int tern_udp_probe_send(int descriptor);
 /// Returns the errno that ICMP reported since the last call, or 0.
 int tern_udp_probe_error(int descriptor);
 /// Copies the local IP address that the routing table chose, like tern_ip_address_bytes.

@@ -12,7 +12,8 @@ internal import Glibc
 #endif
 
 /// Finds out early that nobody will answer at an address: a connected socket beside the real one that sends one byte
-/// and listens for the ICMP error.
+/// and listens for the ICMP error. It sends only when no answer came in a while: a server that is there, and whatever is on the
+/// way to it, should see nothing before the client's first packet.
 ///
 /// The real socket cannot hear it: only connected sockets do, and NIO closes a datagram channel for most of these
 /// errors. Confined to its event loop.
@@ -22,7 +23,7 @@ final class RefusalProbe {
     private var nextCheck: Scheduled<Void>?
     private let onRefusal: (TransportError) -> Void
 
-    /// Sends the probe.
+    /// Opens the probe's socket.
     ///
     /// - Parameter onRefusal: called at most once, on the event loop, on a later turn.
     /// - Throws: why the kernel has no way to `address` at all.
@@ -33,7 +34,8 @@ final class RefusalProbe {
         self.onRefusal = onRefusal
         self.descriptor = address.withSockAddr { address, _ in tern_udp_probe_open(address) }
         guard self.descriptor >= 0 else { throw Self.error(-self.descriptor, address: address) }
-        self.scheduleCheck(after: Self.firstCheck, address: address)
+        let bound = NIOLoopBound(WeakProbe(probe: self), eventLoop: eventLoop)
+        self.nextCheck = eventLoop.scheduleTask(in: Self.patience) { bound.value.probe?.send(to: address) }
     }
 
     deinit {
@@ -56,6 +58,14 @@ final class RefusalProbe {
         guard self.descriptor >= 0 else { return }
         tern_udp_probe_close(self.descriptor)
         self.descriptor = -1
+    }
+
+    private func send(to address: SocketAddress) {
+        guard self.descriptor >= 0 else { return }
+        let code = tern_udp_probe_send(self.descriptor)
+        guard code != 0 else { return self.scheduleCheck(after: Self.firstCheck, address: address) }
+        self.stop()
+        self.onRefusal(Self.error(code, address: address))
     }
 
     /// Looks again when twice the time has passed: an answer is found at most one round trip late.
@@ -86,6 +96,7 @@ final class RefusalProbe {
             initiator: .peer, isRetrySafe: true, cause: cause)
     }
 
+    private static let patience = TimeAmount.milliseconds(20)
     private static let firstCheck = TimeAmount.milliseconds(1)
     private static let lastCheck = TimeAmount.seconds(4)
 
