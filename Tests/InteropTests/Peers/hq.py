@@ -110,7 +110,8 @@ class FileClient(QuicConnectionProtocol):
                 answer.set_result(bytes(self.bytes.pop(event.stream_id)))
         elif isinstance(event, StreamReset) and event.stream_id in self.answers:
             self.answers[event.stream_id].set_exception(FileNotFoundError(f"stream reset with {event.error_code}"))
-        super().quic_event_received(event)
+        elif not isinstance(event, (StreamDataReceived, StreamReset)):
+            super().quic_event_received(event)
 
     def connection_lost(self, problem) -> None:
         pass  # Its transport is replaced when the client moves.

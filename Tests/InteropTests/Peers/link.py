@@ -27,6 +27,8 @@ class Conditions:
     rate: float | None = None
     #: Datagrams that wait for the rate; more are dropped.
     queue: int = 25
+    #: Bytes of an IP packet; larger ones are dropped.
+    mtu: int = 1500
     #: Probability, and the most datagrams that are hit one after the other.
     loss: float = 0
     corruption: float = 0
@@ -56,7 +58,7 @@ class Seen:
     path: tuple
     ecn: int
     data: bytes
-    #: "passed", "lost", "corrupted", "full" or "dead".
+    #: "passed", "lost", "corrupted", "full", "dead" or "large".
     fate: str = "passed"
 
 
@@ -75,7 +77,7 @@ class Direction:
         self.count += 1
         seen.fate = self.fate(seen)
         self.link.seen.append(seen)
-        if seen.fate in ("lost", "dead"):
+        if seen.fate in ("lost", "dead", "large"):
             return
         data = seen.data if seen.fate == "passed" else self.corrupted(seen.data)
         leaves = now
@@ -85,8 +87,7 @@ class Direction:
             if len(self.waiting) >= conditions.queue:
                 seen.fate = "full"
                 return
-            # 28 bytes of IP and UDP.
-            leaves = max(self.busy_until, now) + (len(data) + 28) * 8 / conditions.rate
+            leaves = max(self.busy_until, now) + (len(data) + self.link.overhead) * 8 / conditions.rate
             self.waiting.append(self.busy_until)
             self.busy_until = leaves
         ecn = 0 if conditions.clears_ecn else seen.ecn
@@ -99,6 +100,8 @@ class Direction:
         conditions = self.conditions
         if conditions.alternating and seen.time % sum(conditions.alternating) >= conditions.alternating[0]:
             return "dead"
+        if len(seen.data) + self.link.overhead > conditions.mtu:
+            return "large"
         if seen.from_client and self.count in conditions.drops_from_client:
             return "lost"
         for probability, fate in ((conditions.loss, "lost"), (conditions.corruption, "corrupted")):
@@ -160,6 +163,8 @@ class Link:
         self.conditions = conditions
         self.host = server[0]
         self.family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        #: Bytes of IP and UDP.
+        self.overhead = 48 if self.family == socket.AF_INET6 else 28
         dice = random.Random(seed)
         self.up = Direction(self, conditions, dice)
         self.down = Direction(self, conditions, dice)
