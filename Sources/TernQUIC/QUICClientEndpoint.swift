@@ -136,7 +136,7 @@ extension QUICClientEndpoint: UDPSocketReceiver {
     }
 
     func receiveTurnEnded() {
-        self.connection?.pump()
+        self.connection?.pumpAfterReceiving()
     }
 
     func socketBecameWritable() {

@@ -63,6 +63,13 @@ final class QUICConnection: LoopConnection, @unchecked Sendable {
     var routedLocalAddress: SocketAddress?
 
     private var rebinding = HandshakeRebinding()
+    /// Datagrams received since something was sent.
+    private var unanswered = 0
+    private var receivedAt = NIODeadline.distantPast
+    /// The handler was told of bytes since something was sent, so an answer may come.
+    private var mayAnswer = false
+    /// Bytes whose credit was returned since something was sent.
+    private var unsentCredit = 0
     private var hasWork = false
     private var isPumping = false
     private var isPumpScheduled = false
@@ -95,7 +102,8 @@ extension QUICConnection {
             : self.rebinding.pathForConnection(
                 path, first: self.core.path, isEstablished: self.core.isEstablished)
         self.core.receive(datagram, path: path, ecn: ecn, now: now)
-        self.hasWork = true
+        self.unanswered += 1
+        self.receivedAt = now
         // Not after each: the bytes of a stream that arrive together are told together.
         self.undrained += 1
         guard self.undrained >= Self.datagramsPerDrain, !self.isPumping else { return }
@@ -121,13 +129,29 @@ extension QUICConnection {
 extension QUICConnection {
     /// Tells the handler what happened, sends what is to be sent, and arms the timer.
     func pump() {
+        self.hasWork = true
+        self.takeTurn()
+    }
+
+    /// As ``pump()``, after datagrams came.
+    ///
+    /// A single one is not acknowledged at once if the application was told of bytes in it: its answer comes in a moment
+    /// and carries the acknowledgement (RFC 9000, section 13.2.1 asks for one at every second packet). Otherwise each
+    /// message would cost four packets instead of two.
+    func pumpAfterReceiving() {
+        self.takeTurn()
+    }
+
+    private func takeTurn() {
         guard !self.isPumping else { return }
         self.isPumping = true
         var rounds = 0
         var sendsMore = true
         repeat {
+            let mustSend = self.hasWork
             self.hasWork = false
             self.drainEvents()
+            if !mustSend, self.awaitsAnswer { break }
             sendsMore = self.transmit()
             self.drainEvents()
             rounds += 1
@@ -160,9 +184,16 @@ extension QUICConnection {
         }
     }
 
+    private var awaitsAnswer: Bool {
+        self.mayAnswer && self.unanswered == 1 && !self.hasWork && self.core.isConfirmed && !self.core.hasQueuedData
+    }
+
     /// - Returns: whether everything that may be sent now was.
     private func transmit() -> Bool {
         guard !self.isFinished else { return true }
+        self.unanswered = 0
+        self.mayAnswer = false
+        self.unsentCredit = 0
         for _ in 0..<Self.trainsPerRound {
             guard !self.socket.isBlocked else { return false }
             guard let transmit = self.core.nextTransmit(into: self.socket.trainBuffer, now: .now()) else { return true }
@@ -187,6 +218,7 @@ extension QUICConnection {
     /// A timer that is due at once would keep the event loop from reading.
     private static let breath = TimeAmount.microseconds(20)
     private static let idlePause = TimeAmount.milliseconds(1)
+    private var creditStep: Int { min(self.limits.streamWindow, self.limits.connectionWindow) / 16 }
 }
 
 extension QUICConnection: NIOScheduledCallbackHandler {
@@ -194,10 +226,11 @@ extension QUICConnection: NIOScheduledCallbackHandler {
         self.timer.fired()
         guard !self.isFinished else { return }
         let now = NIODeadline.now()
+        // The timer was armed for an earlier datagram: the latest has its own time.
+        if self.awaitsAnswer, self.receivedAt + Self.idlePause > now { return self.armTimer() }
         if let deadline = self.core.nextDeadline, deadline <= now {
             self.core.deadlineReached(now: now)
         }
-        self.hasWork = true
         self.pump()
     }
 }
@@ -267,6 +300,7 @@ extension QUICConnection {
         switch event {
         case .streamOpened(let stream): handler.streamOpened(stream)
         case .streamReceived(let stream, let bytes, let finished):
+            self.mayAnswer = true
             handler.streamReceived(stream, bytes: bytes, finished: finished)
         case .streamWasReset(let stream, let code): handler.streamWasReset(stream, code: code)
         case .streamWasStopped(let stream, let code): handler.streamWasStopped(stream, code: code)
@@ -275,6 +309,7 @@ extension QUICConnection {
         case .streamsAvailable(let direction): handler.streamsAvailable(direction)
         case .datagramReceived(let bytes):
             self.datagramsHeld -= 1
+            self.mayAnswer = true
             handler.datagramReceived(bytes)
         case .handshakeConfirmed:
             handler.connectionEventOccurred(
@@ -399,8 +434,10 @@ extension QUICConnection {
     func consumed(_ count: Int, of stream: StreamID) {
         self.eventLoop.preconditionInEventLoop()
         guard self.closeReason == nil else { return }
-        self.core.consumed(count, of: stream)
-        self.schedulePump()
+        self.unsentCredit += count
+        let freesStream = self.core.consumed(count, of: stream)
+        // ngtcp2 tells the peer when half a window is free; until then there is nothing to send.
+        if freesStream || self.unsentCredit >= self.creditStep { self.schedulePump() }
     }
 
     func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {

@@ -130,11 +130,11 @@ extension QUICServerEndpoint: UDPSocketReceiver {
 
     func receiveTurnEnded() {
         self.counters.trainsLost += UInt64(self.outbox.flush(to: self.loops.mailboxes))
-        self.pumpWaiting()
+        self.forEachWaiting { $0.pumpAfterReceiving() }
     }
 
     func socketBecameWritable() {
-        self.pumpWaiting()
+        self.forEachWaiting { $0.pump() }
     }
 
     func socketClosed() {
@@ -167,13 +167,17 @@ extension QUICServerEndpoint: UDPSocketReceiver {
         self.toPump.append(connection)
     }
 
-    private func pumpWaiting() {
-        let connections = self.toPump
-        self.toPump.removeAll(keepingCapacity: true)
+    private func forEachWaiting(_ pump: (QUICConnection) -> Void) {
+        var connections: [QUICConnection] = []
+        swap(&connections, &self.toPump)
         for connection in connections {
             connection.isInTurn = false
-            connection.pump()
+            pump(connection)
         }
+        // Whoever waits again meanwhile is blocked; otherwise the array is used again.
+        guard self.toPump.isEmpty else { return }
+        connections.removeAll(keepingCapacity: true)
+        self.toPump = connections
     }
 
     /// Opens a connection for a client's first packet, if the client need not prove its address before.

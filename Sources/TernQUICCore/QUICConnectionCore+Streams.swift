@@ -87,14 +87,18 @@ extension QUICConnectionCore {
     }
 
     /// The application is done with `count` bytes: the peer may send as many again.
-    package func consumed(_ count: Int, of id: StreamID) {
-        guard self.closeReason == nil, let stream = self.stream(id) else { return }
+    ///
+    /// - Returns: whether the stream is forgotten with that, so that the peer may open another one.
+    @discardableResult
+    package func consumed(_ count: Int, of id: StreamID) -> Bool {
+        guard self.closeReason == nil, let stream = self.stream(id) else { return false }
         let count = min(count, stream.unconsumed)
-        guard count > 0 else { return }
+        guard count > 0 else { return false }
         stream.unconsumed -= count
         if !stream.isEnded, !stream.receivedFinish { self.native.credit(id, count) }
         self.native.creditConnection(count)
         self.forgetIfDone(stream)
+        return stream.isEnded && stream.unconsumed == 0
     }
 
     /// - Returns: `.dropped` when the oldest waiting datagram made room for this one.

@@ -64,7 +64,7 @@ package final class QUICConnectionCore {
     /// the client send them again.
     package internal(set) var wantsRetry = false
     package internal(set) var applicationProtocol = ""
-    var isConfirmed = false
+    package internal(set) var isConfirmed = false
 
     /// What the application said may be sent twice, and the streams that carry it.
     var replayable: [ReplayableStream] = []
