@@ -40,6 +40,11 @@ static void fill_settings(tern_quic *quic, const tern_quic_settings *from, ngtcp
     settings->no_pmtud = !from->discovers_mtu || from->caller_sizes_packets;
     settings->no_tx_udp_payload_size_shaping = from->caller_sizes_packets;
     settings->rand_ctx.native_handle = quic;
+#if TERN_NGTCP2_1
+    if (from->writes_qlog) { settings->qlog_write = tern_quic_on_qlog; }
+#else
+    if (from->writes_qlog) { settings->qlog.write = tern_quic_on_qlog; }
+#endif
 }
 
 static void fill_parameters(const tern_quic_settings *from, ngtcp2_transport_params *parameters) {
@@ -100,6 +105,7 @@ tern_quic *tern_quic_client(const tern_quic_settings *from, tern_quic_path path,
     uint8_t random[18];
     quic->events->fill_random(quic->context, random, sizeof random);
     ngtcp2_cid_init(&destination, random, sizeof random);
+    quic->original = tern_quic_cid_from(&destination);
     if (ngtcp2_crypto_gnutls_configure_client_session(tls) != 0
         || ngtcp2_conn_client_new(
                &quic->conn, &destination, &source, &quic->read_path.path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
@@ -126,7 +132,11 @@ tern_quic *tern_quic_server(
     ngtcp2_cid source, destination = native_cid(peer);
     tern_quic_make_cid(quic, &source, from->cid_length);
     quic->source = tern_quic_cid_from(&source);
+    quic->original = original;
     parameters.original_dcid = native_cid(original);
+#if !TERN_NGTCP2_1
+    settings.qlog.odcid = parameters.original_dcid;
+#endif
 #if TERN_NGTCP2_1
     parameters.original_dcid_present = 1;
 #endif
@@ -150,6 +160,7 @@ void tern_quic_free(tern_quic *quic) {
     free(quic);
 }
 
+tern_quic_cid tern_quic_original_cid(const tern_quic *quic) { return quic->original; }
 tern_quic_cid tern_quic_source_cid(const tern_quic *quic) { return quic->source; }
 
 void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path) { set_path(&quic->read_path, path); }

@@ -95,6 +95,26 @@ static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *bytes, 
     return quic->events->datagram(quic->context, bytes, length) ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
 }
 
+static int on_datagram_acknowledged(ngtcp2_conn *conn, uint64_t number, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    if (number != 0) { quic->events->datagram_settled(quic->context, number, true); }
+    return 0;
+}
+
+static int on_datagram_lost(ngtcp2_conn *conn, uint64_t number, void *user) {
+    (void)conn;
+    tern_quic *quic = user;
+    if (number != 0) { quic->events->datagram_settled(quic->context, number, false); }
+    return 0;
+}
+
+void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length) {
+    (void)flags;
+    tern_quic *quic = user;
+    if (length > 0) { quic->events->qlog(quic->context, bytes, length); }
+}
+
 static int on_stateless_reset(ngtcp2_conn *conn, const ngtcp2_pkt_stateless_reset *reset, void *user) {
     (void)conn, (void)reset;
     tern_quic *quic = user;
@@ -170,6 +190,14 @@ static int on_decrypt(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
     if (result != 0 || tern_quic_reading == NULL) { return result; }
     tern_quic_reading->has_decrypted = true;
+    // A short header, its protection removed: 0x80 is the header form, 0x04 the key phase (RFC 9000, section 17.3.1).
+    if (header_length > 0 && (header[0] & 0x80) == 0) {
+        bool phase = (header[0] & 0x04) != 0;
+        if (phase != tern_quic_reading->key_phase) {
+            tern_quic_reading->key_phase = phase;
+            tern_quic_reading->events->keys_updated(tern_quic_reading->context);
+        }
+    }
 #if !TERN_NGTCP2_TELLS_STOP_SENDING
     if (sealed_length > aead->max_overhead) {
         tern_quic_find_stops(tern_quic_reading, plain, sealed_length - aead->max_overhead);
@@ -204,6 +232,8 @@ void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
     callbacks->extend_max_local_streams_bidi = on_bidirectional_streams;
     callbacks->extend_max_local_streams_uni = on_unidirectional_streams;
     callbacks->recv_datagram = on_datagram;
+    callbacks->ack_datagram = on_datagram_acknowledged;
+    callbacks->lost_datagram = on_datagram_lost;
     callbacks->recv_stateless_reset = on_stateless_reset;
     callbacks->get_new_connection_id = on_new_connection_id;
     callbacks->remove_connection_id = on_remove_connection_id;

@@ -49,6 +49,9 @@ struct tern_quic {
     /// A client that sends 0-RTT data.
     bool offers_early_data;
     tern_quic_cid source;
+    tern_quic_cid original;
+    /// The key phase of the latest 1-RTT packet of the peer (RFC 9001, section 6).
+    bool key_phase;
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
     uint8_t reset_secret[32];
@@ -56,6 +59,7 @@ struct tern_quic {
     tern_quic_stop stops[TERN_QUIC_PENDING_STOPS];
 };
 
+void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
 /// Fills the callbacks that both ends share.
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks);
 /// Tells of the STOP_SENDING frames that were seen.

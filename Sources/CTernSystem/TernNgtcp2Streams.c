@@ -40,7 +40,8 @@ tern_quic_written tern_quic_write_stream(
 }
 
 tern_quic_written tern_quic_write_datagram(
-    tern_quic *quic, uint8_t *packet, size_t capacity, const uint8_t *bytes, size_t length, uint64_t now) {
+    tern_quic *quic, uint8_t *packet, size_t capacity, const uint8_t *bytes, size_t length, uint64_t number,
+    uint64_t now) {
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
     int taken = 0;
@@ -48,7 +49,7 @@ tern_quic_written tern_quic_write_datagram(
     // An empty vector would be an assertion failure.
     size_t count = length > 0 ? 1 : 0;
     ngtcp2_ssize result = ngtcp2_conn_writev_datagram(
-        quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0,
+        quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, number,
         &vector, count, now);
     return written(quic, result, taken, &info);
 }
@@ -154,6 +155,12 @@ void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close) {
     if (close->reason_length > 0) { memcpy(close->reason, error->reason, close->reason_length); }
 }
 
+size_t tern_quic_path_payload(tern_quic *quic) { return ngtcp2_conn_get_path_max_tx_udp_payload_size(quic->conn); }
+
+tern_quic_result tern_quic_update_keys(tern_quic *quic, uint64_t now) {
+    return tern_quic_remember(quic, ngtcp2_conn_initiate_key_update(quic->conn, now));
+}
+
 size_t tern_quic_peer_maximum_payload(tern_quic *quic) {
     const ngtcp2_transport_params *remote = ngtcp2_conn_get_remote_transport_params(quic->conn);
     return remote == NULL ? 0 : (size_t)remote->max_udp_payload_size;
@@ -174,6 +181,8 @@ size_t tern_quic_maximum_datagram(tern_quic *quic, size_t capacity) {
 
 void tern_quic_get_statistics(tern_quic *quic, tern_quic_statistics *statistics) {
     statistics->packets_lost = UINT64_MAX;
+    statistics->pacing_rate = 0;
+    statistics->delivery_rate = 0;
 #if TERN_NGTCP2_1
     ngtcp2_conn_info found;
     memset(&found, 0, sizeof found);
@@ -185,7 +194,12 @@ void tern_quic_get_statistics(tern_quic *quic, tern_quic_statistics *statistics)
     ngtcp2_conn_stat found;
     memset(&found, 0, sizeof found);
     ngtcp2_conn_get_conn_stat(quic->conn, &found);
+    // Bytes per nanosecond.
+    statistics->pacing_rate = found.pacing_rate > 0 && found.pacing_rate < 1e9 ? (uint64_t)(found.pacing_rate * 1e9) : 0;
+    statistics->delivery_rate = found.delivery_rate_sec;
 #endif
+    statistics->rtt_variation = found.rttvar;
+    statistics->slow_start_threshold = found.ssthresh;
     statistics->latest_rtt = found.latest_rtt;
     statistics->minimum_rtt = found.min_rtt;
     statistics->smoothed_rtt = found.smoothed_rtt;

@@ -38,7 +38,7 @@ final class QUICConnection: LoopConnection, @unchecked Sendable {
     let role: ConnectionRole
     let limits: ConnectionLimits
     let capabilities = CarrierCapabilities(
-        hasUnreliableDatagrams: true, hasIndependentStreams: true, canMigrate: false)
+        hasUnreliableDatagrams: true, hasIndependentStreams: true, canMigrate: false, reportsDatagramDelivery: true)
     private(set) var applicationProtocol = ""
     private(set) var peerCertificates: [[UInt8]] = []
 
@@ -323,6 +323,12 @@ extension QUICConnection {
             // Who hears of the end may end the process: our CONNECTION_CLOSE goes first.
             _ = self.transmit()
             handler.connectionClosed(reason)
+        case .datagramSettled(let tag, let fate): handler.datagramSettled(tag, fate: fate)
+        case .keysUpdated:
+            handler.connectionEventOccurred(ConnectionEvent(.keysUpdated, message: "packets are protected by new keys"))
+        case .pathMTUChanged(let size):
+            handler.connectionEventOccurred(
+                ConnectionEvent(.pathMTUChanged, message: "UDP payloads are up to \(size) bytes"))
         case .earlyDataDecided(let accepted):
             handler.connectionEventOccurred(
                 accepted
@@ -445,6 +451,19 @@ extension QUICConnection {
         let outcome = try self.core.sendDatagram(bytes)
         self.schedulePump()
         return outcome
+    }
+
+    func sendDatagram(_ bytes: ByteBuffer, tag: UInt64) throws(TransportError) -> DatagramOutcome {
+        try self.checkOpen()
+        let outcome = try self.core.sendDatagram(bytes, tag: tag)
+        self.schedulePump()
+        return outcome
+    }
+
+    func updateKeys() throws(TransportError) {
+        try self.checkOpen()
+        try self.core.updateKeys(now: .now())
+        self.schedulePump()
     }
 
     func close(code: UInt64, reason: String) {

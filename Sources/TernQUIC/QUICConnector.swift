@@ -60,7 +60,8 @@ public struct QUICConnector: CarrierConnector {
     ) {
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret())
-        var configuration = QUICConfiguration(limits: self.limits, options: self.options, connectionIDs: connectionIDs)
+        var configuration = QUICConfiguration(
+            limits: self.limits, options: self.options, logger: self.logger, connectionIDs: connectionIDs)
         let server = QUICTokenStore.Server(address: endpoint.remoteAddress, name: serverName)
         configuration.addressToken = self.tokens.take(for: server)
         endpoint.onToken = { [tokens] in tokens.add($0, of: server) }
@@ -72,20 +73,5 @@ public struct QUICConnector: CarrierConnector {
             return try QUICConnectionCore.client(
                 configuration: configuration, tls: session, path: path, replayable: replayable, now: .now())
         }
-    }
-}
-
-extension QUICConfiguration {
-    init(limits: ConnectionLimits, options: QUICOptions, connectionIDs: QUICConnectionIDSource) {
-        self.init(limits: limits, connectionIDs: connectionIDs)
-        self.maximumUDPPayloadSize = options.maximumUDPPayloadSize
-        self.sameHostUDPPayloadSize = options.sameHostUDPPayloadSize
-        self.discoversPathMTU = options.discoversPathMTU
-        self.congestionControl =
-            switch options.congestionControl {
-            case .reno: .reno
-            case .cubic: .cubic
-            case .bbr: .bbr
-            }
     }
 }

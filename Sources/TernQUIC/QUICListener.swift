@@ -222,7 +222,8 @@ private struct QUICListenerPlan: Sendable {
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: self.loops.connectionIDPrefix(of: loop),
             resetSecret: self.resetSecret)
-        let configuration = QUICConfiguration(limits: self.limits, options: self.options, connectionIDs: connectionIDs)
+        let configuration = QUICConfiguration(
+            limits: self.limits, options: self.options, logger: self.logger, connectionIDs: connectionIDs)
         return QUICServerEndpoint(
             eventLoop: self.eventLoops[Int(loop)], loop: loop, loops: self.loops,
             core: QUICEndpointCore(connectionIDs: connectionIDs), limits: self.limits, validator: self.validator,

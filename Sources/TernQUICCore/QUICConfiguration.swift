@@ -28,6 +28,9 @@ package struct QUICConfiguration: Sendable {
     /// What a server gave us before (NEW_TOKEN), to be shown to it; a client's, empty if there is none.
     package var addressToken: [UInt8] = []
 
+    /// Makes what takes the qlog of a connection; `nil` writes none.
+    package var makeQlogSink: (@Sendable () -> any QUICQlogSink)?
+
     /// How far flow control lets the connection's window grow while the application reads as fast as bytes come (twice
     /// per round trip at most); it starts at ``TernTransport/ConnectionLimits/connectionWindow``.
     package var maximumConnectionWindow: Int

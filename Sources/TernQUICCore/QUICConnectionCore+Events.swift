@@ -73,6 +73,8 @@ extension QUICConnectionCore {
             guard self.isEstablished, self.wantsStreams.remove(direction) != nil else { return }
             self.emit(.streamsAvailable(direction))
         case .datagramReceived(let bytes): self.received(datagram: bytes)
+        case .datagramSettled(let number, let arrived): self.datagramWasSettled(number, arrived: arrived)
+        case .keysUpdated: self.emit(.keysUpdated)
         case .connectionIDIssued(let id):
             self.noteIssued(id)
             self.emit(.connectionIDIssued(id))

@@ -101,22 +101,6 @@ extension QUICConnectionCore {
         return stream.isEnded && stream.unconsumed == 0
     }
 
-    /// - Returns: `.dropped` when the oldest waiting datagram made room for this one.
-    package func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
-        if let closeReason { throw closeReason }
-        guard self.maximumDatagramSize > 0, bytes.readableBytes <= self.maximumDatagramSize else {
-            throw TransportError(
-                .limitExceeded,
-                message: "a datagram of \(bytes.readableBytes) bytes, \(self.maximumDatagramSize) fit")
-        }
-        self.outboundDatagrams.append(bytes)
-        let limit = max(self.configuration.limits.bufferedDatagrams, 1)
-        guard self.outboundDatagrams.count > limit else { return .accepted }
-        self.outboundDatagrams.removeFirst()
-        self.counters.datagramsDropped += 1
-        return .dropped
-    }
-
     /// Application error codes are varints (RFC 9000, section 16).
     static var maximumCode: UInt64 { (1 << 62) - 1 }
 }

@@ -79,7 +79,10 @@ extension QUICConnectionCore {
         self.counters.packetsSent = (self.counters.packetsSent ?? 0) + UInt64(segments)
         // Not before the handshake is done: until there is a sample of the round trip ngtcp2 would pace by a guess of
         // 333 ms.
-        if self.isEstablished { self.native.pace(now: now) }
+        if self.isEstablished {
+            self.native.pace(now: now)
+            self.tellPathPayload()
+        }
         return train
     }
 
@@ -155,23 +158,19 @@ extension QUICConnectionCore {
     /// - Returns: `nil` when the packet, begun or not, has room for streams.
     private func writeDatagrams(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written? {
         while let datagram = self.outboundDatagrams.first {
-            guard datagram.readableBytes <= self.native.maximumDatagramSize(capacity: packet.count) else {
+            guard datagram.bytes.readableBytes <= self.native.maximumDatagramSize(capacity: packet.count) else {
                 // The path's MTU shrank since it was queued.
-                self.outboundDatagrams.removeFirst()
-                self.counters.datagramsDropped += 1
+                self.shedDatagram()
                 continue
             }
-            let result = self.native.write(datagram: datagram, into: packet, now: now)
-            if result.taken == 1 {
-                self.outboundDatagrams.removeFirst()
-                self.counters.datagramsSent += 1
-            }
+            let result = self.native.write(
+                datagram: datagram.bytes, number: self.nextDatagramNumber, into: packet, now: now)
+            if result.taken == 1 { self.datagramWasWritten() }
             switch result.bytes {
             case Int(TERN_QUIC_WRITE_MORE.rawValue):
                 if result.taken != 1 { return nil }
             case Int(TERN_QUIC_INVALID.rawValue):
-                self.outboundDatagrams.removeFirst()
-                self.counters.datagramsDropped += 1
+                self.shedDatagram()
             default: return result
             }
         }

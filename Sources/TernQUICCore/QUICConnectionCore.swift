@@ -41,7 +41,12 @@ package final class QUICConnectionCore {
 
     var pending: Deque<PendingEvent> = []
     var inboundDatagrams: Deque<ByteBuffer> = []
-    var outboundDatagrams: Deque<ByteBuffer> = []
+    var outboundDatagrams: Deque<OutboundDatagram> = []
+    /// The tags of datagrams in flight, by the number that ngtcp2 knows them by.
+    var datagramTags: [UInt64: UInt64] = [:]
+    var lastDatagramNumber: UInt64 = 0
+    /// The path's payload size that was told last.
+    var toldPathPayload = PacketSizeSearch.smallest
     /// Tells a stream that is closed from one that never was.
     var openedStreams = QUICStreamCounts()
     var scheduler = SendScheduler()
@@ -201,6 +206,13 @@ package final class QUICConnectionCore {
                 statistics.minimumRoundTripTime = .nanoseconds(Int64(clamping: native.minimum_rtt))
             }
         }
+        if self.hasHeardFromPeer, native.rtt_variation > 0 {
+            statistics.roundTripTimeVariation = .nanoseconds(Int64(clamping: native.rtt_variation))
+        }
+        if native.slow_start_threshold != .max { statistics.slowStartThreshold = native.slow_start_threshold }
+        if native.pacing_rate > 0 { statistics.pacingRate = native.pacing_rate }
+        if native.delivery_rate > 0 { statistics.deliveryRate = native.delivery_rate }
+        statistics.pathMaximumSize = UInt64(self.pathPayload)
         statistics.congestionWindow = native.congestion_window
         statistics.bytesInFlight = native.bytes_in_flight
         statistics.packetsLost = native.packets_lost == .max ? nil : native.packets_lost
@@ -228,6 +240,13 @@ struct PendingClose {
     var isApplication: Bool
     var code: UInt64
     var reason: String
+}
+
+/// A datagram that waits to be sent.
+struct OutboundDatagram {
+    var bytes: ByteBuffer
+    /// Who asks for its fate.
+    var tag: UInt64?
 }
 
 /// A packet that waits for the next train.

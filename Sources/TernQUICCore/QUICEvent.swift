@@ -25,6 +25,11 @@ package enum QUICEvent: Sendable {
     case streamClosed(StreamID)
     case streamsAvailable(StreamDirection)
     case datagramReceived(ByteBuffer)
+    case datagramSettled(tag: UInt64, DatagramFate)
+    /// The peer's packets, and so ours, are protected by new keys (RFC 9001, section 6).
+    case keysUpdated
+    /// The largest UDP payload of the path changed.
+    case pathMTUChanged(Int)
     /// We issued a connection ID: route it to this connection.
     case connectionIDIssued(QUICConnectionID)
     /// It is not used any more.

@@ -97,7 +97,7 @@ final class Pair {
         clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"],
         addresses: (client: String, server: String) = ("192.0.2.1", "198.51.100.1"),
         replayable: [ReplayableStream] = [], clientSession: TLSSession? = nil,
-        makeServerSession: (() throws -> TLSSession)? = nil
+        makeServerSession: (() throws -> TLSSession)? = nil, qlog: (client: QlogText, server: QlogText)? = nil
     ) throws {
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: addresses.client, port: 40_000),
@@ -106,13 +106,16 @@ final class Pair {
         let secret = QUICResetSecret(bytes: Array(repeating: 7, count: 32))
         let serverIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: [0x40, 0x01, 0x02], resetSecret: secret)
-        self.serverConfiguration = QUICConfiguration(limits: serverLimits, connectionIDs: serverIDs)
+        var serverConfiguration = QUICConfiguration(limits: serverLimits, connectionIDs: serverIDs)
+        if let qlog { serverConfiguration.makeQlogSink = { qlog.server } }
+        self.serverConfiguration = serverConfiguration
         self.endpoint = QUICEndpointCore(connectionIDs: serverIDs)
         self.makeServerSession = makeServerSession ?? { try Sessions.server(protocols: serverProtocols) }
-        let configuration = QUICConfiguration(
+        var configuration = QUICConfiguration(
             limits: clientLimits,
             connectionIDs: QUICConnectionIDSource(
                 length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret()))
+        if let qlog { configuration.makeQlogSink = { qlog.client } }
         self.client.core = try QUICConnectionCore.client(
             configuration: configuration,
             tls: try clientSession

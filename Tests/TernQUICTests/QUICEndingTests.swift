@@ -110,9 +110,12 @@ extension SocketTests {
                 socket.value = channel
                 return SystemDatagramSender(channel: channel, descriptor: descriptor, usesSourceAddress: false)
             }
+            // The socket that is closed is the one with the connection.
+            var oneLoop = QUICServerOptions()
+            oneLoop.loops = 1
             let atServer = NIOLockedBox<EventLoopFuture<TransportError>?>(nil)
             try await withListener(
-                limits: limits, socketOptions: options,
+                limits: limits, serverOptions: oneLoop, socketOptions: options,
                 onConnection: { connection in
                     let handler = TestHandler(connection)
                     connection.start(handler: handler)

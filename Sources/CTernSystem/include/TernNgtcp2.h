@@ -80,6 +80,12 @@ typedef struct tern_quic_events {
     void (*stream_closed)(void *context, int64_t stream);
     void (*streams_available)(void *context, bool bidirectional);
     bool (*datagram)(void *context, const uint8_t *bytes, size_t length);
+    /// A datagram that was written with a number other than 0 arrived, or is considered lost; a lost one may arrive later.
+    void (*datagram_settled)(void *context, uint64_t number, bool arrived);
+    /// The first packet under new 1-RTT keys of the peer came.
+    void (*keys_updated)(void *context);
+    /// A piece of the connection's qlog; the last ones come from tern_quic_free.
+    void (*qlog)(void *context, const uint8_t *bytes, size_t length);
     void (*cid_issued)(void *context, tern_quic_cid cid);
     void (*cid_retired)(void *context, tern_quic_cid cid);
     void (*path_validated)(void *context);
@@ -111,6 +117,7 @@ typedef struct tern_quic_settings {
     /// The caller bounds the size of each packet by the capacity that it gives, and searches for the path's MTU itself: ngtcp2
     /// 0.12 tries no size above 1444.
     bool caller_sizes_packets;
+    bool writes_qlog;
     uint8_t cid_length;
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
@@ -137,6 +144,8 @@ tern_quic *tern_quic_server(
     tern_quic_cid source);
 void tern_quic_free(tern_quic *quic);
 
+/// The connection ID that the client chose for the server first.
+tern_quic_cid tern_quic_original_cid(const tern_quic *quic);
 /// The connection ID that we chose first.
 tern_quic_cid tern_quic_source_cid(const tern_quic *quic);
 
@@ -161,8 +170,10 @@ typedef struct tern_quic_written {
 tern_quic_written tern_quic_write_stream(
     tern_quic *quic, uint8_t *packet, size_t capacity, int64_t stream, const tern_quic_vec *vectors, size_t count,
     bool finish, bool more, uint64_t now);
+/// `number`: what datagram_settled tells; 0 if nobody asks.
 tern_quic_written tern_quic_write_datagram(
-    tern_quic *quic, uint8_t *packet, size_t capacity, const uint8_t *bytes, size_t length, uint64_t now);
+    tern_quic *quic, uint8_t *packet, size_t capacity, const uint8_t *bytes, size_t length, uint64_t number,
+    uint64_t now);
 /// CONNECTION_CLOSE, of the application or of the transport.
 tern_quic_written tern_quic_write_close(
     tern_quic *quic, uint8_t *packet, size_t capacity, bool application, uint64_t code, const uint8_t *reason,
@@ -183,6 +194,8 @@ uint64_t tern_quic_expiry(tern_quic *quic);
 tern_quic_result tern_quic_expire(tern_quic *quic, uint64_t now);
 /// The probe timeout (RFC 9002, section 6.2.1).
 uint64_t tern_quic_probe_timeout(tern_quic *quic);
+/// Protects what is written from now on by new keys. TERN_QUIC_INVALID: not before the update before is confirmed.
+tern_quic_result tern_quic_update_keys(tern_quic *quic, uint64_t now);
 /// 0 switches it off.
 void tern_quic_keep_alive(tern_quic *quic, uint64_t interval);
 
@@ -219,6 +232,8 @@ void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close);
 
 /// The largest DATAGRAM payload that fits the path, the peer and a packet of `capacity` bytes; 0 if the peer takes none.
 size_t tern_quic_maximum_datagram(tern_quic *quic, size_t capacity);
+/// The largest UDP payload that ngtcp2 puts on the path now.
+size_t tern_quic_path_payload(tern_quic *quic);
 /// The largest UDP payload that the peer takes (max_udp_payload_size); 0 before its transport parameters came.
 size_t tern_quic_peer_maximum_payload(tern_quic *quic);
 
@@ -226,6 +241,12 @@ typedef struct tern_quic_statistics {
     uint64_t latest_rtt;
     uint64_t minimum_rtt;
     uint64_t smoothed_rtt;
+    uint64_t rtt_variation;
+    /// UINT64_MAX before the first loss.
+    uint64_t slow_start_threshold;
+    /// Bytes per second; 0 when this ngtcp2 or its congestion control does not tell.
+    uint64_t pacing_rate;
+    uint64_t delivery_rate;
     uint64_t congestion_window;
     uint64_t bytes_in_flight;
     /// UINT64_MAX when this ngtcp2 does not count.

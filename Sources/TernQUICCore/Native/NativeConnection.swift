@@ -32,10 +32,14 @@ final class NativeConnection {
         configuration: QUICConfiguration, tls: TLSSession, initial: QUICInitial?, path: QUICPath,
         packetSizes: PacketSizeSearch, now: UInt64
     ) throws(TransportError) {
-        let inbox = NativeInbox(role: initial == nil ? .client : .server, randomness: configuration.randomness)
+        let qlog = configuration.makeQlogSink?()
+        let inbox = NativeInbox(
+            role: initial == nil ? .client : .server, randomness: configuration.randomness,
+            qlog: qlog)
         var settings = tern_quic_settings(configuration, now: now)
         settings.context = Unmanaged.passUnretained(inbox).toOpaque()
         settings.events = NativeInbox.events
+        settings.writes_qlog = qlog != nil
         settings.caller_sizes_packets = packetSizes.searches
         settings.maximum_udp_payload = packetSizes.largest
         let handle = UnsafeMutableRawPointer(tls.handle)
@@ -55,6 +59,7 @@ final class NativeConnection {
         guard let quic else {
             throw TransportError(.misuse, message: "ngtcp2 does not take these settings", isRetrySafe: true)
         }
+        qlog?.begin(QUICConnectionID(tern_quic_original_cid(quic)), role: initial == nil ? .client : .server)
         self.quic = quic
         self.inbox = inbox
         self.tls = tls
@@ -102,13 +107,14 @@ final class NativeConnection {
         return written
     }
 
+    /// - Parameter number: what the fact of its fate tells; 0 if nobody asks.
     func write(
-        datagram: ByteBuffer, into packet: UnsafeMutableRawBufferPointer, now: UInt64
+        datagram: ByteBuffer, number: UInt64, into packet: UnsafeMutableRawBufferPointer, now: UInt64
     ) -> tern_quic_written {
         datagram.withUnsafeReadableBytes { payload in
             tern_quic_write_datagram(
                 self.quic, packet.baseAddress?.assumingMemoryBound(to: UInt8.self), packet.count,
-                payload.baseAddress?.assumingMemoryBound(to: UInt8.self), payload.count, now)
+                payload.baseAddress?.assumingMemoryBound(to: UInt8.self), payload.count, number, now)
         }
     }
 
@@ -200,6 +206,9 @@ final class NativeConnection {
     func maximumDatagramSize(capacity: Int) -> Int {
         Int(clamping: tern_quic_maximum_datagram(self.quic, max(capacity, 0)))
     }
+    func updateKeys(now: UInt64) -> tern_quic_result { tern_quic_update_keys(self.quic, now) }
+    /// The largest UDP payload that ngtcp2 writes on this path.
+    var pathPayload: Int { Int(clamping: tern_quic_path_payload(self.quic)) }
     var peerMaximumPayload: Int { Int(clamping: tern_quic_peer_maximum_payload(self.quic)) }
     var tlsAlert: UInt8 { tern_quic_tls_alert(self.quic) }
 

@@ -23,6 +23,8 @@ final class NativeInbox {
         case streamEnded(StreamID)
         case streamsAvailable(StreamDirection)
         case datagramReceived(ByteBuffer)
+        case datagramSettled(number: UInt64, arrived: Bool)
+        case keysUpdated
         case connectionIDIssued(QUICConnectionID)
         case connectionIDRetired(QUICConnectionID)
         case pathValidated
@@ -38,8 +40,10 @@ final class NativeInbox {
     private var recent: QUICStream?
     private let role: ConnectionRole
     private let randomness: QUICRandomness
+    private let qlog: (any QUICQlogSink)?
 
-    init(role: ConnectionRole, randomness: QUICRandomness) {
+    init(role: ConnectionRole, randomness: QUICRandomness, qlog: (any QUICQlogSink)? = nil) {
+        self.qlog = qlog
         self.role = role
         self.randomness = randomness
         self.facts.reserveCapacity(64)
@@ -110,6 +114,10 @@ final class NativeInbox {
         self.facts.append(.tokenReceived(Array(token)))
     }
 
+    fileprivate func log(_ bytes: UnsafeRawBufferPointer) {
+        self.qlog?.write(bytes)
+    }
+
     fileprivate func fill(_ bytes: UnsafeMutablePointer<UInt8>?, _ count: Int) {
         self.randomness.fill(UnsafeMutableRawBufferPointer(start: bytes, count: count))
     }
@@ -143,6 +151,9 @@ extension NativeInbox {
                 stream_closed: { from($0).facts.append(.streamEnded(id($1))) },
                 streams_available: { from($0).facts.append(.streamsAvailable($1 ? .bidirectional : .unidirectional)) },
                 datagram: { from($0).received(datagram: UnsafeRawBufferPointer(start: $1, count: $2)) },
+                datagram_settled: { from($0).facts.append(.datagramSettled(number: $1, arrived: $2)) },
+                keys_updated: { from($0).facts.append(.keysUpdated) },
+                qlog: { from($0).log(UnsafeRawBufferPointer(start: $1, count: $2)) },
                 cid_issued: { from($0).facts.append(.connectionIDIssued(QUICConnectionID($1))) },
                 cid_retired: { from($0).facts.append(.connectionIDRetired(QUICConnectionID($1))) },
                 path_validated: { from($0).facts.append(.pathValidated) },
