@@ -38,6 +38,21 @@ extension TLSIdentity {
         try self.selfSigned(for: names, validFor: validFor, now: now, purpose: .server)
     }
 
+    /// Makes an identity by which a client shows who it is (mutual TLS), and an authority of its own that signs it.
+    ///
+    /// The server takes ``SelfSignedIdentity/certificateAuthorityPEM`` as the trust of its ``TLSClientAuthentication``.
+    ///
+    /// - Parameters:
+    ///   - name: the client's name, which the server finds in ``TLSCertificate/commonName``; at most 64 characters of it.
+    ///   - validFor: from an hour before `now`, for clocks that are behind.
+    ///   - now: the time, or `nil` for that of the system clock; seconds since 1970.
+    /// - Throws: ``TLSError``.
+    public static func selfSigned(
+        client name: String, validFor: TimeAmount = .hours(24 * 365), now: Int? = nil
+    ) throws(TLSError) -> SelfSignedIdentity {
+        try self.selfSigned(for: [name], validFor: validFor, now: now, purpose: .client)
+    }
+
     static func selfSigned(
         for names: [String], validFor: TimeAmount, now: Int?, purpose: CertificatePurpose
     ) throws(TLSError) -> SelfSignedIdentity {
@@ -49,7 +64,8 @@ extension TLSIdentity {
         try authority.sign(by: authority, key: authorityKey)
         let key = try PrivateKey()
         let certificate = try Certificate(commonName: names.first ?? "localhost", key: key, validity: validity)
-        try certificate.makeLeaf(names: names, purpose: purpose)
+        // A client's name is no host.
+        try certificate.makeLeaf(names: purpose == .server ? names : [], purpose: purpose)
         try certificate.sign(by: authority, key: authorityKey)
         let authorityPEM = try authority.pem()
         let chain = try certificate.pem() + authorityPEM

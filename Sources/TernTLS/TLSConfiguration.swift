@@ -1,45 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-/// Whom a client trusts.
-///
-/// There is no mode that trusts everybody: for a server of one's own use its CA file, or pin its key.
-public struct TLSTrust: Sendable, Hashable {
-    enum Source: Hashable {
-        case system
-        case authorities([UInt8])
-        case pins([[UInt8]])
-    }
-
-    let source: Source
-
-    /// The certificate authorities of the operating system. The server's certificate must carry its name or address.
-    public static let system = TLSTrust(source: .system)
-
-    /// The certificate authorities in a PEM file, and no others. The server's certificate must carry its name or address.
-    ///
-    /// - Throws: ``TLSError`` when the file can't be read.
-    public static func certificateAuthorities(file path: String) throws -> TLSTrust {
-        .certificateAuthorities(pem: try FileBytes.read(path))
-    }
-
-    /// The certificate authorities in `pem`, and no others. The server's certificate must carry its name or address.
-    public static func certificateAuthorities(pem: [UInt8]) -> TLSTrust {
-        TLSTrust(source: .authorities(pem))
-    }
-
-    /// A server that shows one of these public keys, whoever signed its certificate and whatever name it carries.
-    ///
-    /// - Parameter digests: SHA-256 over the DER of the SubjectPublicKeyInfo (RFC 7469, section 2.4), 32 bytes each.
-    public static func pinned(subjectPublicKeyInfoSHA256 digests: [[UInt8]]) -> TLSTrust {
-        TLSTrust(source: .pins(digests))
-    }
-}
-
 /// How a client uses TLS 1.3.
 public struct TLSClientConfiguration: Sendable {
     /// Whom to trust.
     public var trust: TLSTrust
+    /// Who we are, for servers that ask (mutual TLS); `nil`: such servers get no certificate.
+    public var identity: TLSIdentity?
+    /// What may protect connections, the preferred one first; at least one. The server chooses.
+    public var cipherSuites: [TLSCipherSuite] = .standard
     /// Where tickets for later connections are kept; copies of this value share it. `nil`: every handshake is a full one.
     public var sessionCache: TLSSessionCache? = TLSSessionCache()
     /// Whether what is marked as replayable may be sent before the handshake is done, when a ticket allows it (0-RTT).
@@ -54,12 +23,38 @@ public struct TLSClientConfiguration: Sendable {
 public struct TLSServerConfiguration: Sendable {
     /// The server's certificate chain and private key.
     public var identity: TLSIdentity
+    /// Whether clients must show a certificate, too (mutual TLS), and which.
+    public var clientAuthentication = TLSClientAuthentication.none
+    /// What may protect connections; at least one. The first one that a client offers, too, is taken.
+    public var cipherSuites: [TLSCipherSuite] = .standard
     /// How clients resume connections; `nil`: every handshake is a full one.
     public var tickets: TLSTickets? = TLSTickets()
-    /// How data before the end of the handshake is taken (0-RTT); `nil`, the default, refuses it.
+    /// How data before the end of the handshake is taken (0-RTT); `nil`, the default, refuses it. It is also refused where
+    /// clients are asked for certificates.
     public var earlyData: TLSEarlyData?
 
     public init(identity: TLSIdentity) {
         self.identity = identity
+    }
+}
+
+/// Whether a server asks its clients for a certificate (RFC 8446, section 4.3.2).
+///
+/// A client is verified inside the handshake: it must be trusted, valid now, and made for clients (id-kp-clientAuth, RFC 5280,
+/// section 4.2.1.12). The application finds the chain in ``TernTransport/LoopConnection/peerCertificates`` and reads it with
+/// ``TLSCertificate``.
+public enum TLSClientAuthentication: Sendable, Hashable {
+    /// Clients show nothing.
+    case none
+    /// A client may come without a certificate; one that it shows must be trusted.
+    case optional(TLSTrust)
+    /// A client without a trusted certificate is refused.
+    case required(TLSTrust)
+
+    var trust: TLSTrust? {
+        switch self {
+        case .none: nil
+        case .optional(let trust), .required(let trust): trust
+        }
     }
 }

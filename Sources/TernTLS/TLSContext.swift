@@ -12,16 +12,21 @@ package enum TLSFlavour: Sendable {
 /// What all sessions of a client share: loaded once, used on any thread.
 package struct TLSClientContext: Sendable {
     private let credentials: Credentials
+    private let priorities: Priorities.Pair
     private let trust: TLSTrust
+    private let identity: TLSIdentity?
     private let cache: TLSSessionCache?
     private let sendsEarlyData: Bool
 
     package init(_ configuration: TLSClientConfiguration) throws(TLSError) {
         self.credentials = try Credentials()
+        self.priorities = try Priorities.Pair(configuration.cipherSuites, .client)
         self.trust = configuration.trust
+        self.identity = configuration.identity
         self.cache = configuration.sessionCache
         self.sendsEarlyData = configuration.sendsEarlyData
         try self.credentials.trust(configuration.trust)
+        if let identity = configuration.identity { try self.credentials.use(identity.credentials) }
     }
 
     /// - Parameters:
@@ -35,25 +40,37 @@ package struct TLSClientContext: Sendable {
         let resumption = self.cache.map { cache in
             let key = TLSSessionCache.Key(
                 serverName: serverName, port: port, flavour: flavour, applicationProtocols: applicationProtocols,
-                trust: self.trust, identity: nil)
+                trust: self.trust, identity: self.identity?.certificateSHA256)
             return ClientResumption(
                 cache: cache, key: key, entry: cache.take(key), offersEarlyData: hasEarlyData && self.sendsEarlyData)
         }
         return try TLSSession(
             .client(serverName: serverName, self.trust), flavour, credentials: self.credentials,
-            applicationProtocols: applicationProtocols, resumption: resumption)
+            priorities: self.priorities[flavour], applicationProtocols: applicationProtocols, resumption: resumption)
     }
 }
 
 /// What all sessions of a server share: loaded once, used on any thread.
 package struct TLSServerContext: Sendable {
     private let credentials: Credentials
+    private let priorities: Priorities.Pair
+    private let clientAuthentication: TLSClientAuthentication
     private let resumption: ServerResumption?
 
     package init(_ configuration: TLSServerConfiguration) throws(TLSError) {
-        self.credentials = configuration.identity.credentials
+        self.priorities = try Priorities.Pair(configuration.cipherSuites, .server)
+        self.clientAuthentication = configuration.clientAuthentication
+        if let trust = configuration.clientAuthentication.trust {
+            self.credentials = try Credentials()
+            try self.credentials.use(configuration.identity.credentials)
+            try self.credentials.trust(trust)
+        } else {
+            self.credentials = configuration.identity.credentials
+        }
+        // Whom a ticket stands for is known for sure only when its certificate was verified again, after the handshake.
+        let earlyData = configuration.clientAuthentication == .none ? configuration.earlyData : nil
         self.resumption = try configuration.tickets.map { tickets throws(TLSError) in
-            try ServerResumption(tickets, earlyData: configuration.earlyData)
+            try ServerResumption(tickets, earlyData: earlyData)
         }
     }
 
@@ -61,7 +78,7 @@ package struct TLSServerContext: Sendable {
         for flavour: TLSFlavour, applicationProtocols: [String]
     ) throws(TransportError) -> TLSSession {
         try TLSSession(
-            .server(self.resumption), flavour, credentials: self.credentials,
-            applicationProtocols: applicationProtocols)
+            .server(self.clientAuthentication, self.resumption), flavour, credentials: self.credentials,
+            priorities: self.priorities[flavour], applicationProtocols: applicationProtocols)
     }
 }

@@ -12,6 +12,8 @@ public struct TLSIdentity: Sendable {
     public let notAfter: Int
     /// SHA-256 over the certificate's SubjectPublicKeyInfo: what a client pins (RFC 7469, section 2.4).
     public let subjectPublicKeyInfoSHA256: [UInt8]
+    /// SHA-256 over the certificate's DER.
+    let certificateSHA256: [UInt8]
 
     /// Reads PEM files.
     ///
@@ -39,6 +41,7 @@ public struct TLSIdentity: Sendable {
         self.notBefore = leaf.notBefore
         self.notAfter = leaf.notAfter
         self.subjectPublicKeyInfoSHA256 = leaf.publicKeyDigest
+        self.certificateSHA256 = leaf.fingerprint
     }
 
     /// What peers hold against this certificate because of the time, for a log line; `nil` when all is well.

@@ -38,12 +38,12 @@ struct TLSStreamTests {
         let pair = try TLSPair(
             identity: try TLSIdentity.selfSigned().identity,
             trust: .certificateAuthorities(pem: other.certificateAuthorityPEM))
-        #expect(throws: TransportError(.certificateRejected, message: "", wireCode: 0x12a)) { try pair.handshake() }
+        #expect(throws: TransportError(.certificateRejected, message: "", wireCode: 0x130)) { try pair.handshake() }
     }
 
     @Test func theSystemDoesNotTrustIt() throws {
         let pair = try TLSPair(identity: try TLSIdentity.selfSigned().identity, trust: .system)
-        #expect(throws: TransportError(.certificateRejected, message: "", wireCode: 0x12a)) { try pair.handshake() }
+        #expect(throws: TransportError(.certificateRejected, message: "", wireCode: 0x130)) { try pair.handshake() }
     }
 
     @Test func anExpiredCertificateIsRejected() throws {
@@ -216,12 +216,19 @@ final class TLSPair {
     let client: TLSStream
     let server: TLSStream
 
-    init(
+    convenience init(
         identity: TLSIdentity, trust: TLSTrust, serverName: String = "localhost",
         protocols: (client: [String], server: [String]) = (["two", "one"], ["one"])
     ) throws {
-        let clientContext = try TLSClientContext(TLSClientConfiguration(trust: trust))
-        let serverContext = try TLSServerContext(TLSServerConfiguration(identity: identity))
+        try self.init(
+            TLSClientContext(TLSClientConfiguration(trust: trust)),
+            TLSServerContext(TLSServerConfiguration(identity: identity)), serverName: serverName, protocols: protocols)
+    }
+
+    init(
+        _ clientContext: TLSClientContext, _ serverContext: TLSServerContext, serverName: String = "localhost",
+        protocols: (client: [String], server: [String]) = (["two", "one"], ["one"])
+    ) throws {
         self.client = TLSStream(
             session: try clientContext.makeSession(
                 for: .stream, applicationProtocols: protocols.client, serverName: serverName))

@@ -38,29 +38,50 @@ final class Credentials: @unchecked Sendable {
         throw TLSError(.malformed, message: "not a PEM certificate with its PEM key: \(describe(status))")
     }
 
+    /// Takes over the certificate chain and the key of others.
+    func use(_ others: Credentials) throws(TLSError) {
+        var key: gnutls_x509_privkey_t?
+        var chain: UnsafeMutablePointer<gnutls_x509_crt_t?>?
+        var count: UInt32 = 0
+        var status = gnutls_certificate_get_x509_key(others.handle, 0, &key)
+        defer { if let key { gnutls_x509_privkey_deinit(key) } }
+        if status == 0 { status = gnutls_certificate_get_x509_crt(others.handle, 0, &chain, &count) }
+        defer {
+            for index in 0..<Int(count) { gnutls_x509_crt_deinit(chain?[index]) }
+            CGnuTLS_free(chain)
+        }
+        if status == 0 { status = gnutls_certificate_set_x509_key(self.handle, chain, Int32(count), key) }
+        guard status >= 0 else {
+            throw TLSError(.malformed, message: "the identity can't be used: \(describe(status))")
+        }
+    }
+
     func trust(_ trust: TLSTrust) throws(TLSError) {
-        switch trust.source {
-        case .system:
+        if trust.includesSystem {
             let count = gnutls_certificate_set_x509_system_trust(self.handle)
             guard count > 0 else {
                 throw TLSError(
                     .emptyTrust, message: "the system has no certificate authorities (install ca-certificates)")
             }
-        case .authorities(let pem):
-            let count = withDatum(pem) { pem in
-                withUnsafePointer(to: pem) {
-                    gnutls_certificate_set_x509_trust_mem(self.handle, $0, GNUTLS_X509_FMT_PEM)
-                }
-            }
-            guard count >= 0 else {
-                throw TLSError(.malformed, message: "the certificate authorities are not PEM: \(describe(count))")
-            }
-            guard count > 0 else { throw TLSError(.emptyTrust, message: "the file has no certificate authority") }
-        case .pins(let pins):
+        }
+        for pem in trust.authorities { try self.trust(authorities: pem) }
+        if let pins = trust.pins {
             guard !pins.isEmpty, pins.allSatisfy({ $0.count == 32 }) else {
                 throw TLSError(.emptyTrust, message: "a pin is the SHA-256 of a public key: 32 bytes")
             }
         }
+    }
+
+    private func trust(authorities pem: [UInt8]) throws(TLSError) {
+        let count = withDatum(pem) { pem in
+            withUnsafePointer(to: pem) {
+                gnutls_certificate_set_x509_trust_mem(self.handle, $0, GNUTLS_X509_FMT_PEM)
+            }
+        }
+        guard count >= 0 else {
+            throw TLSError(.malformed, message: "the certificate authorities are not PEM: \(describe(count))")
+        }
+        guard count > 0 else { throw TLSError(.emptyTrust, message: "the file has no certificate authority") }
     }
 }
 

@@ -39,7 +39,7 @@ extension TLSSession {
 
     /// Server: sends a ticket; after the handshake, and only where GnuTLS does not by itself (QUIC).
     package func sendTicket() {
-        guard case .server(.some) = self.side else { return }
+        guard case .server(_, .some) = self.side else { return }
         // It fails only where it does not matter: the client will do a full handshake.
         _ = gnutls_session_ticket_send(self.handle, 1, 0)
     }

@@ -12,22 +12,26 @@ package import TernTransport
 package final class TLSSession {
     enum Side {
         case client(serverName: String, TLSTrust)
-        case server(ServerResumption?)
+        case server(TLSClientAuthentication, ServerResumption?)
     }
 
     /// For the QUIC core and the TLS stream; valid as long as this object.
     package let handle: OpaquePointer
     private let credentials: Credentials
     let side: Side
-    private var pinResult: Bool?
-    private var expectedServer: ExpectedServer?
+    /// What the peer must prove; `nil` for a server that asks nothing.
+    private let requirement: PeerRequirement?
+    /// The peer was judged inside the handshake, and is trusted.
+    private var wasPeerTrusted = false
+    /// The peer was judged inside the handshake, and has heard why it is not trusted.
+    private var rejection: PeerRejection?
     let resumption: ClientResumption?
     /// Packed sessions that came with tickets and are not in the cache yet.
     var newTickets: [[UInt8]] = []
 
     init(
-        _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, applicationProtocols: [String],
-        resumption: ClientResumption? = nil
+        _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, priorities: Priorities,
+        applicationProtocols: [String], resumption: ClientResumption? = nil
     ) throws(TransportError) {
         self.resumption = resumption
         var session: gnutls_session_t?
@@ -36,7 +40,8 @@ package final class TLSSession {
         self.handle = session
         self.credentials = credentials
         self.side = side
-        try self.setUp(flavour, applicationProtocols: applicationProtocols)
+        self.requirement = Self.requirement(of: side)
+        try self.setUp(flavour, priorities, applicationProtocols: applicationProtocols)
     }
 
     deinit {
@@ -54,6 +59,16 @@ package final class TLSSession {
         return String(decoding: UnsafeBufferPointer(start: bytes, count: Int(datum.size)), as: UTF8.self)
     }
 
+    /// What protects the connection; `nil` before it is agreed on.
+    package var cipherSuite: TLSCipherSuite? {
+        switch gnutls_cipher_get(self.handle) {
+        case GNUTLS_CIPHER_AES_128_GCM: .aes128GCM
+        case GNUTLS_CIPHER_AES_256_GCM: .aes256GCM
+        case GNUTLS_CIPHER_CHACHA20_POLY1305: .chaCha20Poly1305
+        default: nil
+        }
+    }
+
     /// The peer's certificates, leaf first, each DER.
     package var peerCertificates: [[UInt8]] {
         var count: UInt32 = 0
@@ -68,23 +83,22 @@ package final class TLSSession {
                 .handshakeFailed, message: "the peer agreed to no application protocol", wireCode: Self.wireCode(120),
                 isRetrySafe: true)
         }
-        guard case .client(_, let trust) = self.side else { return }
-        // The ticket was kept under this very name and trust, which the server proved when it made it.
-        if self.isResumed { return }
-        if case .pins = trust.source {
-            guard self.pinResult == true else { throw self.rejection("its public key is not pinned") }
-        } else {
-            let status = gnutls_session_get_verify_cert_status(self.handle)
-            guard status == 0, !self.peerCertificates.isEmpty else { throw self.rejection(Self.reasons(status)) }
+        if let rejection { throw self.error(for: rejection) }
+        guard let requirement, !self.wasPeerTrusted else { return }
+        // The ticket was kept under this very name and trust, which the server proved when it made it. A server keeps nothing:
+        // what the ticket says of the client counts only if it would today.
+        if self.role == .client, self.isResumed { return }
+        if let rejection = requirement.rejection(of: self.handle, certificates: self.peerCertificates) {
+            throw self.error(for: rejection)
         }
     }
 
     /// Translates what `gnutls_handshake` or a record function returned.
     package func error(for status: Int32) -> TransportError {
+        if let rejection { return self.error(for: rejection) }
         switch status {
-        case GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR, GNUTLS_E_CERTIFICATE_ERROR, GNUTLS_E_NO_CERTIFICATE_FOUND:
-            if self.pinResult == false { return self.rejection("its public key is not pinned") }
-            return self.rejection(Self.reasons(gnutls_session_get_verify_cert_status(self.handle)))
+        case GNUTLS_E_CERTIFICATE_REQUIRED, GNUTLS_E_NO_CERTIFICATE_FOUND:
+            return self.error(for: PeerRejection(reason: "no certificate was shown", alert: .certificateRequired))
         case GNUTLS_E_FATAL_ALERT_RECEIVED:
             return Self.error(
                 forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
@@ -106,8 +120,8 @@ package final class TLSSession {
         let name = gnutls_alert_get_name(gnutls_alert_description_t(rawValue: UInt32(alert))).map {
             String(cString: $0)
         }
-        // bad_certificate 42 to certificate_unknown 46, unknown_ca 48
-        let isAboutCertificate = (42...46).contains(alert) || alert == 48
+        // bad_certificate 42 to certificate_unknown 46, unknown_ca 48, certificate_required 116
+        let isAboutCertificate = (42...46).contains(alert) || alert == 48 || alert == 116
         return TransportError(
             isAboutCertificate ? .certificateRejected : .handshakeFailed,
             message: "TLS alert: \(name ?? "number \(alert)")",
@@ -119,11 +133,14 @@ package final class TLSSession {
     private static func flags(_ side: Side, _ flavour: TLSFlavour, _ client: ClientResumption?) -> UInt32 {
         var common: UInt32
         switch side {
-        case .server(let resumption):
+        case .server(_, let resumption):
             common = CGnuTLS_server_flags() | (resumption == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
             if resumption?.takesEarlyData == true { common |= GNUTLS_ENABLE_EARLY_DATA.rawValue }
         case .client:
-            common = CGnuTLS_client_flags() | (client == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
+            // The one identity that was configured is shown to whoever asks: a server that does not want it says so more clearly
+            // than one that gets nothing.
+            common = CGnuTLS_client_flags() | GNUTLS_FORCE_CLIENT_CERT.rawValue
+            common |= (client == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
             if client?.offersEarlyData == true { common |= GNUTLS_ENABLE_EARLY_DATA.rawValue }
         }
         switch flavour {
@@ -136,17 +153,22 @@ package final class TLSSession {
         }
     }
 
-    /// TLS 1.3 only; AES first, because ChaCha20 costs seven times as much where AES instructions exist.
-    private static func priorities(_ flavour: TLSFlavour) -> String {
-        let common =
-            "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
-            + ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1"
-        // RFC 9001, section 8.4: QUIC does not use the middlebox compatibility mode.
-        return flavour == .quic ? common + ":%DISABLE_TLS13_COMPAT_MODE" : common
+    private static func requirement(of side: Side) -> PeerRequirement? {
+        switch side {
+        case .client(let name, let trust):
+            PeerRequirement(trust: trust, name: name, purpose: .server, isOptional: false)
+        case .server(.none, _): nil
+        case .server(.optional(let trust), _):
+            PeerRequirement(trust: trust, name: nil, purpose: .client, isOptional: true)
+        case .server(.required(let trust), _):
+            PeerRequirement(trust: trust, name: nil, purpose: .client, isOptional: false)
+        }
     }
 
-    private func setUp(_ flavour: TLSFlavour, applicationProtocols: [String]) throws(TransportError) {
-        var status = gnutls_priority_set_direct(self.handle, Self.priorities(flavour), nil)
+    private func setUp(
+        _ flavour: TLSFlavour, _ priorities: Priorities, applicationProtocols: [String]
+    ) throws(TransportError) {
+        var status = gnutls_priority_set(self.handle, priorities.handle)
         guard status == 0 else { throw Self.setUpError(status) }
         status = gnutls_credentials_set(
             self.handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(self.credentials.handle))
@@ -155,11 +177,17 @@ package final class TLSSession {
         guard status == 0 else { throw Self.setUpError(status) }
         // ngtcp2 owns the session's user pointer; that of the session database is free, as no database is used.
         gnutls_db_set_ptr(self.handle, Unmanaged.passUnretained(self).toOpaque())
+        if self.requirement != nil {
+            gnutls_session_set_verify_function(self.handle) { session in
+                TLSSession.owner(of: session)?.judgePeer() ?? GNUTLS_E_CERTIFICATE_ERROR
+            }
+        }
         switch self.side {
-        case .client(let serverName, let trust):
-            try self.requireProof(of: serverName, trust)
+        case .client(let serverName, _):
+            try self.name(serverName)
             self.resume()
-        case .server(let resumption):
+        case .server(let clientAuthentication, let resumption):
+            self.ask(clientAuthentication)
             status = resumption?.enable(on: self.handle, flavour) ?? 0
             guard status == 0 else { throw Self.setUpError(status) }
         }
@@ -178,51 +206,44 @@ package final class TLSSession {
         }
     }
 
-    private func requireProof(of serverName: String, _ trust: TLSTrust) throws(TransportError) {
+    private func name(_ serverName: String) throws(TransportError) {
         // RFC 6066, section 3: literal addresses are not permitted in the server name.
-        if (try? SocketAddress(ipAddress: serverName, port: 0)) == nil {
-            let status = gnutls_server_name_set(self.handle, GNUTLS_NAME_DNS, serverName, serverName.utf8.count)
-            guard status == 0 else { throw Self.setUpError(status) }
-        }
-        if case .pins = trust.source {
-            gnutls_session_set_verify_function(self.handle) { session in
-                TLSSession.owner(of: session)?.checkPins() ?? GNUTLS_E_CERTIFICATE_ERROR
-            }
-        } else {
-            let expected = ExpectedServer(name: serverName)
-            expected.require(of: self.handle)
-            self.expectedServer = expected
+        guard (try? SocketAddress(ipAddress: serverName, port: 0)) == nil else { return }
+        let status = gnutls_server_name_set(self.handle, GNUTLS_NAME_DNS, serverName, serverName.utf8.count)
+        guard status == 0 else { throw Self.setUpError(status) }
+    }
+
+    private func ask(_ clientAuthentication: TLSClientAuthentication) {
+        switch clientAuthentication {
+        case .none: break
+        case .optional: gnutls_certificate_server_set_request(self.handle, GNUTLS_CERT_REQUEST)
+        case .required: gnutls_certificate_server_set_request(self.handle, GNUTLS_CERT_REQUIRE)
         }
     }
 
-    private func checkPins() -> Int32 {
-        guard case .client(_, let trust) = self.side, case .pins(let pins) = trust.source,
-            let leaf = self.peerCertificates.first, let digest = try? LeafCertificate(der: leaf).publicKeyDigest
-        else { return GNUTLS_E_CERTIFICATE_ERROR }
-        // Every pin is compared, each in constant time.
-        let matches = pins.reduce(false) { gnutls_memcmp($1, digest, digest.count) == 0 || $0 }
-        self.pinResult = matches
-        return matches ? 0 : GNUTLS_E_CERTIFICATE_ERROR
+    // MARK: The peer's certificate
+
+    private func judgePeer() -> Int32 {
+        guard let requirement else { return GNUTLS_E_CERTIFICATE_ERROR }
+        guard let rejection = requirement.rejection(of: self.handle, certificates: self.peerCertificates) else {
+            self.wasPeerTrusted = true
+            return GNUTLS_E_SUCCESS
+        }
+        self.rejection = rejection
+        // For most of what can be wrong with a certificate GnuTLS has one error only, and one alert, bad_certificate. The
+        // right one goes out here, and an error follows for which nobody sends another.
+        _ = gnutls_alert_send(
+            self.handle, GNUTLS_AL_FATAL, gnutls_alert_description_t(rawValue: UInt32(rejection.alert.rawValue)))
+        return GNUTLS_E_FATAL_ALERT_RECEIVED
     }
 
     // MARK: Errors
 
-    private func rejection(_ reason: String) -> TransportError {
+    private func error(for rejection: PeerRejection) -> TransportError {
         let name = if case .client(let serverName, _) = self.side { serverName } else { "the client" }
         return TransportError(
-            .certificateRejected, message: "the certificate of \(name) is not trusted: \(reason)",
-            wireCode: Self.wireCode(42), isRetrySafe: true)
-    }
-
-    private static func reasons(_ status: UInt32) -> String {
-        guard status != 0 else { return "no certificate was shown" }
-        var datum = gnutls_datum_t()
-        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &datum, 0) == 0,
-            let data = datum.data
-        else { return "status \(status)" }
-        defer { CGnuTLS_free(data) }
-        let text = String(decoding: UnsafeBufferPointer(start: data, count: Int(datum.size)), as: UTF8.self)
-        return text.split(whereSeparator: { $0.isWhitespace || $0 == "\0" }).joined(separator: " ")
+            .certificateRejected, message: "the certificate of \(name) is not trusted: \(rejection.reason)",
+            wireCode: Self.wireCode(rejection.alert.rawValue), isRetrySafe: true)
     }
 
     static func setUpError(_ status: Int32) -> TransportError {

@@ -31,6 +31,7 @@ package final class TLSStream {
     private var isEstablished = false
     /// The peer finished the handshake, too. A server speaks before it knows that.
     private var isConfirmed = false
+    private var hasReadAnything = false
     private var didSendClose = false
     /// What broke behind bytes that were still good.
     private var failure: TransportError?
@@ -86,7 +87,8 @@ package final class TLSStream {
         do {
             try self.session.verifyPeer()
         } catch {
-            _ = gnutls_alert_send(self.session.handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_APPLICATION_PROTOCOL)
+            let alert = UInt32(truncatingIfNeeded: (error.wireCode ?? 0) & 0xff)
+            _ = gnutls_alert_send(self.session.handle, GNUTLS_AL_FATAL, gnutls_alert_description_t(rawValue: alert))
             throw error
         }
         self.isEstablished = true
@@ -109,6 +111,7 @@ package final class TLSStream {
             }
             if status > 0 {
                 self.isConfirmed = true
+                self.hasReadAnything = true
                 total += status
             } else if status == 0 {
                 return total > 0 ? .bytes : .closed
@@ -167,6 +170,8 @@ package final class TLSStream {
             _ = gnutls_alert_send_appropriate(self.session.handle, status)
         }
         guard self.isConfirmed, error.code != .carrierLost else { return error }
+        // A client is done before the server has judged its certificate: what comes instead of the first record is the verdict.
+        if error.initiator == .peer, error.code == .certificateRejected, !self.hasReadAnything { return error }
         return TransportError(
             .carrierLost, message: error.message, wireCode: error.wireCode, initiator: error.initiator)
     }

@@ -17,7 +17,7 @@ public final class TLSSessionCache: Sendable {
         let flavour: TLSFlavour
         let applicationProtocols: [String]
         let trust: TLSTrust
-        /// SHA-256 of our own certificate's key, if we have one.
+        /// SHA-256 of our own certificate, if we have one.
         let identity: [UInt8]?
     }
 
