@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: The Tern authors
 
-.PHONY: demo test bench lint docs clean
+.PHONY: demo test interop bench lint docs clean
 
 demo: ## Two people chat through a durable server while it is killed and UDP is blocked.
 	Scripts/demo
 
 test: ## Every test, after installing what they need.
 	Scripts/test
+
+interop: ## Clients against servers, ours and foreign, through the cases of the quic-interop-runner: the matrix.
+	Scripts/interop
 
 bench: ## The figures of the README, each with the command that makes it.
 	Scripts/bench

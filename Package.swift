@@ -199,7 +199,10 @@ let package = Package(
         // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
         .testTarget(
             name: "InteropTests",
-            dependencies: ["tern-command", "demo", "Tern", "TernTransport", "TernTesting", nioCore, nioPosix],
+            dependencies: [
+                "tern-command", "demo", "echo-server", "echo-client", "interop-server", "interop-client", "Tern",
+                "TernTransport", "TernTesting", nioCore, nioPosix,
+            ],
             exclude: ["Peers"],
             swiftSettings: dialect),
         // The command and the server as whole processes, under bad input.

@@ -36,7 +36,7 @@ struct InteropServer: AsyncParsableCommand {
     var key = "/certs/priv.key"
 
     func run() async throws {
-        let testCase = try TestCase.fromEnvironment()
+        let testCase = try TestCase.fromEnvironment(missing: [.retry, .resumption, .zerortt])
         let server = FileServer(root: try Folder(self.root))
         let group = MultiThreadedEventLoopGroup.singleton
         let address = try SocketAddress.makeAddressResolvingHost(self.listen.host, port: self.listen.port)

@@ -113,9 +113,6 @@ class FileClient(QuicConnectionProtocol):
         elif not isinstance(event, (StreamDataReceived, StreamReset)):
             super().quic_event_received(event)
 
-    def connection_lost(self, problem) -> None:
-        pass  # Its transport is replaced when the client moves.
-
     def request(self, path: str) -> asyncio.Future:
         stream = self._quic.get_next_available_stream_id()
         self.bytes[stream] = bytearray()
@@ -125,11 +122,22 @@ class FileClient(QuicConnectionProtocol):
 
     async def move(self) -> None:
         """Goes on from another port, with another connection ID."""
-        before = self._transport
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: Inlet(self), local_addr=("::", 0))
+        before, self._transport = self._transport, transport
         self.change_connection_id()
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=("::", 0))
-        before.close()
         await self.ping()
+        before.close()
+
+
+class Inlet(asyncio.DatagramProtocol):
+    """What comes to a client's new port."""
+
+    def __init__(self, client: FileClient) -> None:
+        self.client = client
+
+    def datagram_received(self, data: bytes, address: tuple) -> None:
+        self.client.datagram_received(data, address)
 
 
 class Client:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import datetime
 import os
 import pathlib
@@ -210,12 +211,18 @@ class Setup:
                 raise Failed(f"{name[:12]} came changed")
 
 
+def end_with_parent() -> None:
+    """A child must not outlive a matrix that was killed (PR_SET_PDEATHSIG of Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 async def run(case: cases.Case, client: Peer, server: Peer, protocol: str, setup: Setup) -> None:
     """One cell."""
     with open(setup.folder / "server.log", "wb") as log:
         process = await asyncio.create_subprocess_exec(
             *server.server(setup), env=setup.environment(case.server), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=log)
+            stdout=subprocess.PIPE, stderr=log, preexec_fn=end_with_parent)
     link = None
     try:
         port = await server.port(process)
@@ -240,7 +247,7 @@ async def run_clients(case: cases.Case, client: Peer, setup: Setup) -> None:
         with open(setup.folder / "client.log", "ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, env=setup.environment(case.client, REQUESTS=" ".join(urls)), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log)
+                stdout=log, stderr=log, preexec_fn=end_with_parent)
         try:
             status = await asyncio.wait_for(process.wait(), deadline - time.monotonic())
         except asyncio.TimeoutError:
