@@ -21,6 +21,8 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let metricsTesting: Target.Dependency = .product(name: "MetricsTestKit", package: "swift-metrics")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -44,6 +46,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.0.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.6.0"),
@@ -93,7 +96,7 @@ let package = Package(
         // What users import: the connector that races both carriers, the listener that serves both, the contract.
         .target(
             name: "Tern",
-            dependencies: ["TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging],
+            dependencies: ["TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging, metrics],
             swiftSettings: pointerFree),
 
         // The wire format of messages and requests, shared by client and server; no I/O.
@@ -166,7 +169,10 @@ let package = Package(
             dependencies: ["TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix, nioEmbedded],
             swiftSettings: dialect),
         .testTarget(
-            name: "TernTests", dependencies: ["Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging],
+            name: "TernTests",
+            dependencies: [
+                "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging, metrics, metricsTesting,
+            ],
             swiftSettings: dialect),
         .testTarget(name: "TernMessagesTests", dependencies: ["TernMessages", nioCore], swiftSettings: dialect),
         // A process that writes to a store until it is killed, refused by its limits, or told to stop.

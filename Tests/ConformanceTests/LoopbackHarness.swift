@@ -17,14 +17,17 @@ struct LoopbackHarness: ConformanceHarness {
     private static let identity = Result { try TLSIdentity.selfSigned(for: ["localhost"]) }
     private static let protocols = ["conformance/1"]
 
-    func connect(client: ConnectionLimits, server: ConnectionLimits) async throws -> ConformancePair {
+    func connect(
+        client: ConnectionLimits, server: ConnectionLimits, replayable: [ReplayableStream]
+    ) async throws -> ConformancePair {
         let group = MultiThreadedEventLoopGroup.singleton
         let identity = try Self.identity.get()
         let (accepted, sink) = AsyncStream.makeStream(of: (any LoopConnection).self)
         let listener = try await self.listen(identity, limits: server, group: group) { sink.yield($0) }
         do {
             let connector = try self.connector(trusting: identity, limits: client)
-            let attempt = connector.connect(to: listener.localAddress, serverName: "localhost", on: group.next())
+            let attempt = connector.connect(
+                to: listener.localAddress, serverName: "localhost", replayable: replayable, on: group.next())
             let clientEnd = try await attempt.established.get()
             guard let serverEnd = await accepted.first(where: { _ in true }) else {
                 throw ConformanceFailure("nothing was accepted")

@@ -98,6 +98,56 @@ struct ConnectorTests {
         #expect(await peer.closed() == TransportError(.application, message: "", wireCode: 0, initiator: .peer))
     }
 
+    @Test func replayableStreamsGoWithEveryAttempt() async throws {
+        let quic = ScriptedCarrier(.quic, .silence)
+        let tcp = ScriptedCarrier(.tls, .connect)
+        let connector = Self.connector([quic, tcp], policy: ConnectionPolicy(.race))
+        let request = ReplayableStream(ByteBuffer(string: "What time is it?"))
+        let (connection, streams) = try await connector.connect(
+            to: Endpoint(host: "127.0.0.1", port: 4433), replayable: [request])
+        #expect(quic.replayable == [request])
+        #expect(tcp.replayable == [request])
+        let server = try #require(tcp.servers.first)
+        let inbound = try #require(try await server.inboundStreams.first { _ in true })
+        #expect(try await inbound.read() == request.bytes)
+        #expect(try await inbound.read() == nil)
+        try await inbound.finish(ByteBuffer(string: "Noon."))
+        let stream = try #require(streams.first)
+        #expect(streams.count == 1)
+        #expect(try await stream.read() == ByteBuffer(string: "Noon."))
+        await connection.close()
+    }
+
+    @Test func aRaceThatSentReplayableStreamsIsNotSurelyUnseen() async throws {
+        let refusal = TransportError(.connectionRefused, message: "nobody listens", isRetrySafe: true)
+        let connector = Self.connector([ScriptedCarrier(.quic, .fail(refusal)), ScriptedCarrier(.tls, .fail(refusal))])
+        for replayable in [[], [ReplayableStream(ByteBuffer(string: "x"))]] {
+            let error = await #expect(throws: TransportError.self) {
+                _ = try await connector.race(to: Endpoint(host: "127.0.0.1", port: 4433), replayable: replayable)
+            }
+            #expect(error?.isRetrySafe == replayable.isEmpty)
+        }
+    }
+
+    @Test func aLoopGetsItsConnectionWithoutATask() async throws {
+        let quic = ScriptedCarrier(.quic, .connect)
+        let connector = Self.connector([quic], policy: ConnectionPolicy(.quicOnly))
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let request = ReplayableStream(ByteBuffer(string: "hello"))
+        let reason = try await connector.raceOnLoop(
+            to: Endpoint(host: "127.0.0.1", port: 4433), replayable: [request], on: loop
+        ).flatMapThrowing { connection, report in
+            loop.preconditionInEventLoop()
+            #expect(connection.eventLoop === loop)
+            #expect(connection.replayableStreams.count == 1)
+            connection.close(code: 7, reason: "")
+            return report.reason
+        }.get()
+        #expect(reason == .onlyChoice)
+        let peer = try #require(quic.servers.first)
+        #expect(await peer.closed() == TransportError(.application, message: "", wireCode: 7, initiator: .peer))
+    }
+
     private static func connector(
         _ carriers: [ScriptedCarrier], policy: ConnectionPolicy = ConnectionPolicy()
     ) -> Connector {
@@ -138,6 +188,7 @@ private final class ScriptedCarrier: CarrierConnector {
         var started = 0
         var cancelled = 0
         var serverNames: [String] = []
+        var replayable: [ReplayableStream] = []
         var servers: [Connection] = []
     }
 
@@ -155,6 +206,7 @@ private final class ScriptedCarrier: CarrierConnector {
     var started: Int { self.state.withLock { $0.started } }
     var cancelled: Int { self.state.withLock { $0.cancelled } }
     var serverNames: [String] { self.state.withLock { $0.serverNames } }
+    var replayable: [ReplayableStream] { self.state.withLock { $0.replayable } }
     var servers: [Connection] { self.state.withLock { $0.servers } }
     func untilStarted() async { _ = await self.starts.stream.first { _ in true } }
     func untilCancelled() async { _ = await self.cancellations.stream.first { _ in true } }
@@ -167,14 +219,12 @@ private final class ScriptedCarrier: CarrierConnector {
         self.state.withLock {
             $0.started += 1
             $0.serverNames.append(serverName)
+            $0.replayable = replayable
         }
         self.starts.continuation.yield()
         switch self.behaviour {
         case .connect:
-            let pair = InMemoryTransport.makePair(clientLoop: eventLoop, serverLoop: eventLoop)
-            self.state.withLock { $0.servers.append(Connection(adopting: pair.server)) }
-            heard.succeed()
-            established.succeed(pair.client)
+            self.connectInMemory(replayable, on: eventLoop, established, heard)
         case .silence:
             break
         case .fail(let error):
@@ -187,6 +237,24 @@ private final class ScriptedCarrier: CarrierConnector {
             let error = TransportError(.cancelled, message: "given up")
             established.fail(error)
             heard.fail(error)
+        }
+    }
+
+    private func connectInMemory(
+        _ replayable: [ReplayableStream], on eventLoop: any EventLoop,
+        _ established: EventLoopPromise<any LoopConnection>, _ heard: EventLoopPromise<Void>
+    ) {
+        do {
+            let listener = try InMemoryListener(group: eventLoop) { connection in
+                self.state.withLock { $0.servers.append(Connection(adopting: connection)) }
+            }
+            let attempt = listener.connector().connect(
+                to: listener.localAddress, serverName: "memory", replayable: replayable, on: eventLoop)
+            heard.succeed()
+            attempt.established.cascade(to: established)
+        } catch {
+            heard.fail(error)
+            established.fail(error)
         }
     }
 }

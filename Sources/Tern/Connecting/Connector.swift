@@ -71,32 +71,74 @@ public struct Connector: Sendable {
         try await self.race(to: endpoint).connection
     }
 
+    /// Connects, and opens streams whose bytes may leave before the handshake is done (0-RTT).
+    ///
+    /// That takes a ticket of an earlier connection; without one, or when the server refuses, the bytes leave when the handshake
+    /// is done. **The server may see them more than once:** an attacker can repeat them, and each attempt of the race, over
+    /// either carrier, sends them. Their type says that this does no harm.
+    ///
+    /// - Parameter replayable: what to send, each on a stream of its own.
+    /// - Returns: the connection, and its streams in the order of `replayable`; read the answers from them.
+    /// - Throws: as ``race(to:)``.
+    public func connect(
+        to endpoint: Endpoint, replayable: [ReplayableStream]
+    ) async throws -> (connection: Connection, streams: [TernTransport.Stream]) {
+        let (connection, streams, _) = try await self.race(to: endpoint, replayable: replayable)
+        return (connection, streams)
+    }
+
     /// Connects, and reports what was tried, what was chosen and why.
     ///
     /// - Throws: ``TransportError`` whose message names every attempt and its outcome, or `CancellationError`.
     public func race(to endpoint: Endpoint) async throws -> (connection: Connection, report: ConnectionReport) {
-        let driver = RaceDriver(
-            race: (self.policy, endpoint), carriers: self.carriers, serverName: self.serverName ?? endpoint.host,
-            resolver: self.resolver, eventLoop: self.eventLoopGroup.next())
+        let (connection, _, report) = try await self.race(to: endpoint, replayable: [])
+        return (connection, report)
+    }
+
+    /// ``connect(to:replayable:)`` with the report of ``race(to:)``.
+    public func race(
+        to endpoint: Endpoint, replayable: [ReplayableStream]
+    ) async throws -> (connection: Connection, streams: [TernTransport.Stream], report: ConnectionReport) {
+        let driver = self.driver(to: endpoint, replayable: replayable, on: self.eventLoopGroup.next())
         let (loopConnection, report) = try await withTaskCancellationHandler {
             try Task.checkCancellation()
             return try await driver.run().get()
         } onCancel: {
             driver.abandon()
         }
-        let connection = Connection(adopting: loopConnection)
-        if Task.isCancelled {
+        let connection = Connection(adopting: loopConnection, replayable: replayable)
+        do {
+            try Task.checkCancellation()
+            let streams = try await connection.replayableStreams()
+            return (connection, streams, report)
+        } catch {
             await connection.close()
-            throw CancellationError()
+            throw error
         }
-        self.logger.debug(
-            "connected",
-            metadata: [
-                "server": "\(endpoint)", "address": "\(report.address.hostAndPort)", "carrier": "\(report.carrier)",
-                "reason": "\(report.reason.rawValue)",
-                "handshake": "\(ConnectionReport.milliseconds(report.handshakeDuration))",
-            ])
-        return (connection, report)
+    }
+
+    /// Connects for code that stays on an event loop: the answer is a connection that holds its events back until
+    /// ``LoopConnection/start(handler:)``.
+    ///
+    /// The caller owns the connection: it lives until an end closes it.
+    ///
+    /// - Parameters:
+    ///   - replayable: as for ``connect(to:replayable:)``; ``LoopConnection/replayableStreams`` has the identifiers.
+    ///   - eventLoop: where the connection will live and the future is completed; `nil`: the next of the connector's group.
+    /// - Returns: fails with a ``TransportError`` whose message names every attempt and its outcome.
+    public func raceOnLoop(
+        to endpoint: Endpoint, replayable: [ReplayableStream] = [], on eventLoop: (any EventLoop)? = nil
+    ) -> EventLoopFuture<(connection: any LoopConnection, report: ConnectionReport)> {
+        let driver = self.driver(to: endpoint, replayable: replayable, on: eventLoop ?? self.eventLoopGroup.next())
+        return driver.run().map { (connection: $0, report: $1) }
+    }
+
+    private func driver(
+        to endpoint: Endpoint, replayable: [ReplayableStream], on eventLoop: any EventLoop
+    ) -> RaceDriver {
+        RaceDriver(
+            race: (self.policy, endpoint), carriers: self.carriers, serverName: self.serverName ?? endpoint.host,
+            replayable: replayable, resolver: self.resolver, eventLoop: eventLoop)
     }
 
     /// Connects, runs `body`, and closes the connection with code 0, or abruptly with code 1 when `body` throws.

@@ -13,6 +13,8 @@ final class RaceDriver: @unchecked Sendable {
     private let serverName: String
     private let carriers: [Carrier: any CarrierConnector]
     private let resolver: any AddressResolving
+    /// Every attempt opens the same streams; what the losers sent of them are replays, which their type permits.
+    private let replayable: [ReplayableStream]
     private let outcome: EventLoopPromise<(any LoopConnection, ConnectionReport)>
     private var race: ConnectionRace
     private var attempts: [ConnectionRace.AttemptID: ConnectionAttempt] = [:]
@@ -22,14 +24,14 @@ final class RaceDriver: @unchecked Sendable {
 
     init(
         race: (policy: ConnectionPolicy, endpoint: Endpoint), carriers: [Carrier: any CarrierConnector],
-        serverName: String,
-        resolver: any AddressResolving, eventLoop: any EventLoop
+        serverName: String, replayable: [ReplayableStream], resolver: any AddressResolving, eventLoop: any EventLoop
     ) {
         self.eventLoop = eventLoop
         self.endpoint = race.endpoint
         self.serverName = serverName
         self.carriers = carriers
         self.resolver = resolver
+        self.replayable = replayable
         self.outcome = eventLoop.makePromise()
         self.race = ConnectionRace(policy: race.policy, target: "\(race.endpoint)", now: eventLoop.now)
     }
@@ -73,7 +75,9 @@ final class RaceDriver: @unchecked Sendable {
             case .finish(let report, let winner):
                 guard let connection = self.connections[winner] else { continue }
                 self.outcome.succeed((connection, report))
-            case .fail(let error):
+            case .fail(var error):
+                // A server may have acted on what came before a handshake that failed.
+                if !self.replayable.isEmpty { error.isRetrySafe = false }
                 self.outcome.fail(error.code == .cancelled ? CancellationError() : error)
             }
         }
@@ -88,7 +92,8 @@ final class RaceDriver: @unchecked Sendable {
                 self.execute(self.race.attemptFailed(id, error, at: self.eventLoop.now))
             }
         }
-        let attempt = connector.connect(to: address, serverName: self.serverName, on: self.eventLoop)
+        let attempt = connector.connect(
+            to: address, serverName: self.serverName, replayable: self.replayable, on: self.eventLoop)
         self.attempts[id] = attempt
         attempt.heardFromPeer.hop(to: self.eventLoop).whenSuccess {
             self.execute(self.race.attemptHeard(id, at: self.eventLoop.now))

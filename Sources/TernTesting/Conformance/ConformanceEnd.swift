@@ -17,6 +17,8 @@ struct ConformanceRecord: Sendable {
     var closed: Set<StreamID> = []
     var available: [StreamDirection: Int] = [:]
     var datagrams: [ByteBuffer] = []
+    var fates: [UInt64: DatagramFate] = [:]
+    var events: [ConnectionEvent.Kind] = []
     var end: TransportError?
     /// What must not happen, on any connection.
     var faults: [String] = []
@@ -183,8 +185,16 @@ final class ConformanceEnd: LoopConnectionHandler, @unchecked Sendable {
         self.note("datagramReceived") { $0.datagrams.append(bytes) }
     }
 
+    func datagramSettled(_ tag: UInt64, fate: DatagramFate) {
+        self.note("datagramSettled") { record in
+            if let first = record.fates.updateValue(fate, forKey: tag) {
+                record.faults.append("datagram \(tag) was settled twice: \(first), then \(fate)")
+            }
+        }
+    }
+
     func connectionEventOccurred(_ event: ConnectionEvent) {
-        self.note("connectionEventOccurred") { _ in }
+        self.note("connectionEventOccurred") { $0.events.append(event.kind) }
     }
 
     func connectionClosed(_ reason: TransportError) {
@@ -234,10 +244,11 @@ extension ConformanceHarness {
     /// Runs `body` on a started pair, and ends it.
     func withEnds(
         client clientLimits: ConnectionLimits = ConnectionLimits(),
-        server serverLimits: ConnectionLimits = ConnectionLimits(),
+        server serverLimits: ConnectionLimits = ConnectionLimits(), replayable: [ReplayableStream] = [],
         _ body: @Sendable (ConformanceEnd, ConformanceEnd) async throws -> Void
     ) async throws {
-        let pair = try await self.connectWithoutTimers(client: clientLimits, server: serverLimits)
+        let pair = try await self.connectWithoutTimers(
+            client: clientLimits, server: serverLimits, replayable: replayable)
         try await ConformanceEnds(pair).run { client, server in
             try await client.start()
             try await server.start()

@@ -13,7 +13,10 @@ public protocol ConformanceHarness: Sendable {
     /// - Parameters:
     ///   - client: what the client grants the server.
     ///   - server: what the server grants the client.
-    func connect(client: ConnectionLimits, server: ConnectionLimits) async throws -> ConformancePair
+    ///   - replayable: streams for the client to open at once; it has no ticket of an earlier connection.
+    func connect(
+        client: ConnectionLimits, server: ConnectionLimits, replayable: [ReplayableStream]
+    ) async throws -> ConformancePair
 }
 
 /// Two ends of one connection; neither is started.
@@ -41,10 +44,22 @@ public struct InMemoryHarness: ConformanceHarness {
         self.group = group
     }
 
-    public func connect(client: ConnectionLimits, server: ConnectionLimits) async throws -> ConformancePair {
-        let pair = InMemoryTransport.makePair(
-            clientLoop: self.group.next(), serverLoop: self.group.next(), clientLimits: client, serverLimits: server)
-        return ConformancePair(client: pair.client, server: pair.server)
+    public func connect(
+        client: ConnectionLimits, server: ConnectionLimits, replayable: [ReplayableStream]
+    ) async throws -> ConformancePair {
+        let accepted = self.group.any().makePromise(of: (any LoopConnection).self)
+        let listener = try InMemoryListener(group: self.group, limits: server) { accepted.succeed($0) }
+        let attempt = listener.connector(limits: client).connect(
+            to: listener.localAddress, serverName: "memory", replayable: replayable, on: self.group.next())
+        do {
+            let end = try await attempt.established.get()
+            return ConformancePair(client: end, server: try await accepted.futureResult.get()) {
+                try? await listener.close().get()
+            }
+        } catch {
+            accepted.fail(error)
+            throw error
+        }
     }
 }
 
@@ -89,14 +104,16 @@ public enum TransportConformance {
 
     public static let behaviours: [ConformanceBehaviour] =
         Self.streamBehaviours + Self.abandonmentBehaviours + Self.flowBehaviours + Self.connectionBehaviours
-        + Self.asyncBehaviours
+        + Self.handshakeBehaviours + Self.pathBehaviours + Self.asyncBehaviours
 }
 
 extension ConformanceHarness {
     /// Connects without timers that are due while a behaviour is patient: they would wake up a carrier that forgot to
     /// go on.
-    func connectWithoutTimers(client: ConnectionLimits, server: ConnectionLimits) async throws -> ConformancePair {
-        try await self.connect(client: client.withoutTimers, server: server.withoutTimers)
+    func connectWithoutTimers(
+        client: ConnectionLimits, server: ConnectionLimits, replayable: [ReplayableStream] = []
+    ) async throws -> ConformancePair {
+        try await self.connect(client: client.withoutTimers, server: server.withoutTimers, replayable: replayable)
     }
 }
 

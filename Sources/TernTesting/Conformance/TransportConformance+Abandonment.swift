@@ -13,7 +13,54 @@ extension TransportConformance {
         ConformanceBehaviour("nothing can be written after the end of a stream", Self.writeAfterTheEnd),
         ConformanceBehaviour("writing to a stream that was never opened is misuse", Self.misuse),
         ConformanceBehaviour("calls that come too late do nothing", Self.lateCalls),
+        ConformanceBehaviour("each half of a stream ends in its own way", Self.ends),
     ]
+
+    /// How a sending side comes to its end.
+    private enum Ending: CaseIterable {
+        case finished, reset, stopped
+    }
+
+    /// Every combination of how the opener's half and the acceptor's half end.
+    private static func ends(_ harness: any ConformanceHarness) async throws {
+        try await harness.withEnds { client, server in
+            for forward in Ending.allCases {
+                for backward in Ending.allCases {
+                    let stream = try await client.openStream()
+                    try await client.send(testBytes(10), on: stream, finish: false)
+                    try await server.until("10 bytes") { $0.count(stream) == 10 }
+                    try await server.send(testBytes(20), on: stream, finish: false)
+                    try await client.until("20 bytes") { $0.count(stream) == 20 }
+                    try await self.end(stream, from: client, to: server, forward)
+                    try await self.end(stream, from: server, to: client, backward)
+                    for end in [client, server] {
+                        try await end.until("\(stream) close, \(forward) and \(backward)") {
+                            $0.closed.contains(stream)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private static func end(
+        _ stream: StreamID, from sender: ConformanceEnd, to receiver: ConformanceEnd, _ ending: Ending
+    ) async throws {
+        let code = 100 + stream.rawValue
+        switch ending {
+        case .finished:
+            try await sender.send(testBytes(5), on: stream)
+            _ = try await receiver.whole(stream)
+        case .reset:
+            try await sender.perform { $0.connection.reset(stream, code: code) }
+            let heard = try await receiver.until("the reset of \(stream)") { $0.resets[stream] }
+            try require(heard == code, "the reset came with code \(heard)")
+        case .stopped:
+            try await receiver.perform { $0.connection.stopSending(stream, code: code) }
+            let heard = try await sender.until("the stop of \(stream)") { $0.stops[stream] }
+            try require(heard == code, "the stop came with code \(heard)")
+        }
+    }
 
     private static func reset(_ harness: any ConformanceHarness) async throws {
         try await harness.withEnds { client, server in

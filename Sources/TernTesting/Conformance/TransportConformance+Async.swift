@@ -17,14 +17,20 @@ extension TransportConformance {
         ConformanceBehaviour("async: datagrams go round", Self.asyncDatagrams),
         ConformanceBehaviour("async: a close ends what waits", Self.asyncClose),
         ConformanceBehaviour("async: a dropped connection closes cleanly", Self.droppedConnection),
+        ConformanceBehaviour("async: streams that came with the connection are answered", Self.asyncReplayable),
+        ConformanceBehaviour("async: a datagram tells its fate", Self.asyncFates),
+        ConformanceBehaviour("async: the handshake is awaited, and its secret is shared", Self.asyncHandshake),
+        ConformanceBehaviour("async: the last statistics outlive the connection", Self.asyncStatistics),
     ]
 
     private static func withConnections(
         _ harness: any ConformanceHarness, limits: ConnectionLimits = ConnectionLimits(),
+        replayable: [ReplayableStream] = [],
         _ body: @escaping @Sendable (Connection, Connection) async throws -> Void
     ) async throws {
-        let pair = try await harness.connectWithoutTimers(client: limits, server: limits)
-        let (client, server) = (Connection(adopting: pair.client), Connection(adopting: pair.server))
+        let pair = try await harness.connectWithoutTimers(client: limits, server: limits, replayable: replayable)
+        let client = Connection(adopting: pair.client, replayable: replayable)
+        let server = Connection(adopting: pair.server)
         do {
             try await withPatience { try await body(client, server) }
         } catch {
@@ -218,80 +224,72 @@ extension TransportConformance {
         try await stream.write(testBytes(10))
         _ = try await server.nextStream().read()
     }
-}
 
-extension Result where Failure == any Error {
-    fileprivate static func catching(_ body: () async throws -> Success) async -> Result {
-        do { return .success(try await body()) } catch { return .failure(error) }
-    }
-}
-
-/// Fails when `body` takes longer than ``TransportConformance/patience``; `body` is cancelled then.
-private func withPatience(_ body: @escaping @Sendable () async throws -> Void) async throws {
-    try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try await body() }
-        group.addTask {
-            try await Task.sleep(for: .nanoseconds(TransportConformance.patience.nanoseconds))
-            throw ConformanceFailure("it hangs")
+    private static func asyncReplayable(_ harness: any ConformanceHarness) async throws {
+        let requests = (0..<3).map { ReplayableStream(testBytes(1000, seed: $0)) }
+        try await self.withConnections(harness, replayable: requests) { client, server in
+            try await withEchoing(server) {
+                let streams = try await client.replayableStreams()
+                try require(streams.count == 3, "\(streams.count) streams came with the connection")
+                for (stream, request) in zip(streams, requests) {
+                    let answer = try await stream.collect()
+                    try require(answer == request.bytes, "the answer on \(stream.id) differs")
+                }
+                let another = try await client.roundTrip(testBytes(10))
+                try require(another == testBytes(10), "the next stream's answer differs")
+            }
         }
-        defer { group.cancelAll() }
-        try await group.next()
     }
-}
 
-/// Echoes the peer's streams on `server` while `body` runs.
-private func withEchoing(_ server: Connection, _ body: () async throws -> Void) async throws {
-    let echoing = Task {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for try await stream in server.inboundStreams {
-                group.addTask {
-                    while let bytes = try await stream.read() { try await stream.write(bytes) }
-                    try await stream.finish()
+    private static func asyncFates(_ harness: any ConformanceHarness) async throws {
+        try await self.withConnections(harness) { client, server in
+            let expected: DatagramFate = client.capabilities.reportsDatagramDelivery ? .acknowledged : .written
+            for sender in [client, server] {
+                let delivery = try await sender.sendTrackedDatagram(testBytes(100))
+                let fate = await delivery.fate()
+                try require(fate == expected, "the datagram's fate is \(fate.map { "\($0)" } ?? "unknown")")
+            }
+            try await expectAsyncError(.limitExceeded) { try await client.sendTrackedDatagram(testBytes(70_000)) }
+        }
+    }
+
+    private static func asyncHandshake(_ harness: any ConformanceHarness) async throws {
+        try await self.withConnections(harness) { client, server in
+            for end in [client, server] {
+                try await end.handshakeCompleted()
+                let isComplete = await end.isHandshakeComplete()
+                try require(isComplete, "the \(end.role)'s handshake was awaited and is not complete")
+                let outcome = await end.earlyData()
+                try require(outcome == .notOffered, "0-RTT without a ticket is \(outcome)")
+            }
+            let secrets: [[UInt8]]
+            do {
+                secrets = [
+                    try await client.exportKeyingMaterial(label: "EXPORTER-tern"),
+                    try await server.exportKeyingMaterial(label: "EXPORTER-tern"),
+                ]
+            } catch let error as TransportError where error.code == .misuse {
+                return try await expectAsyncError(.misuse) {
+                    try await server.exportKeyingMaterial(label: "EXPORTER-tern")
                 }
             }
-            try await group.waitForAll()
+            try require(secrets[0] == secrets[1] && secrets[0].count == 32, "the secrets differ")
         }
     }
-    defer { echoing.cancel() }
-    try await body()
-}
 
-private func expectAsyncError<Value>(
-    _ code: TransportError.Code, wireCode: UInt64? = nil, _ body: () async throws -> Value
-) async throws {
-    do {
-        _ = try await body()
-    } catch let error as TransportError {
-        try require(
-            error.code == code && (wireCode == nil || error.wireCode == wireCode), "\(error) instead of \(code)")
-        return
-    }
-    throw ConformanceFailure("\(code) did not come")
-}
-
-extension Connection {
-    fileprivate func nextStream() async throws -> TernTransport.Stream {
-        guard let stream = try await self.inboundStreams.first(where: { _ in true }) else {
-            throw ConformanceFailure("no stream came")
+    private static func asyncStatistics(_ harness: any ConformanceHarness) async throws {
+        try await self.withConnections(harness) { client, server in
+            try await withEchoing(server) {
+                _ = try await client.roundTrip(testBytes(50_000))
+            }
+            await client.close()
+            for end in [client, server] {
+                await end.closed()
+                let statistics = await end.statistics()
+                try require(
+                    statistics.bytesSent >= 50_000 && statistics.bytesReceived >= 50_000,
+                    "the \(end.role) ended with \(statistics)")
+            }
         }
-        return stream
-    }
-
-    /// Sends `bytes` on a stream of their own and collects the answer meanwhile.
-    fileprivate func roundTrip(_ bytes: ByteBuffer) async throws -> ByteBuffer {
-        let stream = try await self.openStream()
-        async let isSent: Void = stream.sendAll(bytes)
-        var answer = ByteBuffer()
-        while let piece = try await stream.read() { answer.writeImmutableBuffer(piece) }
-        try await isSent
-        return answer
-    }
-}
-
-extension TernTransport.Stream {
-    fileprivate func sendAll(_ bytes: ByteBuffer) async throws {
-        var rest = bytes
-        while rest.readableBytes > 10_000, let piece = rest.readSlice(length: 10_000) { try await self.write(piece) }
-        try await self.finish(rest)
     }
 }

@@ -16,6 +16,7 @@ extension TransportConformance {
         ConformanceBehaviour("megabytes arrive byte for byte, both ways at once", Self.largeTransfer),
         ConformanceBehaviour("hundreds of streams share a connection", Self.manyStreams),
         ConformanceBehaviour("urgent bytes overtake", Self.priorities),
+        ConformanceBehaviour("bytes that wait become urgent later", Self.laterPriority),
     ]
 
     private static func echo(_ harness: any ConformanceHarness) async throws {
@@ -170,6 +171,37 @@ extension TransportConformance {
             let early = total - size
             try require(early <= 64 << 10, "\(early) bytes of the background stream came before the urgent ones")
             _ = try await server.whole(background)
+        }
+    }
+
+    private static func laterPriority(_ harness: any ConformanceHarness) async throws {
+        var limits = ConnectionLimits()
+        limits.connectionWindow = 64 << 10
+        limits.streamWindow = 1 << 20
+        try await harness.withEnds(server: limits) { client, server in
+            // Nothing is consumed: the window fills with the first stream, and the rest of all three waits.
+            try await server.perform { $0.consumesAtOnce = false }
+            let size = 256 << 10
+            var streams: [StreamID] = []
+            for _ in 0..<3 { streams.append(try await client.openStream(.unidirectional)) }
+            let all = streams
+            try await client.perform { end in
+                for stream in all { _ = try end.connection.write(testBytes(size), to: stream, finish: true) }
+            }
+            try await server.until("a full window") { $0.total == 64 << 10 }
+            try await client.perform { end in
+                end.connection.setPriority(.background, of: all[0])
+                end.connection.setPriority(.highest, of: all[2])
+            }
+            try await server.perform { end in
+                end.consumesAtOnce = true
+                for (stream, bytes) in end.record.bytes { end.connection.consumed(bytes.readableBytes, of: stream) }
+            }
+            for stream in all { _ = try await server.whole(stream) }
+            let order = try await server.perform { end in
+                all.sorted { end.record.totalAtEnd[$0, default: 0] < end.record.totalAtEnd[$1, default: 0] }
+            }
+            try require(order == [all[2], all[1], all[0]], "the streams ended in the order \(order)")
         }
     }
 }

@@ -25,6 +25,19 @@ extension InMemoryConnection {
         return stream
     }
 
+    /// Opens a stream for each of `streams` and queues its bytes; as over QUIC without a ticket, they are no replays.
+    func open(_ streams: [ReplayableStream]) throws(TransportError) {
+        for stream in streams {
+            guard let id = try self.openStream(stream.direction) else {
+                throw TransportError(
+                    .limitExceeded,
+                    message: "the peer allows \(self.replayableStreams.count) streams of \(streams.count)")
+            }
+            self.replayableStreams.append(id)
+            _ = try self.write(stream.bytes, to: id, finish: stream.finishes)
+        }
+    }
+
     func makeStream(_ stream: StreamID) -> InMemoryStream {
         InMemoryStream(
             send: stream.isWritable(by: self.role) ? InMemorySendSide(limit: self.peerLimits.streamWindow) : nil,
@@ -91,6 +104,14 @@ extension InMemoryConnection {
     }
 
     func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
+        try self.queueDatagram(bytes, tag: nil)
+    }
+
+    func sendDatagram(_ bytes: ByteBuffer, tag: UInt64) throws(TransportError) -> DatagramOutcome {
+        try self.queueDatagram(bytes, tag: tag)
+    }
+
+    private func queueDatagram(_ bytes: ByteBuffer, tag: UInt64?) throws(TransportError) -> DatagramOutcome {
         self.eventLoop.preconditionInEventLoop()
         try self.checkOpen()
         guard self.maximumDatagramSize > 0, bytes.readableBytes <= self.maximumDatagramSize else {
@@ -98,10 +119,10 @@ extension InMemoryConnection {
                 .limitExceeded,
                 message: "a datagram of \(bytes.readableBytes) bytes; the limit is \(self.maximumDatagramSize)")
         }
-        self.datagrams.append(bytes)
+        self.datagrams.append((bytes, tag))
         self.scheduleTurn()
         guard self.datagrams.count > max(self.limits.bufferedDatagrams, 1) else { return .accepted }
-        self.datagrams.removeFirst()
+        if let shed = self.datagrams.removeFirst().tag { self.report(.datagramSettled(shed, .shed)) }
         self.counters.datagramsDropped += 1
         return .dropped
     }

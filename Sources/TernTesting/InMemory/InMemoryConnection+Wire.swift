@@ -20,7 +20,7 @@ extension InMemoryConnection {
         var frames = self.control
         self.control.removeAll()
         self.counters.datagramsSent += UInt64(self.datagrams.count)
-        frames += self.datagrams.map { .datagram($0) }
+        frames += self.datagrams.map { .datagram($0.bytes, tag: $0.tag) }
         self.datagrams.removeAll()
         let ready = self.streams.filter { $0.value.send?.hasSomethingToSay == true }
         for urgency in Set(ready.values.map { $0.priority }).sorted() {
@@ -83,9 +83,11 @@ extension InMemoryConnection {
             case .maxStreams(let direction, let limit):
                 self.streamLimit[direction] = max(self.streamLimit[direction, default: 0], limit)
                 if self.owesStreams.remove(direction) != nil { self.report(.streamsAvailable(direction)) }
-            case .datagram(let bytes):
+            case .datagram(let bytes, let tag):
                 self.counters.datagramsReceived += 1
                 self.reportDatagram(bytes)
+                if let tag { self.say(.datagramAcknowledged(tag)) }
+            case .datagramAcknowledged(let tag): self.report(.datagramSettled(tag, .acknowledged))
             case .connectionClose(let code, let reason):
                 self.end(TransportError(.application, message: reason, wireCode: code, initiator: .peer))
             }

@@ -18,7 +18,9 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
 
     var carrier: Carrier { .memory }
     var capabilities: CarrierCapabilities {
-        CarrierCapabilities(hasUnreliableDatagrams: false, hasIndependentStreams: true, canMigrate: false)
+        CarrierCapabilities(
+            hasUnreliableDatagrams: false, hasIndependentStreams: true, canMigrate: false,
+            reportsDatagramDelivery: true)
     }
     var peerCertificates: [[UInt8]] { [] }
     var localAddress: SocketAddress? { nil }
@@ -39,7 +41,8 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
     var turn: UInt64 = 0
 
     var control: [InMemoryFrame] = []
-    var datagrams: Deque<ByteBuffer> = []
+    var datagrams: Deque<(bytes: ByteBuffer, tag: UInt64?)> = []
+    var replayableStreams: [StreamID] = []
     var counters = ConnectionStatistics()
     var closeReason: TransportError?
 
@@ -171,6 +174,7 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
                 handler.streamClosed(stream)
             case .streamsAvailable(let direction): handler.streamsAvailable(direction)
             case .datagramReceived(let bytes): handler.datagramReceived(bytes)
+            case .datagramSettled(let tag, let fate): handler.datagramSettled(tag, fate: fate)
             case .connectionClosed(let reason):
                 self.handler = nil
                 handler.connectionClosed(reason)

@@ -98,7 +98,14 @@ public struct InMemoryConnector: CarrierConnector {
         let promise = eventLoop.makePromise(of: (any LoopConnection).self)
         // On a later turn, as over a network.
         eventLoop.execute {
-            if let reason = connection.closeReason { promise.fail(reason) } else { promise.succeed(connection) }
+            do throws(TransportError) {
+                if let reason = connection.closeReason { throw reason }
+                try connection.open(replayable)
+                promise.succeed(connection)
+            } catch {
+                connection.cancelUnlessStarted()
+                promise.fail(error)
+            }
         }
         return ConnectionAttempt(
             established: promise.futureResult, heardFromPeer: promise.futureResult.map { _ in },

@@ -13,7 +13,9 @@ enum InMemoryFrame: Sendable {
     case maxData(Int)
     case maxStreamData(StreamID, Int)
     case maxStreams(StreamDirection, UInt64)
-    case datagram(ByteBuffer)
+    /// The peer answers a tag with ``datagramAcknowledged(_:)``.
+    case datagram(ByteBuffer, tag: UInt64?)
+    case datagramAcknowledged(UInt64)
     case connectionClose(code: UInt64, reason: String)
 }
 
@@ -86,5 +88,6 @@ enum InMemoryEvent {
     case streamClosed(StreamID)
     case streamsAvailable(StreamDirection)
     case datagramReceived(ByteBuffer)
+    case datagramSettled(UInt64, DatagramFate)
     case connectionClosed(TransportError)
 }

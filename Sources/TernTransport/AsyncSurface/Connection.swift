@@ -23,8 +23,25 @@ public final class Connection: Sendable {
     /// Takes over an established connection and starts it. Any thread.
     ///
     /// - Parameter loopConnection: nobody else may have called ``LoopConnection/start(handler:)`` on it.
-    public init(adopting loopConnection: any LoopConnection) {
-        self.bridge = ConnectionBridge(loopConnection)
+    public convenience init(adopting loopConnection: any LoopConnection) {
+        self.init(adopting: loopConnection, replayable: [], observer: nil)
+    }
+
+    /// Takes over an established connection whose connector was given streams to open at once.
+    ///
+    /// - Parameters:
+    ///   - loopConnection: nobody else may have called ``LoopConnection/start(handler:)`` on it.
+    ///   - replayable: the same that ``CarrierConnector/connect(to:serverName:replayable:on:)`` was given;
+    ///     ``replayableStreams()`` has their handles.
+    public convenience init(adopting loopConnection: any LoopConnection, replayable: [ReplayableStream]) {
+        self.init(adopting: loopConnection, replayable: replayable, observer: nil)
+    }
+
+    package init(
+        adopting loopConnection: any LoopConnection, replayable: [ReplayableStream],
+        observer: (any ConnectionObserver)?
+    ) {
+        self.bridge = ConnectionBridge(loopConnection, replayable: replayable, observer: observer)
         self.bridge.start()
     }
 
@@ -59,39 +76,12 @@ public final class Connection: Sendable {
     /// One task iterates. Streams that nobody takes stay bounded: see ``ConnectionLimits``.
     public var inboundStreams: InboundStreams { InboundStreams(connection: self) }
 
-    /// Sends an unreliable datagram (RFC 9221); over TCP it is reliable once it was accepted.
+    /// The streams that were opened with the connection, in the order in which they were given to the connector.
     ///
-    /// - Throws: ``TransportError/Code/limitExceeded`` when it is larger than ``maximumDatagramSize()``, or why the connection is closed.
-    @discardableResult
-    public func sendDatagram(_ bytes: ByteBuffer) async throws -> DatagramOutcome {
-        try await self.bridge.onLoop { (connection) throws(TransportError) in try connection.sendDatagram(bytes) }
-    }
-
-    /// The datagrams that arrive. One task iterates; while nobody does, the newest ``ConnectionLimits/bufferedDatagrams`` are kept.
-    public var inboundDatagrams: InboundDatagrams { InboundDatagrams(connection: self) }
-
-    /// The largest datagram payload that can be sent now; 0 when the peer takes none.
-    public func maximumDatagramSize() async -> Int {
-        (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.maximumDatagramSize }) ?? 0
-    }
-
-    /// A snapshot of what the connection measured.
-    public func statistics() async -> ConnectionStatistics {
-        var statistics =
-            (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.statistics() })
-            ?? ConnectionStatistics()
-        statistics.datagramsDropped += self.bridge.datagrams.dropped
-        return statistics
-    }
-
-    /// The peer's address now; `nil` over a carrier without addresses.
-    public func remoteAddress() async -> SocketAddress? {
-        (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.remoteAddress }) ?? nil
-    }
-
-    /// Our address now; `nil` over a carrier without addresses.
-    public func localAddress() async -> SocketAddress? {
-        (try? await self.bridge.onLoop { (connection) throws(TransportError) in connection.localAddress }) ?? nil
+    /// Each call makes new handles: take them once, for dropping a handle ends the stream.
+    public func replayableStreams() async throws -> [Stream] {
+        guard let states = await self.bridge.replayableStreams.value() else { throw CancellationError() }
+        return states.map { Stream($0, connection: self) }
     }
 
     /// What happens to the connection while it lives. The newest 64 are kept for one iterating task.
@@ -112,7 +102,7 @@ public final class Connection: Sendable {
     /// A cancelled task gets ``TransportError/Code/cancelled`` while the connection goes on.
     @discardableResult
     public func closed() async -> TransportError {
-        await self.bridge.end.reason()
+        await self.bridge.end.value() ?? TransportError(.cancelled, message: "the task that waited was cancelled")
     }
 }
 

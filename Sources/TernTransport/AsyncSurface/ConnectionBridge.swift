@@ -32,20 +32,34 @@ final class ConnectionBridge: @unchecked Sendable {
     let connection: any LoopConnection
     let acceptedStreams = Inlet<StreamState>()
     let datagrams: Inlet<ByteBuffer>
-    let end = ConnectionEnd()
+    let end = Settlement<TransportError>()
+    /// The handshake is complete, or never will be.
+    let handshake = Settlement<Result<Void, TransportError>>()
+    /// The streams that were given to the carrier before it connected.
+    let replayableStreams = Settlement<[StreamState]>()
     let events: AsyncStream<ConnectionEvent>
-    private let eventSink: AsyncStream<ConnectionEvent>.Continuation
+    let eventSink: AsyncStream<ConnectionEvent>.Continuation
     private let mailbox = Mutex(Mailbox())
     /// Credit goes back when this much is owed: rarely enough to cost no wake-up per message, and always before a window is used up.
     private let creditThreshold: Int
     /// Streams that wait for `inboundStreams`; more than this many means that nobody takes them.
-    private let acceptBacklog: Int
+    let acceptBacklog: Int
 
-    private var streams: [StreamID: StreamState] = [:]
-    private var openers: [StreamDirection: Deque<Opener>] = [:]
+    var streams: [StreamID: StreamState] = [:]
+    var openers: [StreamDirection: Deque<Opener>] = [:]
+    var unsettledDatagrams = UnsettledDatagrams()
+    var streamsOpened: UInt64 = 0
+    var streamsAccepted: UInt64 = 0
+    private let replayable: [ReplayableStream]
+    let observer: (any ConnectionObserver)?
 
-    init(_ connection: any LoopConnection) {
+    init(
+        _ connection: any LoopConnection, replayable: [ReplayableStream] = [],
+        observer: (any ConnectionObserver)? = nil
+    ) {
         self.connection = connection
+        self.replayable = replayable
+        self.observer = observer
         let limits = connection.limits
         self.datagrams = Inlet(capacity: max(1, limits.bufferedDatagrams))
         self.creditThreshold = max(1, min(limits.streamWindow, limits.connectionWindow) / 8)
@@ -55,10 +69,31 @@ final class ConnectionBridge: @unchecked Sendable {
 
     func start() {
         if self.connection.eventLoop.inEventLoop {
-            self.connection.start(handler: self)
+            self.startOnLoop()
         } else {
-            self.connection.eventLoop.execute { self.connection.start(handler: self) }
+            self.connection.eventLoop.execute { self.startOnLoop() }
         }
+    }
+
+    private func startOnLoop() {
+        self.observer?.connectionStarted(self.connection, source: self)
+        let streams = zip(self.connection.replayableStreams, self.replayable).map { id, sent in
+            let stream = StreamState(id: id, role: self.connection.role, limits: self.connection.limits)
+            if sent.finishes {
+                stream.outbound.end(TransportError(.streamFinished, message: "it was finished when it was opened"))
+            }
+            self.streams[id] = stream
+            return stream
+        }
+        self.streamsOpened += UInt64(streams.count)
+        self.replayableStreams.settle(streams)
+        self.noteHandshake()
+        self.connection.start(handler: self)
+    }
+
+    /// On the loop: tells those who wait, once the handshake is complete.
+    func noteHandshake() {
+        if self.connection.isHandshakeComplete { self.handshake.settle(.success(())) }
     }
 
     /// Any thread.
@@ -108,15 +143,58 @@ final class ConnectionBridge: @unchecked Sendable {
     }
 
     /// Runs `body` on the loop, after everything that was posted before it.
+    ///
+    /// - Throws: what `body` throws, or why the connection is closed.
     func onLoop<Value: Sendable>(
         _ body: @escaping @Sendable (any LoopConnection) throws(TransportError) -> Value
     ) async throws -> Value {
         let connection = self.connection
-        if let reason = self.end.knownReason { throw reason }
+        if let reason = self.end.knownValue { throw reason }
         return try await connection.eventLoop.submit {
             self.drain()
             return try body(connection)
         }.get()
+    }
+
+    /// As ``onLoop(_:)``, for what may still be asked when the connection is closed.
+    ///
+    /// - Returns: `nil` only when the event loop is shut down.
+    func look<Value: Sendable>(_ body: @escaping @Sendable (any LoopConnection) -> Value) async -> Value? {
+        let connection = self.connection
+        return try? await connection.eventLoop.submit {
+            self.drain()
+            return body(connection)
+        }.get()
+    }
+
+    /// Begins something on the loop that takes its time. A cancelled task stops to wait, the thing goes on.
+    func begin<Value: Sendable>(
+        _ body: @escaping @Sendable (any LoopConnection) -> EventLoopFuture<Value>
+    ) async throws -> Value {
+        let answer = Settlement<Result<Value, any Error>>()
+        let connection = self.connection
+        if let reason = self.end.knownValue { throw reason }
+        connection.eventLoop.execute {
+            self.drain()
+            body(connection).whenComplete { answer.settle($0) }
+        }
+        guard let result = await answer.value() else { throw CancellationError() }
+        return try result.get()
+    }
+
+    /// - Throws: why the datagram was not accepted.
+    func sendTracked(_ bytes: ByteBuffer) async throws -> DatagramDelivery {
+        try await self.onLoop { (connection) throws(TransportError) in
+            let delivery = DatagramDelivery()
+            let tag = self.unsettledDatagrams.add(delivery)
+            do throws(TransportError) {
+                _ = try connection.sendDatagram(bytes, tag: tag)
+            } catch {
+                self.unsettledDatagrams.settle(tag, nil)
+                throw error
+            }
+            return delivery
+        }
     }
 
     private func drain() {
@@ -154,7 +232,7 @@ final class ConnectionBridge: @unchecked Sendable {
 
     private func open(_ opener: Opener) {
         guard opener.isWaiting else { return }
-        if let reason = self.end.knownReason {
+        if let reason = self.end.knownValue {
             opener.answer(.failure(reason))
             return
         }
@@ -166,12 +244,13 @@ final class ConnectionBridge: @unchecked Sendable {
     }
 
     /// - Returns: whether the opener needs no more attention.
-    private func tryToOpen(_ opener: Opener) -> Bool {
+    func tryToOpen(_ opener: Opener) -> Bool {
         guard opener.isWaiting else { return true }
         do throws(TransportError) {
             guard let id = try self.connection.openStream(opener.direction) else { return false }
             let stream = StreamState(id: id, role: self.connection.role, limits: self.connection.limits)
             self.streams[id] = stream
+            self.streamsOpened += 1
             if !opener.answer(.success(stream)) {
                 // The task was cancelled while its stream was opened.
                 self.connection.reset(id, code: 0)
@@ -193,79 +272,6 @@ final class ConnectionBridge: @unchecked Sendable {
     }
 }
 
-extension ConnectionBridge: LoopConnectionHandler {
-    func streamOpened(_ id: StreamID) {
-        let stream = StreamState(id: id, role: self.connection.role, limits: self.connection.limits)
-        self.streams[id] = stream
-        if self.acceptedStreams.count >= self.acceptBacklog {
-            self.connection.close(
-                code: TransportErrorCode.applicationError, reason: "more streams were opened than the application takes"
-            )
-            return
-        }
-        self.acceptedStreams.push(stream)
-    }
-
-    func streamReceived(_ id: StreamID, bytes: ByteBuffer, finished: Bool) {
-        guard let stream = self.streams[id] else { return self.connection.consumed(bytes.readableBytes, of: id) }
-        if bytes.readableBytes > 0, !stream.inbound.received(bytes) {
-            self.connection.consumed(bytes.readableBytes, of: id)
-        }
-        if finished { stream.inbound.finished() }
-    }
-
-    func streamWasReset(_ id: StreamID, code: UInt64) {
-        guard let stream = self.streams[id] else { return }
-        let error = TransportError(
-            .streamReset, message: "the peer gave up sending on \(id)", wireCode: code, initiator: .peer)
-        self.connection.consumed(stream.inbound.failed(error), of: id)
-    }
-
-    func streamWasStopped(_ id: StreamID, code: UInt64) {
-        self.streams[id]?.outbound.end(
-            TransportError(
-                .streamStopped, message: "the peer wants no more of \(id)", wireCode: code, initiator: .peer))
-    }
-
-    func streamWritable(_ id: StreamID) {
-        self.streams[id]?.outbound.carrierIsWritable()
-    }
-
-    func streamClosed(_ id: StreamID) {
-        self.streams[id] = nil
-    }
-
-    func streamsAvailable(_ direction: StreamDirection) {
-        while let opener = self.openers[direction]?.first, self.tryToOpen(opener) {
-            self.openers[direction]?.removeFirst()
-        }
-    }
-
-    func datagramReceived(_ bytes: ByteBuffer) {
-        self.datagrams.push(bytes)
-    }
-
-    func connectionEventOccurred(_ event: ConnectionEvent) {
-        self.eventSink.yield(event)
-    }
-
-    func connectionClosed(_ reason: TransportError) {
-        self.end.came(reason)
-        let error: TransportError? = reason.code == .application && reason.wireCode == 0 ? nil : reason
-        for stream in self.streams.values {
-            stream.outbound.end(reason)
-            // What arrived whole before the end may still be read; a stream cut in the middle fails.
-            stream.inbound.endAfterDelivery(reason)
-        }
-        for opener in self.openers.values.joined() { opener.answer(.failure(reason)) }
-        self.streams = [:]
-        self.openers = [:]
-        self.acceptedStreams.end(error)
-        self.datagrams.end(error)
-        self.eventSink.finish()
-    }
-}
-
 extension ConnectionBridge.Mailbox {
     /// - Returns: whether the caller must send the loop to the mailbox.
     fileprivate mutating func schedule() -> Bool {
@@ -274,51 +280,13 @@ extension ConnectionBridge.Mailbox {
     }
 }
 
-/// A task that waits for its stream.
-final class Opener: Sendable {
-    private enum State {
-        case idle
-        case waiting(CheckedContinuation<StreamState, any Error>)
-        case answered(any Error)
-        case served
-    }
-
-    let direction: StreamDirection
-    private let state = Mutex(State.idle)
-
-    init(direction: StreamDirection) {
-        self.direction = direction
-    }
-
-    var isWaiting: Bool {
-        self.state.withLock { if case .waiting = $0 { true } else { false } }
-    }
-
-    func wait(with continuation: CheckedContinuation<StreamState, any Error>) {
-        let error = self.state.withLock { state -> (any Error)? in
-            if case .answered(let error) = state { return error }
-            state = .waiting(continuation)
-            return nil
-        }
-        if let error { continuation.resume(throwing: error) }
-    }
-
-    /// - Returns: whether the task was still waiting.
-    @discardableResult
-    func answer(_ result: Result<StreamState, any Error>) -> Bool {
-        let waiter = self.state.withLock { state -> CheckedContinuation<StreamState, any Error>? in
-            switch (state, result) {
-            case (.waiting(let continuation), _):
-                state = .served
-                return continuation
-            case (.idle, .failure(let error)):
-                state = .answered(error)
-                return nil
-            default:
-                return nil
-            }
-        }
-        waiter?.resume(with: result)
-        return waiter != nil
+extension ConnectionBridge: ConnectionActivitySource {
+    func activity() -> ConnectionActivity {
+        var activity = ConnectionActivity()
+        activity.statistics = self.connection.statistics()
+        activity.statistics.datagramsDropped += self.datagrams.dropped
+        activity.streamsOpened = self.streamsOpened
+        activity.streamsAccepted = self.streamsAccepted
+        return activity
     }
 }

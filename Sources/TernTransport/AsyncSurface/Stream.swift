@@ -29,6 +29,11 @@ public final class Stream: Sendable {
     public var id: StreamID { self.state.id }
     public var direction: StreamDirection { self.state.id.direction }
 
+    /// Whether bytes that ``read()`` returns came in 0-RTT, before the handshake was complete: an attacker may have copied them
+    /// from an earlier connection, so act on them only if doing so twice does no harm, or wait for
+    /// ``Connection/handshakeCompleted()`` (RFC 8446, section 8; RFC 9001, section 9.2). Ask after the first ``read()``.
+    public var isReplayable: Bool { self.state.isReplayable }
+
     /// The next bytes, at least one; `nil` at the end of the stream. Taking them returns flow-control credit to the peer.
     ///
     /// - Throws: ``TransportError/Code/streamReset`` when the peer gave up, why the connection ended, `CancellationError`, or

@@ -9,11 +9,23 @@ final class StreamState: Sendable {
     let id: StreamID
     let inbound: StreamInlet
     let outbound: StreamOutlet
+    private let mayBeReplay = Atomic(false)
+    private let delivered = Atomic(false)
 
     init(id: StreamID, role: ConnectionRole, limits: ConnectionLimits) {
         self.id = id
         self.inbound = StreamInlet(isReadable: id.isReadable(by: role))
         self.outbound = StreamOutlet(isWritable: id.isWritable(by: role), limits: limits)
+    }
+
+    /// Whether bytes that were delivered came before the handshake was complete. Any thread.
+    var isReplayable: Bool { self.mayBeReplay.load(ordering: .acquiring) }
+    func noteReplayable() { self.mayBeReplay.store(true, ordering: .releasing) }
+
+    /// Whether something was delivered. On the event loop.
+    var wasDelivered: Bool {
+        get { self.delivered.load(ordering: .relaxed) }
+        set { self.delivered.store(newValue, ordering: .relaxed) }
     }
 
     func write(_ bytes: ByteBuffer, finish: Bool, through bridge: ConnectionBridge) async throws {

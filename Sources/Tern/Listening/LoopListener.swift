@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+public import Logging
+public import NIOCore
+public import NIOPosix
+public import TernQMux
+public import TernQUIC
+public import TernTLS
+public import TernTransport
+
+/// Accepts connections over every carrier on one port, for servers that stay on the event loops: what ``Listener`` does, without
+/// a task and without a hop.
+///
+/// ```swift
+/// let listener = try await LoopListener.bind(
+///     to: Endpoint(host: "::", port: 4433), applicationProtocol: ApplicationProtocol("echo"), tls: tls
+/// ) { connection in
+///     connection.start(handler: EchoHandler(connection))
+/// }
+/// ```
+public final class LoopListener: Sendable {
+    /// Where QUIC listens.
+    public let quicAddress: SocketAddress
+    /// Where TLS over TCP listens; the same port.
+    public let tlsAddress: SocketAddress
+
+    private let carriers: [any CarrierListener]
+
+    init(carriers: (quic: any CarrierListener, tls: any CarrierListener)) {
+        self.carriers = [carriers.quic, carriers.tls]
+        self.quicAddress = carriers.quic.localAddress
+        self.tlsAddress = carriers.tls.localAddress
+    }
+
+    /// Binds UDP and TCP to one port. The parameters are those of
+    /// ``Listener/bind(to:applicationProtocol:tls:limits:quic:quicServer:tcp:eventLoopGroup:logger:)``.
+    ///
+    /// - Parameter onConnection: takes each new connection, on the connection's event loop. It must start it, now or later, or
+    ///   close it: a connection that nobody starts keeps what its peer sends, within the limits. With 0-RTT it may come before
+    ///   its handshake is complete (``LoopConnection/isHandshakeComplete``).
+    /// - Throws: ``TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
+    public static func bind(
+        to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
+        limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
+        quicServer quicServerOptions: QUICServerOptions = QUICServerOptions(),
+        tcp tcpOptions: TCPOptions = TCPOptions(),
+        eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        logger: Logger = Logger(label: "tern.listener"),
+        onConnection: @escaping @Sendable (any LoopConnection) -> Void
+    ) async throws -> LoopListener {
+        let binder = ListenerBinder(
+            applicationProtocol: applicationProtocol, tls: tls, limits: limits, quicOptions: quicOptions,
+            quicServerOptions: quicServerOptions, tcpOptions: tcpOptions, eventLoopGroup: eventLoopGroup,
+            logger: logger,
+            onConnection: onConnection)
+        return LoopListener(carriers: try await binder.bindBoth(to: endpoint))
+    }
+
+    /// No new connection is accepted; those that exist go on.
+    public func stopAccepting() async {
+        for carrier in self.carriers { try? await carrier.stopAccepting().get() }
+    }
+
+    /// Closes the sockets and every connection.
+    public func close() async {
+        for carrier in self.carriers { try? await carrier.close().get() }
+    }
+}
