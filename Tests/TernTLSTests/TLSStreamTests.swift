@@ -236,6 +236,11 @@ final class TLSPair {
             session: try serverContext.makeSession(for: .stream, applicationProtocols: protocols.server))
     }
 
+    init(client: TLSStream, server: TLSStream) {
+        self.client = client
+        self.server = server
+    }
+
     static func trusting() throws -> TLSPair {
         let made = try TLSIdentity.selfSigned()
         return try TLSPair(identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))

@@ -6,8 +6,8 @@ internal import NIOCore
 
 /// Owns what a server's sessions share to make and take tickets.
 ///
-/// Written only while it is made, then read by any number of sessions on any thread; GnuTLS changes nothing in the anti-replay
-/// object after its set-up, and the memory behind it is thread-safe: hence `Sendable`.
+/// Written only while it is made, then read by any number of sessions on any thread; with a window that never passes GnuTLS
+/// changes nothing in the anti-replay object after its set-up, and the memory behind it is thread-safe: hence `Sendable`.
 final class ServerResumption: @unchecked Sendable {
     private let key: UnsafeMutableBufferPointer<UInt8>
     private let lifetime: UInt32
@@ -32,7 +32,9 @@ final class ServerResumption: @unchecked Sendable {
         // RFC 8446, section 4.6.1: servers MUST NOT use a longer lifetime.
         let seconds = min(max(tickets.lifetime.nanoseconds / 1_000_000_000, 1), 604_800)
         self.lifetime = UInt32(seconds)
-        self.antiReplay = try earlyData.map { earlyData throws(TLSError) in try AntiReplay(earlyData) }
+        self.antiReplay = try earlyData.map { earlyData throws(TLSError) in
+            try AntiReplay(earlyData.memory, ticketLifetime: Int(seconds))
+        }
     }
 
     deinit {
@@ -65,27 +67,38 @@ private final class AntiReplay {
 
     private final class Box {
         let memory: any TLSReplayMemory
+        let ticketLifetime: Int
 
-        init(_ memory: any TLSReplayMemory) {
+        init(_ memory: any TLSReplayMemory, ticketLifetime: Int) {
             self.memory = memory
+            self.ticketLifetime = ticketLifetime
         }
     }
 
-    init(_ earlyData: TLSEarlyData) throws(TLSError) {
+    /// With a shorter window GnuTLS begins a new period each time it has passed, and from then on refuses every ticket of the
+    /// period before: a server with more than a few clients would take next to nothing. Without one, all that bounds the age
+    /// of a copy is the ticket's lifetime, so that is how long each first flight is remembered. In milliseconds.
+    private static let window = UInt32.max
+
+    /// GnuTLS puts the beginning of its period before the PSK binder, which depends on the whole ClientHello.
+    private static let periodSize = 12
+
+    init(_ memory: any TLSReplayMemory, ticketLifetime: Int) throws(TLSError) {
         var handle: gnutls_anti_replay_t?
         guard gnutls_anti_replay_init(&handle) == 0, let handle else {
             throw TLSError(.generationFailed, message: "cannot allocate the memory against replays")
         }
         self.handle = handle
-        self.memory = Box(earlyData.memory)
-        let window = min(max(earlyData.window.nanoseconds / 1_000_000, 1), 3_600_000)
-        gnutls_anti_replay_set_window(handle, UInt32(window))
+        self.memory = Box(memory, ticketLifetime: ticketLifetime)
+        gnutls_anti_replay_set_window(handle, Self.window)
         gnutls_anti_replay_set_ptr(handle, Unmanaged.passUnretained(self.memory).toOpaque())
-        gnutls_anti_replay_set_add_function(handle) { pointer, expiry, key, _ in
+        gnutls_anti_replay_set_add_function(handle) { pointer, _, key, _ in
             guard let pointer, let key = key?.pointee else { return GNUTLS_E_DB_ERROR }
-            let bytes = Array(UnsafeBufferPointer(start: key.data, count: Int(key.size)))
-            let memory = Unmanaged<Box>.fromOpaque(pointer).takeUnretainedValue().memory
-            return memory.insert(bytes, until: Int(expiry)) ? 0 : GNUTLS_E_DB_ENTRY_EXISTS
+            let bytes = UnsafeBufferPointer(start: key.data, count: Int(key.size))
+            let box = Unmanaged<Box>.fromOpaque(pointer).takeUnretainedValue()
+            let expiry = SystemClock.secondsSince1970 + box.ticketLifetime
+            let isNew = box.memory.insert(Array(bytes.dropFirst(AntiReplay.periodSize)), until: expiry)
+            return isNew ? 0 : GNUTLS_E_DB_ENTRY_EXISTS
         }
     }
 

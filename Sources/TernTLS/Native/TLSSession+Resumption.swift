@@ -12,9 +12,13 @@ extension TLSSession {
     /// Client: what the carrier kept beside the ticket that this session tries to resume; `nil` without a ticket.
     package var carrierState: [UInt8]? { self.resumption?.entry?.carrierState }
 
-    /// Client: whether there is a ticket, and something to send early was announced. The ticket may still forbid it.
-    package var mayOfferEarlyData: Bool {
-        self.resumption?.entry != nil && self.resumption?.offersEarlyData == true
+    /// Client: whether there is a ticket that lets us send early, and something to send was announced.
+    package var mayOfferEarlyData: Bool { self.earlyDataLimit > 0 }
+
+    /// Client: how many bytes may be sent early.
+    package var earlyDataLimit: Int {
+        guard let resumption, resumption.offersEarlyData else { return 0 }
+        return resumption.entry?.earlyDataLimit ?? 0
     }
 
     /// Whether 0-RTT was accepted: at a client known when the handshake is done, at a server from the ClientHello on.
@@ -32,7 +36,9 @@ extension TLSSession {
         guard let resumption = self.resumption else { return }
         for ticket in self.newTickets {
             resumption.cache.store(
-                TLSSessionCache.Entry(session: ticket, carrierState: carrierState), for: resumption.key)
+                TLSSessionCache.Entry(
+                    session: ticket.session, carrierState: carrierState, earlyDataLimit: ticket.earlyDataLimit),
+                for: resumption.key)
         }
         self.newTickets.removeAll()
     }
@@ -93,6 +99,11 @@ extension TLSSession {
         var datum = gnutls_datum_t()
         guard gnutls_session_get_data2(self.handle, &datum) == 0, let data = datum.data else { return }
         defer { CGnuTLS_free(data) }
-        self.newTickets.append(Array(UnsafeBufferPointer(start: data, count: Int(datum.size))))
+        // A client starts with 2^32-1. Over QUIC a ticket says that (RFC 9001, section 4.6.1) or nothing, and the two can't be
+        // told apart: a server that wanted nothing early refuses it.
+        let limit = gnutls_record_get_max_early_data_size(self.handle)
+        let says = limit < Int(UInt32.max) || self.flavour == .quic
+        self.newTickets.append(
+            (Array(UnsafeBufferPointer(start: data, count: Int(datum.size))), earlyDataLimit: says ? limit : 0))
     }
 }

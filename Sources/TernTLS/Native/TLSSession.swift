@@ -19,6 +19,7 @@ package final class TLSSession {
     package let handle: OpaquePointer
     private let credentials: Credentials
     let side: Side
+    let flavour: TLSFlavour
     /// What the peer must prove; `nil` for a server that asks nothing.
     private let requirement: PeerRequirement?
     /// The peer was judged inside the handshake, and is trusted.
@@ -26,8 +27,8 @@ package final class TLSSession {
     /// The peer was judged inside the handshake, and has heard why it is not trusted.
     private var rejection: PeerRejection?
     let resumption: ClientResumption?
-    /// Packed sessions that came with tickets and are not in the cache yet.
-    var newTickets: [[UInt8]] = []
+    /// Packed sessions that came with tickets and are not in the cache yet, and how much each lets us send early.
+    var newTickets: [(session: [UInt8], earlyDataLimit: Int)] = []
 
     init(
         _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, priorities: Priorities,
@@ -40,6 +41,7 @@ package final class TLSSession {
         self.handle = session
         self.credentials = credentials
         self.side = side
+        self.flavour = flavour
         self.requirement = Self.requirement(of: side)
         try self.setUp(flavour, priorities, applicationProtocols: applicationProtocols)
     }
@@ -141,7 +143,9 @@ package final class TLSSession {
             // than one that gets nothing.
             common = CGnuTLS_client_flags() | GNUTLS_FORCE_CLIENT_CERT.rawValue
             common |= (client == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
-            if client?.offersEarlyData == true { common |= GNUTLS_ENABLE_EARLY_DATA.rawValue }
+            if client?.offersEarlyData == true, client?.entry?.earlyDataLimit ?? 0 > 0 {
+                common |= GNUTLS_ENABLE_EARLY_DATA.rawValue
+            }
         }
         switch flavour {
         case .quic:

@@ -25,8 +25,9 @@ public final class TLSLocalReplayMemory: TLSReplayMemory {
     private let capacity: Int
     private let state = Mutex(State())
 
-    /// - Parameter capacity: first flights within one window; when there are more, 0-RTT is refused until some expire.
-    public init(capacity: Int = 1 << 16) {
+    /// - Parameter capacity: first flights within the lifetime of a ticket, at some 150 bytes each; when there are more, 0-RTT is
+    ///   refused until some expire.
+    public init(capacity: Int = 1 << 18) {
         self.capacity = max(capacity, 1)
     }
 

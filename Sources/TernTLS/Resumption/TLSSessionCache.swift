@@ -26,6 +26,8 @@ public final class TLSSessionCache: Sendable {
         let session: [UInt8]
         /// What the carrier remembers beside it, such as the server's QUIC transport parameters.
         let carrierState: [UInt8]
+        /// Bytes that may be sent early, as the ticket says.
+        var earlyDataLimit = 0
     }
 
     fileprivate struct State {
@@ -70,7 +72,9 @@ public final class TLSSessionCache: Sendable {
             for key in state.order {
                 state.entries[key] = Deque(
                     state.entries[key, default: []].map {
-                        Entry(session: change($0.session), carrierState: $0.carrierState)
+                        Entry(
+                            session: change($0.session), carrierState: $0.carrierState,
+                            earlyDataLimit: $0.earlyDataLimit)
                     })
             }
         }

@@ -20,15 +20,13 @@ public struct TLSTickets: Sendable {
 /// How a server takes data before the handshake is done (0-RTT, RFC 8446, section 2.3).
 ///
 /// What comes early may be a copy: the application learns it from ``TernTransport/LoopConnection/isReplayable(_:)``. The server
-/// refuses copies that come within the window, and everything that is older than the window or than the server itself.
+/// takes each first flight once, however late its copy comes, and none whose ticket is older than the server itself: it
+/// remembers them until their tickets expire (RFC 8446, sections 8.1 and 8.2).
 public struct TLSEarlyData: Sendable {
-    /// How far the age of a ticket, as the client tells it, may be off.
-    public var window: TimeAmount
-    /// What remembers the first flights of the window.
+    /// What remembers the first flights.
     public var memory: any TLSReplayMemory
 
-    public init(window: TimeAmount = .seconds(10), memory: any TLSReplayMemory = TLSLocalReplayMemory()) {
-        self.window = window
+    public init(memory: any TLSReplayMemory = TLSLocalReplayMemory()) {
         self.memory = memory
     }
 }
