@@ -45,9 +45,10 @@ static int on_stream_data(
 
 static int on_stream_reset(
     ngtcp2_conn *conn, int64_t stream, uint64_t final_size, uint64_t code, void *user, void *stream_user) {
-    (void)conn, (void)final_size, (void)stream_user;
+    (void)final_size, (void)stream_user;
     tern_quic *quic = user;
-    quic->events->stream_reset(quic->context, stream, code);
+    bool opened = ngtcp2_conn_set_stream_user_data(conn, stream, NULL) == 0;
+    quic->events->stream_reset(quic->context, stream, code, opened);
     return 0;
 }
 

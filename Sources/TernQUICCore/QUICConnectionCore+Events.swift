@@ -61,6 +61,12 @@ extension QUICConnectionCore {
             self.emit(.streamOpened(stream.id))
         case .streamReceived(let stream): self.pending.append(.streamReceived(stream))
         case .streamWasReset(let id, let code): self.streamWasReset(id, code: code)
+        case .streamWasResetUnopened(let id, let code):
+            guard self.stream(id) == nil, id.initiator != self.role else { return }
+            self.openedStreams.note(id)
+            self.emit(.streamOpened(id))
+            self.emit(.streamWasReset(id, code: code))
+            self.emit(.streamClosed(id))
         case .streamWasStopped(let id, let code): self.streamWasStopped(id, code: code)
         case .streamAcknowledged(let id, let offset):
             self.stream(id)?.queue.markAcknowledged(upTo: offset)

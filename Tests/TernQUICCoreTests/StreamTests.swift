@@ -284,3 +284,29 @@ struct StreamTests {
         #expect(pair.client.closeReason == nil)
     }
 }
+
+extension StreamTests {
+    @Test("a stream whose first frame is its reset is told, too", arguments: StreamDirection.allCases)
+    func resetFirst(direction: StreamDirection) throws {
+        let pair = try Pair()
+        try pair.establish()
+        let client = try #require(pair.client.core)
+        let id = try #require(try client.openStream(direction))
+        client.reset(id, code: 77)
+        let later = try #require(try client.openStream(direction))
+        _ = try client.write(ByteBuffer(string: "x"), to: later, finish: true)
+        #expect(try pair.run(for: .seconds(5), until: { pair.server.finished.contains(later) }))
+        let told = pair.server.events.compactMap { event -> String? in
+            switch event {
+            case .streamOpened(id): "opened"
+            case .streamWasReset(id, 77): "reset"
+            case .streamClosed(id): "closed"
+            default: nil
+            }
+        }
+        #expect(told == ["opened", "reset", "closed"])
+        #expect(throws: TransportError.self) {
+            try pair.server.core?.write(ByteBuffer(string: "too late"), to: id, finish: true)
+        }
+    }
+}

@@ -71,7 +71,8 @@ typedef struct tern_quic_events {
     /// `early`: in a 0-RTT packet. False stops the connection: a limit is exceeded.
     bool (*stream_data)(
         void *context, int64_t stream, const uint8_t *bytes, size_t length, bool finished, bool early);
-    void (*stream_reset)(void *context, int64_t stream, uint64_t code);
+    /// `opened`: whether the stream exists. Without, the reset was its first frame, and ngtcp2 neither made it nor will.
+    void (*stream_reset)(void *context, int64_t stream, uint64_t code, bool opened);
     /// STOP_SENDING came.
     void (*stream_stopped)(void *context, int64_t stream, uint64_t code);
     /// Everything below `offset` is acknowledged.

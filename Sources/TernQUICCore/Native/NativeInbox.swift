@@ -17,6 +17,8 @@ final class NativeInbox {
         case streamOpened(QUICStream)
         case streamReceived(QUICStream)
         case streamWasReset(StreamID, code: UInt64)
+        /// RESET_STREAM was the first frame of the peer's stream.
+        case streamWasResetUnopened(StreamID, code: UInt64)
         case streamWasStopped(StreamID, code: UInt64)
         case streamAcknowledged(StreamID, offset: UInt64)
         case streamCredit(StreamID)
@@ -92,7 +94,8 @@ final class NativeInbox {
         return self.facts.count < Self.factLimit
     }
 
-    fileprivate func wasReset(_ id: StreamID, code: UInt64) {
+    fileprivate func wasReset(_ id: StreamID, code: UInt64, opened: Bool) {
+        guard opened else { return self.facts.append(.streamWasResetUnopened(id, code: code)) }
         self.facts.append(.streamWasReset(id, code: code))
         self.endIfOnlyReceiving(id)
     }
@@ -144,7 +147,7 @@ extension NativeInbox {
                 stream_data: {
                     from($0).received($1, UnsafeRawBufferPointer(start: $2, count: $3), finished: $4, early: $5)
                 },
-                stream_reset: { from($0).wasReset(id($1), code: $2) },
+                stream_reset: { from($0).wasReset(id($1), code: $2, opened: $3) },
                 stream_stopped: { from($0).facts.append(.streamWasStopped(id($1), code: $2)) },
                 stream_acknowledged: { from($0).facts.append(.streamAcknowledged(id($1), offset: $2)) },
                 stream_credit: { from($0).facts.append(.streamCredit(id($1))) },
