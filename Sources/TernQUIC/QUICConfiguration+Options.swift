@@ -18,6 +18,8 @@ extension QUICConfiguration {
             case .cubic: .cubic
             case .bbr: .bbr
             }
+        self.maximumConnectionWindow = max(options.maximumConnectionWindow, limits.connectionWindow)
+        self.maximumStreamWindow = max(options.maximumStreamWindow, limits.streamWindow)
         if let directory = options.qlogDirectory {
             self.makeQlogSink = { QlogFile(directory: directory, logger: logger) }
         }

@@ -184,6 +184,7 @@ private struct QUICListenerPlan: Sendable {
     let load: QUICServerLoad
     let validator: QUICAddressValidator
     let resetSecret: QUICResetSecret
+    let windows: WindowBudget
     let logger: Logger
     let onConnection: @Sendable (any LoopConnection) -> Void
 
@@ -202,6 +203,7 @@ private struct QUICListenerPlan: Sendable {
         self.load = QUICServerLoad(limits: serverOptions.limits)
         self.validator = QUICAddressValidator(
             options: serverOptions, secret: secret.derived(for: "tern address token"))
+        self.windows = WindowBudget(bytes: serverOptions.windowMemory)
         self.resetSecret = secret.derived(for: "tern stateless reset")
         self.logger = logger
         self.onConnection = onConnection
@@ -231,7 +233,8 @@ private struct QUICListenerPlan: Sendable {
             makeCore: { (initial, path, now) throws(TransportError) in
                 let session = try self.context.makeSession(for: .quic, applicationProtocols: self.applicationProtocols)
                 return try QUICConnectionCore.server(
-                    configuration: configuration, tls: session, initial: initial, path: path, now: now)
+                    configuration: configuration.sharing(self.windows), tls: session, initial: initial, path: path,
+                    now: now)
             }, onConnection: self.onConnection)
     }
 }

@@ -23,6 +23,11 @@ public struct QUICOptions: Sendable, Hashable {
     /// The largest UDP payload on a path that does not leave this machine, where the loopback device takes up to 65,507 bytes;
     /// used after a packet of that size has arrived. 0 treats such paths like any other.
     public var sameHostUDPPayloadSize: Int = 16_384
+    /// How far flow control lets a connection's receive window grow from ``TernTransport/ConnectionLimits/connectionWindow``
+    /// while the application reads as fast as bytes come: what a path of 1 Gbit/s and 200 ms needs. Unread bytes never grow it.
+    public var maximumConnectionWindow: Int = 24 << 20
+    /// The same for a stream's window, from ``TernTransport/ConnectionLimits/streamWindow``.
+    public var maximumStreamWindow: Int = 16 << 20
     /// Bytes for the kernel to buffer in each direction of a UDP socket; the kernel may give less.
     public var socketBufferSize: Int = 4 << 20
     /// Where a qlog file (draft-ietf-quic-qlog-main-schema) is written for each connection; `nil` writes none. The files show
@@ -62,6 +67,9 @@ public struct QUICServerOptions: Sendable, Hashable {
     public var preferredIPv4Address: SocketAddress?
     public var preferredIPv6Address: SocketAddress?
     public var limits = QUICListenerLimits()
+    /// How much the receive windows of all connections together may grow beyond their initial size, in bytes. A connection
+    /// gets a share when it begins, the smaller the less is left, and returns it when it ends.
+    public var windowMemory: Int = 1 << 30
 
     public init() {}
 }

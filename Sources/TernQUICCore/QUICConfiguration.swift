@@ -36,6 +36,8 @@ package struct QUICConfiguration: Sendable {
     package var maximumConnectionWindow: Int
     /// The same for each stream's window.
     package var maximumStreamWindow: Int
+    /// What the windows' growth was taken from, returned when nobody refers to it any more.
+    package var windowShare: WindowShare?
 
     package init(limits: ConnectionLimits = ConnectionLimits(), connectionIDs: QUICConnectionIDSource) {
         self.limits = limits

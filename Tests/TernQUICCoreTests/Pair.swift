@@ -97,7 +97,8 @@ final class Pair {
         clientProtocols: [String] = ["test/1"], serverProtocols: [String] = ["test/1"],
         addresses: (client: String, server: String) = ("192.0.2.1", "198.51.100.1"),
         replayable: [ReplayableStream] = [], clientSession: TLSSession? = nil,
-        makeServerSession: (() throws -> TLSSession)? = nil, qlog: (client: QlogText, server: QlogText)? = nil
+        makeServerSession: (() throws -> TLSSession)? = nil, qlog: (client: QlogText, server: QlogText)? = nil,
+        growsWindows: Bool = true
     ) throws {
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: addresses.client, port: 40_000),
@@ -107,6 +108,9 @@ final class Pair {
         let serverIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: [0x40, 0x01, 0x02], resetSecret: secret)
         var serverConfiguration = QUICConfiguration(limits: serverLimits, connectionIDs: serverIDs)
+        let largest = growsWindows ? 4 << 20 : 0
+        serverConfiguration.maximumConnectionWindow = max(largest, serverLimits.connectionWindow)
+        serverConfiguration.maximumStreamWindow = max(largest, serverLimits.streamWindow)
         if let qlog { serverConfiguration.makeQlogSink = { qlog.server } }
         self.serverConfiguration = serverConfiguration
         self.endpoint = QUICEndpointCore(connectionIDs: serverIDs)
