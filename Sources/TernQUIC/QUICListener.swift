@@ -200,7 +200,8 @@ private struct QUICListenerPlan: Sendable {
         self.options = options
         self.eventLoops = eventLoops
         self.loops = QUICServerLoops(node: serverOptions.node, eventLoops: eventLoops)
-        self.load = QUICServerLoad(limits: serverOptions.limits)
+        self.load = QUICServerLoad(
+            limits: serverOptions.limits, handshakesBeforeRetry: serverOptions.handshakesBeforeRetry)
         self.validator = QUICAddressValidator(
             options: serverOptions, secret: secret.derived(for: "tern address token"))
         self.windows = WindowBudget(bytes: serverOptions.windowMemory)

@@ -46,12 +46,14 @@ public struct QUICServerOptions: Sendable, Hashable {
         /// Never; the anti-amplification limit alone protects others.
         case never
         case always
-        /// While more than ``QUICServerOptions/handshakesBeforeRetry`` handshakes are unfinished.
+        /// While at least ``QUICServerOptions/handshakesBeforeRetry`` handshakes are unfinished or failed in the last
+        /// seconds.
         case underLoad
     }
 
     public var addressValidation: AddressValidation = .underLoad
-    /// Unfinished handshakes above which ``AddressValidation/underLoad`` sends Retry, on all event loops together.
+    /// Unfinished and failed handshakes from which on ``AddressValidation/underLoad`` sends Retry, on all event loops
+    /// together. A quarter of as many failures is forgotten each second.
     public var handshakesBeforeRetry: Int = 256
     /// How long a token of a NEW_TOKEN frame is good for.
     public var tokenLifetime: TimeAmount = .hours(24)

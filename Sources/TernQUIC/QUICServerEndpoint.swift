@@ -185,7 +185,7 @@ extension QUICServerEndpoint: UDPSocketReceiver {
         _ initial: QUICInitial, datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline
     ) {
         guard self.isAccepting else { return }
-        switch self.validator.decide(initial, from: path.remote, load: self.load) {
+        switch self.validator.decide(initial, from: path.remote, load: self.load, now: now) {
         case .retry: self.sendRetry(for: initial, path: path, now: now)
         case .refuse: self.refuse(initial, path: path, now: now)
         case .accept(let initial):
@@ -217,7 +217,7 @@ extension QUICServerEndpoint: UDPSocketReceiver {
             self.counters.accepted += 1
             return connection
         } catch {
-            self.load.end(from: network, isEstablished: false)
+            self.load.end(from: network, isEstablished: false, now: now)
             self.loops.releaseHandshake(initial.destinationConnectionID, of: self.loop)
             self.logger.warning("cannot accept a QUIC connection", metadata: ["error": "\(error)"])
             return nil
@@ -276,7 +276,7 @@ extension QUICServerEndpoint: QUICConnectionOwner {
 
     func connectionFinished(_ connection: QUICConnection) {
         guard let member = self.members.removeValue(forKey: ObjectIdentifier(connection)) else { return }
-        self.load.end(from: member.network, isEstablished: member.isEstablished)
+        self.load.end(from: member.network, isEstablished: member.isEstablished, now: .now())
         if !member.isEstablished { self.loops.releaseHandshake(member.firstDestination, of: self.loop) }
         for id in member.ids where self.routes[id] === connection { self.routes[id] = nil }
         if self.latestRoute?.connection === connection { self.latestRoute = nil }

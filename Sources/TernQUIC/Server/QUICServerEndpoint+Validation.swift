@@ -13,7 +13,6 @@ internal import Glibc
 /// When clients must prove their address, and the replies that cost no connection.
 struct QUICAddressValidator {
     let policy: QUICServerOptions.AddressValidation
-    let handshakesBeforeRetry: Int
     let tokens: QUICAddressTokens
 
     /// What to do with a client's first packet.
@@ -28,11 +27,12 @@ struct QUICAddressValidator {
 
     init(options: QUICServerOptions, secret: QUICResetSecret) {
         self.policy = options.addressValidation
-        self.handshakesBeforeRetry = options.handshakesBeforeRetry
         self.tokens = QUICAddressTokens(secret: secret, lifetime: options.tokenLifetime)
     }
 
-    func decide(_ initial: QUICInitial, from remote: SocketAddress, load: QUICServerLoad) -> Decision {
+    func decide(
+        _ initial: QUICInitial, from remote: SocketAddress, load: QUICServerLoad, now: NIODeadline
+    ) -> Decision {
         var initial = initial
         switch self.tokens.evidence(in: initial, from: remote, wallTime: Self.wallTime) {
         case .badRetryToken: return .refuse
@@ -45,7 +45,7 @@ struct QUICAddressValidator {
         switch self.policy {
         case .never: return .accept(initial)
         case .always: return .retry
-        case .underLoad: return load.handshakes >= self.handshakesBeforeRetry ? .retry : .accept(initial)
+        case .underLoad: return load.isHigh(now: now) ? .retry : .accept(initial)
         }
     }
 

@@ -12,6 +12,7 @@ final class QUICServerLoad: Sendable {
     private struct State {
         var connections = 0
         var handshakes = 0
+        var failures = DecayingCount()
         var addresses: [QUICClientNetwork: Share] = [:]
         var usedTokens = UsedTokens()
     }
@@ -22,15 +23,28 @@ final class QUICServerLoad: Sendable {
     }
 
     private let limits: QUICListenerLimits
+    private let handshakesBeforeRetry: Int
     private let state = Mutex(State())
 
-    init(limits: QUICListenerLimits) {
+    init(limits: QUICListenerLimits, handshakesBeforeRetry: Int) {
         self.limits = limits
+        self.handshakesBeforeRetry = max(handshakesBeforeRetry, 0)
     }
 
     var connections: Int { self.state.withLock { $0.connections } }
     /// Handshakes that have not finished.
     var handshakes: Int { self.state.withLock { $0.handshakes } }
+
+    /// Whether so many handshakes are unfinished, or failed in the last seconds, that clients should prove their
+    /// address first. A flood of nonsense leaves nothing unfinished, yet each packet of it costs a connection's set-up.
+    func isHigh(now: NIODeadline) -> Bool {
+        self.state.withLock { state in
+            state.handshakes + state.failures.value(now: now, perSecond: self.failuresForgotten)
+                >= self.handshakesBeforeRetry
+        }
+    }
+
+    private var failuresForgotten: Int { max(self.handshakesBeforeRetry / 4, 1) }
 
     /// Counts a connection whose handshake begins, unless a limit is reached.
     func begin(from network: QUICClientNetwork) -> Bool {
@@ -57,9 +71,12 @@ final class QUICServerLoad: Sendable {
     }
 
     /// A connection that was begun is forgotten.
-    func end(from network: QUICClientNetwork, isEstablished: Bool) {
+    func end(from network: QUICClientNetwork, isEstablished: Bool, now: NIODeadline) {
         self.state.withLock { state in
             state.connections -= 1
+            if !isEstablished {
+                state.failures.add(now: now, perSecond: self.failuresForgotten, limit: 4 * self.handshakesBeforeRetry)
+            }
             guard var share = state.addresses[network] else { return }
             share.connections -= 1
             if !isEstablished {
@@ -87,6 +104,25 @@ struct QUICClientNetwork: Hashable, Sendable {
         let bytes = address.withoutIPv4Mapping.ipAddressBytes
         self.isIPv4 = bytes.count == 4
         self.prefix = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+}
+
+/// Counts, and forgets so many per second.
+private struct DecayingCount {
+    private var count = 0.0
+    private var latest: NIODeadline?
+
+    mutating func value(now: NIODeadline, perSecond: Int) -> Int {
+        if let latest, now > latest {
+            self.count = max(0, self.count - Double((now - latest).nanoseconds) / 1e9 * Double(perSecond))
+        }
+        self.latest = max(now, self.latest ?? now)
+        return Int(self.count)
+    }
+
+    mutating func add(now: NIODeadline, perSecond: Int, limit: Int) {
+        _ = self.value(now: now, perSecond: perSecond)
+        self.count = min(self.count + 1, Double(limit))
     }
 }
 
