@@ -12,7 +12,8 @@ struct MatrixTests {
         try await Self.run(
             clients: ["tern"], servers: ["tern"],
             cases: [
-                "handshake", "transfer", "multiplexing", "ecn", "amplificationlimit", "transferloss",
+                "handshake", "transfer", "multiplexing", "retry", "resumption", "zerortt", "ecn", "amplificationlimit",
+                "transferloss",
                 "transfercorruption",
                 "ipv6", "rebind-addr",
             ])
@@ -22,14 +23,14 @@ struct MatrixTests {
     func foreignServer() async throws {
         try await Self.run(
             clients: ["tern"], servers: ["aioquic"],
-            cases: ["handshake", "transfer", "retry", "ipv6"])
+            cases: ["handshake", "transfer", "retry", "resumption", "zerortt", "ipv6"])
     }
 
     @Test("Our server against aioquic")
     func foreignClient() async throws {
         try await Self.run(
             clients: ["aioquic"], servers: ["tern"],
-            cases: ["handshake", "transfer", "chacha20", "keyupdate", "rebind-addr", "connectionmigration"])
+            cases: ["handshake", "transfer", "chacha20", "retry", "resumption", "zerortt", "keyupdate", "rebind-addr"])
     }
 
     private static func run(clients: [String], servers: [String], cases: [String]) async throws {

@@ -126,7 +126,8 @@ package struct Folder: Sendable {
         let final = URL(filePath: "\(self.path)/\(relative)")
         let folder = final.deletingLastPathComponent()
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let temporary = folder.appending(path: ".\(final.lastPathComponent).\(UUID().uuidString)")
+        // Not made of the name, which may be as long as names can be.
+        let temporary = folder.appending(path: ".part-\(UUID().uuidString)")
         return (temporary.path, final.path)
     }
 

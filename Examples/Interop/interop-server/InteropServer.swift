@@ -36,15 +36,14 @@ struct InteropServer: AsyncParsableCommand {
     var key = "/certs/priv.key"
 
     func run() async throws {
-        let testCase = try TestCase.fromEnvironment(missing: [.retry, .resumption, .zerortt])
+        let testCase = try TestCase.fromEnvironment()
         let server = FileServer(root: try Folder(self.root))
         let group = MultiThreadedEventLoopGroup.singleton
         let address = try SocketAddress.makeAddressResolvingHost(self.listen.host, port: self.listen.port)
         let (connections, accepted) = AsyncStream.makeStream(of: (any LoopConnection).self)
         let listener = try await QUICListener.bind(
             to: address,
-            tls: TLSServerConfiguration(
-                identity: try TLSIdentity(certificateFile: self.certificate, keyFile: self.key)),
+            tls: try self.tls(for: testCase),
             applicationProtocols: [HTTP09.applicationProtocol], limits: .interop,
             options: .fromEnvironment(), serverOptions: self.serverOptions(for: testCase), eventLoopGroup: group,
             logger: Logger(label: "interop-server")
@@ -58,6 +57,14 @@ struct InteropServer: AsyncParsableCommand {
             try? await listener.close().get()
             accepted.finish()
         }
+    }
+
+    private func tls(for testCase: TestCase) throws -> TLSServerConfiguration {
+        var configuration = TLSServerConfiguration(
+            identity: try TLSIdentity(certificateFile: self.certificate, keyFile: self.key))
+        // To send a file twice does no harm.
+        configuration.earlyData = TLSEarlyData()
+        return configuration
     }
 
     private func serverOptions(for testCase: TestCase) -> QUICServerOptions {

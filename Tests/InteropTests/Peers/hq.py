@@ -164,6 +164,8 @@ class Client:
                 client.request_key_update()
                 await client.ping()
             if self.case == "connectionmigration":
+                # The server's other connection IDs are there when it has answered.
+                await client.ping()
                 await client.move()
             for part, answer in zip(parts, answers):
                 self.store(part.path, await answer)

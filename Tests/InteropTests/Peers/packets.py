@@ -94,6 +94,8 @@ class Trace:
         self.connections: list[Connection] = []
         self._by_id: dict[bytes, Connection] = {}
         self._lengths: set[int] = set()
+        #: The one that was chosen last.
+        self._cipher = CipherSuite.AES_128_GCM_SHA256
         self.undecrypted = 0
         for datagram in seen:
             self._datagram(datagram)
@@ -204,13 +206,13 @@ class Trace:
             return None
         kind, from_client = key
         if kind == ZERO_RTT:
-            # The ticket's cipher suite is the one that will be chosen, for it fixes the hash; AES-128 is the first of both.
-            cipher = CipherSuite.AES_128_GCM_SHA256
+            # That of the connection which the ticket is from.
+            cipher = self._cipher
         else:
             answer = connection.message(INITIAL, False, SERVER_HELLO)
             if answer is None:
                 return None
-            cipher = CipherSuite(int.from_bytes(answer[35 + answer[34]:37 + answer[34]], "big"))
+            cipher = self._cipher = CipherSuite(int.from_bytes(answer[35 + answer[34]:37 + answer[34]], "big"))
         label = {ZERO_RTT: "CLIENT_EARLY_TRAFFIC_SECRET"}.get(
             kind, ("CLIENT_" if from_client else "SERVER_")
             + ("HANDSHAKE_TRAFFIC_SECRET" if kind == HANDSHAKE else "TRAFFIC_SECRET_0"))
