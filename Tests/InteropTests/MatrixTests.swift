@@ -12,7 +12,8 @@ struct MatrixTests {
         try await Self.run(
             clients: ["tern"], servers: ["tern"],
             cases: [
-                "handshake", "transfer", "multiplexing", "retry", "resumption", "zerortt", "ecn", "amplificationlimit",
+                "handshake", "transfer", "chacha20", "multiplexing", "retry", "resumption", "zerortt", "keyupdate",
+                "ecn", "amplificationlimit",
                 "transferloss",
                 "transfercorruption",
                 "ipv6", "rebind-addr",
@@ -23,7 +24,7 @@ struct MatrixTests {
     func foreignServer() async throws {
         try await Self.run(
             clients: ["tern"], servers: ["aioquic"],
-            cases: ["handshake", "transfer", "retry", "resumption", "zerortt", "ipv6"])
+            cases: ["handshake", "transfer", "chacha20", "retry", "resumption", "zerortt", "keyupdate", "ipv6"])
     }
 
     @Test("Our server against aioquic")

@@ -30,7 +30,7 @@ struct InteropClient: AsyncParsableCommand {
     var urls: [Request] = []
 
     func run() async throws {
-        let testCase = try TestCase.fromEnvironment(missing: [.chacha20, .keyupdate, .connectionMigration])
+        let testCase = try TestCase.fromEnvironment(missing: [.connectionMigration])
         let variable = Environment.value("REQUESTS") ?? ""
         let requests = try self.urls + variable.split(separator: " ").map { try request(String($0)) }
         guard !requests.isEmpty else { throw ValidationError("give a URL, here or in the variable REQUESTS") }

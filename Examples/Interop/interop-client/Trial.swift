@@ -17,6 +17,7 @@ struct Trial: Sendable {
         var tls = TLSClientConfiguration(trust: self.trust)
         let tickets = TLSSessionCache()
         tls.sessionCache = tickets
+        if self.testCase == .chacha20 { tls.cipherSuites = [.chaCha20Poly1305] }
         let connector = try QUICConnector(
             tls: tls, applicationProtocols: [HTTP09.applicationProtocol], limits: .interop, options: .fromEnvironment(),
             logger: Logger(label: "interop-client"))
@@ -40,16 +41,17 @@ struct Trial: Sendable {
         _ requests: [Request], at server: Endpoint, connector: QUICConnector, ticketsIn tickets: TLSSessionCache? = nil
     ) async throws {
         guard !requests.isEmpty else { return }
-        let early = self.testCase == .zerortt && tickets == nil ? requests : []
-        let loopConnection = try await self.connect(to: server, connector: connector, early: early)
-        let connection = Connection(adopting: loopConnection)
+        let isEarly = self.testCase == .zerortt && tickets == nil
+        let connection = try await self.connect(to: server, connector: connector, early: isEarly ? requests : [])
         do {
-            if early.isEmpty {
-                try await self.fetch(requests, over: connection)
-            } else {
+            if isEarly {
                 try await self.fetchEarly(requests, over: connection)
-                let outcome = try await loopConnection.eventLoop.submit { loopConnection.earlyData }.get()
+                let outcome = await connection.earlyData()
                 if outcome != .accepted { Log.say("0-RTT: \(outcome)") }
+            } else {
+                async let change: Void = self.change(connection)
+                try await self.fetch(requests, over: connection)
+                try await change
             }
             if let tickets { try await Self.untilThereIsOne(in: tickets) }
         } catch {
@@ -62,20 +64,33 @@ struct Trial: Sendable {
     /// Tries one address of the server after the other.
     private func connect(
         to server: Endpoint, connector: QUICConnector, early: [Request]
-    ) async throws -> any LoopConnection {
+    ) async throws -> Connection {
+        let replayable = early.map { ReplayableStream(HTTP09.request(for: $0.path)) }
         var failure: any Error = TransportError(.unreachable, message: "\(server.host) has no address")
         for address in try addresses(of: server) {
             let attempt = connector.connect(
-                to: address, serverName: server.host,
-                replayable: early.map { ReplayableStream(HTTP09.request(for: $0.path)) },
+                to: address, serverName: server.host, replayable: replayable,
                 on: MultiThreadedEventLoopGroup.singleton.next())
             do {
-                return try await attempt.established.get()
+                return Connection(adopting: try await attempt.established.get(), replayable: replayable)
             } catch {
                 failure = error
             }
         }
         throw failure
+    }
+
+    /// What a case wants to happen while files are under way.
+    private func change(_ connection: Connection) async throws {
+        guard self.testCase == .keyupdate || self.testCase == .connectionMigration else { return }
+        for await event in connection.events where event.kind == .handshakeConfirmed {
+            if self.testCase == .keyupdate {
+                try await connection.updateKeys()
+            } else {
+                _ = try await connection.migrate()
+            }
+            return
+        }
     }
 
     /// Tickets come when the server likes, and nobody tells.
@@ -107,8 +122,6 @@ struct Trial: Sendable {
     private func fetchEarly(_ requests: [Request], over connection: Connection) async throws {
         let streams = try await connection.replayableStreams()
         try await self.each(Array(zip(streams, requests))) { stream, request in
-            // Says here, too, that nothing more is sent.
-            try await stream.finish()
             try await self.store(stream, as: try self.downloads?.destination(of: request.name))
         }
     }
