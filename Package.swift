@@ -21,7 +21,7 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
-let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let metricsTesting: Target.Dependency = .product(name: "MetricsTestKit", package: "swift-metrics")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -171,7 +171,8 @@ let package = Package(
         .testTarget(
             name: "TernTests",
             dependencies: [
-                "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging, metrics, metricsTesting,
+                "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded, logging, metrics,
+                metricsTesting,
             ],
             swiftSettings: dialect),
         .testTarget(name: "TernMessagesTests", dependencies: ["TernMessages", nioCore], swiftSettings: dialect),

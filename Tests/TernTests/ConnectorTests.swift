@@ -153,7 +153,8 @@ struct ConnectorTests {
     ) -> Connector {
         Connector(
             carriers: carriers, policy: policy, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
-            resolver: ScriptedResolver(), logger: Logger(label: "test"))
+            resolver: ScriptedResolver(),
+            observation: TransportObservation(logger: Logger(label: "test"), metrics: nil))
     }
 }
 

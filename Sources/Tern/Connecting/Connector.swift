@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+public import CoreMetrics
 public import Logging
 public import NIOCore
 public import NIOPosix
@@ -23,7 +24,7 @@ public struct Connector: Sendable {
     private let serverName: String?
     private let eventLoopGroup: any EventLoopGroup
     private let resolver: any AddressResolving
-    private let logger: Logger
+    private let observation: TransportObservation
 
     /// - Parameters:
     ///   - applicationProtocol: the ALPN identifiers to offer.
@@ -34,6 +35,8 @@ public struct Connector: Sendable {
     ///   - tcpOptions: how TCP behaves.
     ///   - serverName: the name that the server's certificate must carry, if it is not the endpoint's host.
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
+    ///   - logger: hears of connections at debug level, and of what an operator must act on at warning level.
+    ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
     /// - Throws: ``TransportError`` when the trust or the identity can't be loaded.
     public init(
         applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration,
@@ -41,7 +44,7 @@ public struct Connector: Sendable {
         limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
         tcp tcpOptions: TCPOptions = TCPOptions(), serverName: String? = nil,
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
-        logger: Logger = Logger(label: "tern.connector")
+        logger: Logger = Logger(label: "tern.connector"), metricsFactory: any MetricsFactory = MetricsSystem.factory
     ) throws {
         let quic = try QUICConnector(
             tls: tls, applicationProtocols: [applicationProtocol.quic], limits: limits, options: quicOptions,
@@ -51,19 +54,20 @@ public struct Connector: Sendable {
             logger: logger)
         self.init(
             carriers: [quic, tcp], policy: policy, serverName: serverName, eventLoopGroup: eventLoopGroup,
-            resolver: SystemAddressResolver(), logger: logger)
+            resolver: SystemAddressResolver(),
+            observation: TransportObservation(logger: logger, metrics: TransportMetrics(factory: metricsFactory)))
     }
 
     init(
         carriers: [any CarrierConnector], policy: ConnectionPolicy, serverName: String? = nil,
-        eventLoopGroup: any EventLoopGroup, resolver: any AddressResolving, logger: Logger
+        eventLoopGroup: any EventLoopGroup, resolver: any AddressResolving, observation: TransportObservation
     ) {
         self.carriers = Dictionary(carriers.map { ($0.carrier, $0) }) { first, _ in first }
         self.policy = policy
         self.serverName = serverName
         self.eventLoopGroup = eventLoopGroup
         self.resolver = resolver
-        self.logger = logger
+        self.observation = observation
     }
 
     /// Connects, and says nothing about how. See ``race(to:)``.
@@ -102,11 +106,12 @@ public struct Connector: Sendable {
         let driver = self.driver(to: endpoint, replayable: replayable, on: self.eventLoopGroup.next())
         let (loopConnection, report) = try await withTaskCancellationHandler {
             try Task.checkCancellation()
-            return try await driver.run().get()
+            return try await self.run(driver, to: endpoint).get()
         } onCancel: {
             driver.abandon()
         }
-        let connection = Connection(adopting: loopConnection, replayable: replayable)
+        let connection = Connection(
+            adopting: loopConnection, replayable: replayable, observer: self.observation.recorder())
         do {
             try Task.checkCancellation()
             let streams = try await connection.replayableStreams()
@@ -130,7 +135,17 @@ public struct Connector: Sendable {
         to endpoint: Endpoint, replayable: [ReplayableStream] = [], on eventLoop: (any EventLoop)? = nil
     ) -> EventLoopFuture<(connection: any LoopConnection, report: ConnectionReport)> {
         let driver = self.driver(to: endpoint, replayable: replayable, on: eventLoop ?? self.eventLoopGroup.next())
-        return driver.run().map { (connection: $0, report: $1) }
+        return self.run(driver, to: endpoint).map { (connection: $0, report: $1) }
+    }
+
+    private func run(
+        _ driver: RaceDriver, to endpoint: Endpoint
+    ) -> EventLoopFuture<(any LoopConnection, ConnectionReport)> {
+        let outcome = driver.run()
+        outcome.whenComplete { [observation] in
+            observation.raceEnded($0.map { _, report in report }, at: endpoint)
+        }
+        return outcome
     }
 
     private func driver(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+public import CoreMetrics
 public import Logging
 public import NIOCore
 public import NIOPosix
@@ -26,17 +27,17 @@ public final class Listener: Sendable {
 
     private let carriers: [any CarrierListener]
     private let accepted: Inlet<any LoopConnection>
-    private let logger: Logger
+    private let observation: TransportObservation
 
     private init(
         carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<any LoopConnection>,
-        logger: Logger
+        observation: TransportObservation
     ) {
         self.carriers = [carriers.quic, carriers.tls]
         self.quicAddress = carriers.quic.localAddress
         self.tlsAddress = carriers.tls.localAddress
         self.accepted = accepted
-        self.logger = logger
+        self.observation = observation
     }
 
     /// Binds UDP and TCP to one port.
@@ -51,6 +52,8 @@ public final class Listener: Sendable {
     ///   - quicServerOptions: how QUIC clients are taken on.
     ///   - tcpOptions: how TCP behaves.
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
+    ///   - logger: hears of connections at debug level, and of what an operator must act on at warning level.
+    ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
     /// - Throws: ``TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
@@ -58,7 +61,7 @@ public final class Listener: Sendable {
         quicServer quicServerOptions: QUICServerOptions = QUICServerOptions(),
         tcp tcpOptions: TCPOptions = TCPOptions(),
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
-        logger: Logger = Logger(label: "tern.listener")
+        logger: Logger = Logger(label: "tern.listener"), metricsFactory: any MetricsFactory = MetricsSystem.factory
     ) async throws -> Listener {
         let accepted = Inlet<any LoopConnection>()
         let binder = ListenerBinder(
@@ -69,18 +72,21 @@ public final class Listener: Sendable {
             if !accepted.push(connection) { connection.close(code: 0, reason: "the server is shutting down") }
         }
         let carriers = try await binder.bindBoth(to: endpoint)
-        return Listener(carriers: carriers, accepted: accepted, logger: logger)
+        let observation = TransportObservation(logger: logger, metrics: TransportMetrics(factory: metricsFactory))
+        return Listener(carriers: carriers, accepted: accepted, observation: observation)
     }
 
     /// Serves every connection in a task of its own until ``stopAccepting()`` or ``close()`` is called and the last body
     /// returned, or the task is cancelled, which closes everything at once.
     ///
-    /// A connection is closed with code 0 when its body returns. A body that must report an error to the peer closes it itself.
+    /// Where 0-RTT is accepted a connection may come before its handshake is complete: see
+    /// ``Connection/handshakeCompleted()``. A connection is closed with code 0 when its body returns. A body that must report an error to the peer closes it itself.
     public func run(_ body: @escaping @Sendable (Connection) async -> Void) async {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 while let loopConnection = try? await self.accepted.next() {
-                    let connection = Connection(adopting: loopConnection)
+                    let connection = Connection(
+                        adopting: loopConnection, replayable: [], observer: self.observation.recorder())
                     group.addTask {
                         await body(connection)
                         await connection.close()

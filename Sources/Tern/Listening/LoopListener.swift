@@ -34,7 +34,7 @@ public final class LoopListener: Sendable {
     }
 
     /// Binds UDP and TCP to one port. The parameters are those of
-    /// ``Listener/bind(to:applicationProtocol:tls:limits:quic:quicServer:tcp:eventLoopGroup:logger:)``.
+    /// ``Listener/bind(to:applicationProtocol:tls:limits:quic:quicServer:tcp:eventLoopGroup:logger:metricsFactory:)``.
     ///
     /// - Parameter onConnection: takes each new connection, on the connection's event loop. It must start it, now or later, or
     ///   close it: a connection that nobody starts keeps what its peer sends, within the limits. With 0-RTT it may come before

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import CoreMetrics
+internal import Logging
+internal import NIOCore
+internal import Synchronization
+internal import TernTransport
+
+/// Where the life of connections is told: a logger, and metrics if somebody collects them.
+struct TransportObservation: Sendable {
+    /// Counters of a connection that lives long move this often.
+    static let interval = TimeAmount.seconds(10)
+    private static let connectionNumbers = Atomic<UInt64>(0)
+
+    let logger: Logger
+    let metrics: TransportMetrics?
+
+    /// - Returns: `nil` when nobody would hear of the connection.
+    func recorder() -> ConnectionRecorder? {
+        guard self.metrics != nil || self.logger.logLevel <= .warning else { return nil }
+        let number = Self.connectionNumbers.add(1, ordering: .relaxed).newValue
+        return ConnectionRecorder(number: number, logger: self.logger, metrics: self.metrics)
+    }
+
+    func raceEnded(_ outcome: Result<ConnectionReport, any Error>, at endpoint: Endpoint) {
+        self.metrics?.raceEnded(outcome)
+        switch outcome {
+        case .success(let report):
+            self.logger.debug(
+                "connected",
+                metadata: [
+                    "server": "\(endpoint)", "remote": "\(report.address.hostAndPort)", "carrier": "\(report.carrier)",
+                    "reason": "\(report.reason.rawValue)",
+                    "handshake": "\(ConnectionReport.milliseconds(report.handshakeDuration))",
+                ])
+        case .failure(let error):
+            self.logger.debug("could not connect", metadata: ["server": "\(endpoint)", "error": "\(error)"])
+        }
+    }
+}
+
+/// Records the life of one connection, in metrics and in the log.
+///
+/// **Isolation.** Everything mutable belongs to the connection's event loop, which makes it `Sendable`.
+final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
+    private let number: UInt64
+    private var logger: Logger
+    private let metrics: TransportMetrics?
+    private let interval: TimeAmount
+
+    private weak var source: (any ConnectionActivitySource)?
+    private var instruments: TransportMetrics.Instruments?
+    private var began: NIODeadline = .now()
+    private var eventLoop: (any EventLoop)?
+    private var timer: RepeatedTask?
+    private var recorded = ConnectionActivity()
+    private var hasRecordedHandshake = false
+
+    init(
+        number: UInt64, logger: Logger, metrics: TransportMetrics?,
+        interval: TimeAmount = TransportObservation.interval
+    ) {
+        self.number = number
+        self.logger = logger
+        self.metrics = metrics
+        self.interval = interval
+    }
+
+    func connectionStarted(_ connection: any LoopConnection, source: any ConnectionActivitySource) {
+        self.source = source
+        self.eventLoop = connection.eventLoop
+        self.began = connection.eventLoop.now
+        self.logger[metadataKey: "connection"] = "\(self.number)"
+        self.logger[metadataKey: "carrier"] = "\(connection.carrier)"
+        if let remote = connection.remoteAddress { self.logger[metadataKey: "remote"] = "\(remote.hostAndPort)" }
+        self.logger.debug(
+            "connection opened",
+            metadata: [
+                "role": connection.role == .client ? "client" : "server",
+                "protocol": "\(connection.applicationProtocol)",
+            ])
+        guard let metrics else { return }
+        let instruments = metrics.instruments(for: connection.carrier, connection.role)
+        self.instruments = instruments
+        instruments.opened.increment()
+        instruments.open.increment()
+        self.record(source.activity())
+        self.timer = connection.eventLoop.scheduleRepeatedTask(
+            initialDelay: self.interval, delay: self.interval
+        ) { [weak self] _ in
+            guard let self, let source = self.source else { return }
+            self.record(source.activity())
+        }
+    }
+
+    func connectionEventOccurred(_ event: ConnectionEvent) {
+        self.logger.debug("\(event.kind)", metadata: ["message": "\(event.message.onOneLine)"])
+        if let instruments { self.metrics?.eventOccurred(event.kind, in: instruments) }
+    }
+
+    func connectionEnded(_ reason: TransportError, activity: ConnectionActivity) {
+        self.timer?.cancel()
+        self.timer = nil
+        let lasted = (self.eventLoop?.now ?? .now()) - self.began
+        if let instruments {
+            self.record(activity)
+            instruments.open.decrement()
+            instruments.duration.recordNanoseconds(lasted.nanoseconds)
+            self.metrics?.connectionClosed(reason, in: instruments)
+        }
+        self.logger.log(
+            level: Self.level(of: reason), "connection closed",
+            metadata: [
+                "reason": "\(reason.description.onOneLine)", "lasted": "\(ConnectionReport.milliseconds(lasted))",
+                "bytesSent": "\(activity.statistics.bytesSent)",
+                "bytesReceived": "\(activity.statistics.bytesReceived)",
+            ])
+    }
+
+    /// What this program did wrong is for its operator; what a peer or a network does is their ordinary life.
+    private static func level(of reason: TransportError) -> Logger.Level {
+        guard reason.initiator == .local else { return .debug }
+        switch (reason.code, reason.wireCode) {
+        case (.misuse, _), (.transport, TransportErrorCode.internalError?),
+            (.application, TransportErrorCode.applicationError?):
+            return .warning
+        default:
+            return .debug
+        }
+    }
+
+    private func record(_ activity: ConnectionActivity) {
+        guard let instruments else { return }
+        instruments.record(activity, since: self.recorded)
+        self.recorded = activity
+        if !self.hasRecordedHandshake, let duration = activity.statistics.handshakeDuration {
+            self.hasRecordedHandshake = true
+            instruments.handshake.recordNanoseconds(duration.nanoseconds)
+        }
+    }
+}
+
+extension String {
+    /// Without control characters: a peer wrote some of it, and must not write lines of the log.
+    fileprivate var onOneLine: String {
+        guard self.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else { return self }
+        var text = ""
+        for scalar in self.unicodeScalars {
+            text.unicodeScalars.append(scalar.properties.generalCategory == .control ? "\u{fffd}" : scalar)
+        }
+        return text
+    }
+}
