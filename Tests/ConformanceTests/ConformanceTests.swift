@@ -32,10 +32,6 @@ struct ConformanceTests {
             "a datagram that is refused has no fate", "async: a datagram tells its fate",
             "async: streams that came with the connection are answered",
         ],
-        .quic: [
-            "every tagged datagram has one fate", "a datagram that is refused has no fate",
-            "keys are updated in the middle of a transfer", "async: a datagram tells its fate",
-        ],
     ]
 
     private static func behaviours(ofCarrier carrier: Carrier) -> [ConformanceBehaviour] {
