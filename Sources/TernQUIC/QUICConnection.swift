@@ -462,8 +462,9 @@ extension QUICConnection {
 
     func updateKeys() throws(TransportError) {
         try self.checkOpen()
+        // Also when it is refused: ngtcp2 prepares the next keys when it is asked for packets.
+        defer { self.schedulePump() }
         try self.core.updateKeys(now: .now())
-        self.schedulePump()
     }
 
     func close(code: UInt64, reason: String) {
