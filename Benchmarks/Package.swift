@@ -19,11 +19,13 @@ let package = Package(
         .executableTarget(
             name: "tern-bench",
             dependencies: [
+                "CTernBench",
                 .product(name: "Tern", package: "tern"),
                 .product(name: "TernMessages", package: "tern"),
                 .product(name: "TernClient", package: "tern"),
                 .product(name: "TernServer", package: "tern"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -33,6 +35,10 @@ let package = Package(
                 .enableUpcomingFeature("InternalImportsByDefault"),
                 .enableUpcomingFeature("MemberImportVisibility"),
                 .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-            ])
+            ]),
+        // Counts allocations.
+        .target(name: "CTernBench"),
+        // What Tern is compared with where no program of the distribution does the same: bare loops over UDP and GnuTLS.
+        .executableTarget(name: "tern-bench-peers", linkerSettings: [.linkedLibrary("gnutls")]),
     ]
 )

@@ -27,10 +27,15 @@ struct Session {
         let progress = Progress(self.steps)
         let stage = Stage(scratch: scratch, tick: progress.tick)
         print(self.heading(run))
+        var figures: [FigureRecord] = []
         for workload in self.workloads {
             let samples = try self.run(workload, on: stage, progress: progress, recorder: recorder)
-            print(Report(workload: workload, profile: self.profile, samples: samples).text)
+            let report = Report(workload: workload, profile: self.profile, samples: samples)
+            print(report.text)
+            for figure in report.figures { try recorder.append(figure) }
+            figures += report.figures
         }
+        if !figures.isEmpty { print("## Targets\n\n\(FigureRecord.table(figures))\n") }
         print("The samples: \(recorder.path)")
     }
 
@@ -43,9 +48,10 @@ struct Session {
             progress.say("\(contender.name) is left out of \(workload.name): \(missing)")
         }
         var samples: [SampleRecord] = []
-        for round in 1...self.profile.rounds {
+        let rounds = workload.rounds(of: self.profile)
+        for round in 1...rounds {
             for contender in contenders where contender.missing == nil {
-                progress.begin(note: "\(round)/\(self.profile.rounds)")
+                progress.begin(note: "\(round)/\(rounds)")
                 let load = Machine.load
                 let sample = SampleRecord(
                     workload: workload.name, contender: contender.name, round: round, load: load,
@@ -60,7 +66,7 @@ struct Session {
 
     private var steps: [Progress.Step] {
         self.workloads.flatMap { workload in
-            (0..<self.profile.rounds).flatMap { _ in
+            (0..<workload.rounds(of: self.profile)).flatMap { _ in
                 workload.contenders(self.profile).filter { $0.missing == nil }.map { contender in
                     Progress.Step(
                         title: "\(workload.name) \(contender.name)", expectedSeconds: contender.expectedSeconds)

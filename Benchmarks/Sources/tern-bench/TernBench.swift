@@ -29,17 +29,18 @@ struct RunCommand: ParsableCommand {
         commandName: "tern-bench",
         abstract: "Measure Tern, side by side with others on the same machine.",
         discussion: """
-            Workloads: bulk (a file over one QUIC stream, against gtlsserver and gtlsclient), echo (64 bytes there and back), \
-            durable (50 clients that each wait until their message is stored), bulk-sizes (bulk with other windows and \
-            watermarks). Docs/BENCHMARKS.md says what the figures mean.
+            Workloads: bulk (a file over one stream, against gtlsserver and gtlsclient, nginx and curl, and bare GnuTLS), \
+            echo (64 bytes there and back, on both surfaces, against bare UDP), handshakes, memory (of idle connections), \
+            loops (one event loop or two), datagrams, allocations, durable (50 clients that each wait until their message is \
+            stored), bulk-sizes (bulk with other windows and watermarks). Docs/BENCHMARKS.md says what the figures mean.
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "What to run: bulk, echo, durable, bulk-sizes. (default: the first three)", valueName: "workload"))
+            "What to run. (default: everything but bulk-sizes)", valueName: "workload"))
     var workloads: [String] = []
 
-    @Flag(help: "Less of everything, in less than a minute; for a look, not for figures.")
+    @Flag(help: "Less of everything, in about a minute; for a look, not for figures.")
     var quick = false
 
     @Option(help: "How often each contender has its turn. (default: 5, with --quick 2)")

@@ -28,6 +28,21 @@ final class ChildProcess {
         var maximumResidentMiB: Double
     }
 
+    /// User and system time of all its threads until now.
+    var cpuSeconds: Double {
+        var clock = clockid_t()
+        var time = timespec()
+        guard clock_getcpuclockid(self.processID, &clock) == 0, clock_gettime(clock, &time) == 0 else { return 0 }
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    /// What it occupies of the machine's memory now.
+    var residentBytes: Int {
+        guard let text = try? String(contentsOfFile: "/proc/\(self.processID)/statm", encoding: .utf8) else { return 0 }
+        let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+        return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+
     /// How a server is asked to end.
     enum Stop {
         /// Ours end when their standard input does, also if this program dies.

@@ -17,6 +17,15 @@ enum Role: Codable {
     case bulkClient(BulkClient)
     case echoServer
     case echoClient(EchoClient)
+    case loopEchoServer(LoopEchoServer)
+    case loopEchoClient(LoopEchoClient)
+    case allocations(AllocationsRole)
+    case idleServer(IdleServer)
+    case idleClient(IdleClient)
+    case handshakeClient(HandshakeClient)
+    case loopsClient(LoopsClient)
+    case datagramServer
+    case datagramClient(DatagramClient)
     case messageServer(MessageServerRole)
     case messageClients(MessageClients)
 
@@ -26,6 +35,15 @@ enum Role: Codable {
         case .bulkClient(let role): try await role.play()
         case .echoServer: try await playEchoServer()
         case .echoClient(let role): try await role.play()
+        case .loopEchoServer(let role): try await role.play()
+        case .loopEchoClient(let role): try await role.play()
+        case .allocations(let role): try await role.play()
+        case .idleServer(let role): try await role.play()
+        case .idleClient(let role): try await role.play()
+        case .handshakeClient(let role): try await role.play()
+        case .loopsClient(let role): try await role.play()
+        case .datagramServer: try await playDatagramServer()
+        case .datagramClient(let role): try await role.play()
         case .messageServer(let role): try await role.play()
         case .messageClients(let role): try await role.play()
         }
@@ -52,12 +70,13 @@ enum BenchmarkCarrier: String, Codable {
 /// Serves connections over both carriers at a port of the kernel's choice until the standard input ends.
 func serve(
     _ applicationProtocol: ApplicationProtocol, limits: ConnectionLimits = ConnectionLimits(),
-    _ body: @escaping @Sendable (Connection) async -> Void
+    quic: QUICOptions = QUICOptions(), _ body: @escaping @Sendable (Connection) async -> Void
 ) async throws {
     let development = try TLSIdentity.selfSigned()
     let listener = try await Listener.bind(
         to: Endpoint(host: "127.0.0.1", port: 0), applicationProtocol: applicationProtocol,
-        tls: TLSServerConfiguration(identity: development.identity), limits: limits)
+        tls: TLSServerConfiguration(identity: development.identity), limits: limits,
+        quic: quic)
     try tell(
         ServerAddress(
             port: listener.quicAddress.port ?? 0,
@@ -71,12 +90,12 @@ func serve(
 
 func makeConnector(
     to server: ServerAddress, over carrier: BenchmarkCarrier, _ applicationProtocol: ApplicationProtocol,
-    limits: ConnectionLimits = ConnectionLimits()
+    limits: ConnectionLimits = ConnectionLimits(), quic: QUICOptions = QUICOptions()
 ) throws -> Connector {
     let trust = TLSTrust.certificateAuthorities(pem: Array(server.certificateAuthority.utf8))
     return try Connector(
         applicationProtocol: applicationProtocol, tls: TLSClientConfiguration(trust: trust), policy: carrier.policy,
-        limits: limits)
+        limits: limits, quic: quic)
 }
 
 /// Prints a value as one line of JSON, for the program that started this one.
@@ -86,7 +105,7 @@ func tell(_ value: some Encodable) throws {
     try FileHandle.standardOutput.write(contentsOf: line)
 }
 
-private func untilInputEnds() async {
+func untilInputEnds() async {
     await withCheckedContinuation { continuation in
         Thread {
             var byte: UInt8 = 0

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import Foundation
+internal import Tern
 
 #if canImport(Glibc)
 internal import Glibc
@@ -35,6 +36,22 @@ final class Stage {
     func answer<Answer: Decodable>(of child: ChildProcess) throws -> Answer {
         let line = try child.line(within: Self.patience, whileWaiting: self.tick)
         return try JSONDecoder().decode(Answer.self, from: Data(line.utf8))
+    }
+
+    /// Starts one of the bare programs that Tern is compared with.
+    func startPeer(_ arguments: [String]) throws -> ChildProcess {
+        let directory = URL(filePath: Self.ownPath).resolvingSymlinksInPath().deletingLastPathComponent()
+        let program = directory.appending(path: "tern-bench-peers").path
+        return try ChildProcess("peer-\(arguments[0])", program, arguments, scratch: self.scratch)
+    }
+
+    /// A certificate and its key in files, for programs that want them so.
+    func identityFiles() throws -> (certificate: String, key: String, authority: String) {
+        let development = try TLSIdentity.selfSigned()
+        let (key, certificate) = ("\(self.scratch)/key.pem", "\(self.scratch)/certificate.pem")
+        try Data(development.keyPEM).write(to: URL(filePath: key))
+        try Data(development.certificatePEM).write(to: URL(filePath: certificate))
+        return (certificate, key, String(decoding: development.certificateAuthorityPEM, as: UTF8.self))
     }
 
     /// A file of zeros that takes no room on the disk, read once so that it is in memory for everybody.

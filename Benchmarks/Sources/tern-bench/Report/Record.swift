@@ -25,6 +25,34 @@ struct SampleRecord: Codable {
     var values: [String: Double]
 }
 
+/// A figure that has a target, over all rounds.
+struct FigureRecord: Codable {
+    var record = "figure"
+    var figure: String
+    var target: String
+    var median: Double
+    var minimum: Double
+    var maximum: Double
+    var verdict: String
+
+    init(figure: String, bound: Bound, spread: Spread) {
+        self.figure = figure
+        self.target = bound.text
+        (self.median, self.minimum, self.maximum) = (spread.median, spread.minimum, spread.maximum)
+        self.verdict = bound.verdict(on: spread.median)
+    }
+
+    static func table(_ figures: [FigureRecord]) -> String {
+        let rows = figures.map {
+            [
+                $0.figure, $0.target, "\(fixed($0.median, 2)) (\(fixed($0.minimum, 2))–\(fixed($0.maximum, 2)))",
+                $0.verdict,
+            ]
+        }
+        return markdownTable([["figure", "target", "median (range)", "verdict"]] + rows)
+    }
+}
+
 /// Appends records to a file, each as a line of JSON; what was measured before an interruption is kept.
 final class Recorder {
     let path: String

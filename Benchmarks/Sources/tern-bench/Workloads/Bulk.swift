@@ -17,7 +17,7 @@ extension Workload {
         summary: {
             """
             A file of \($0.bulkBytes >> 20) MiB over one stream, from a server process to a client process on loopback; \
-            Tern's default limits
+            Tern's default limits and options, but that `tern-quic-1452` keeps to the packet size of other paths
             """
         },
         contenders: { profile in
@@ -26,7 +26,14 @@ extension Workload {
                 Contender(name: "gtls", expectedSeconds: 5, missing: ForeignPair.missing) {
                     try $0.transferByForeignPair(profile.bulkBytes)
                 },
+                Contender(name: "tern-quic-1452", expectedSeconds: 4) {
+                    try $0.transfer(profile.bulkBytes, over: .quic, sizes: BulkSizes(sameHostPayload: 0))
+                },
+                Contender(name: "nginx-curl", expectedSeconds: 3, missing: NginxPair.missing) {
+                    try $0.transferByNginx(profile.bulkBytes)
+                },
                 Contender(name: "tern-tls", expectedSeconds: 3) { try $0.transfer(profile.bulkBytes, over: .tls) },
+                Contender(name: "gnutls-loop", expectedSeconds: 2) { try $0.transferByRecords(profile.bulkBytes) },
             ]
         },
         columns: [
@@ -36,7 +43,27 @@ extension Workload {
             Column(title: "server CPU s/GB", key: "serverCPUSecondsPerGB", decimals: 2),
         ],
         ratios: [
-            Ratio(key: "processMBps", of: "tern-quic", to: "gtls"),
+            Ratio(
+                key: "processMBps", of: "tern-quic", to: "gtls", goal: "bulk, one QUIC stream, against gtls",
+                bound: .atLeast(2)),
+            Ratio(
+                key: "processMBps", of: "tern-quic-1452", to: "gtls",
+                goal: "the same with packets of the same size as gtls'"),
+            Ratio(
+                key: "processMBps", of: "tern-quic", to: "nginx-curl",
+                goal: "bulk, one QUIC stream, against nginx -> curl",
+                bound: .atLeast(0.9)),
+            Ratio(
+                key: "clientCPUSecondsPerGB", of: "tern-quic", to: "nginx-curl",
+                goal: "CPU of the client, against curl",
+                bound: .atMost(1.3)),
+            Ratio(
+                key: "serverCPUSecondsPerGB", of: "tern-quic", to: "nginx-curl",
+                goal: "CPU of the server, against nginx",
+                bound: .atMost(1.3)),
+            Ratio(
+                key: "processMBps", of: "tern-tls", to: "gnutls-loop",
+                goal: "bulk over QMux/TLS, against a bare GnuTLS record loop", bound: .atLeast(0.8)),
             Ratio(key: "processMBps", of: "tern-quic", to: "tern-tls"),
         ])
 
@@ -104,6 +131,32 @@ extension Stage {
         return Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
     }
 
+    fileprivate func transferByNginx(_ byteCount: Int) throws -> [String: Double] {
+        let file = URL(filePath: try self.sparseFile(byteCount))
+        let pair = try NginxPair(self)
+        let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
+        let client = try pair.startClient(path: file.lastPathComponent)
+        let clientEnding = try client.finish(within: Self.patience, whileWaiting: self.tick)
+        let serverEnding = try server.stop(.signal(SIGTERM))
+        return Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
+    }
+
+    fileprivate func transferByRecords(_ byteCount: Int) throws -> [String: Double] {
+        let identity = try self.identityFiles()
+        let server = try self.startPeer(["tls-server", identity.certificate, identity.key, "\(byteCount)"])
+        let address: ServerAddress = try self.answer(of: server)
+        let client = try self.startPeer(["tls-client", "\(address.port)"])
+        let result: BulkClient.Result = try self.answer(of: client)
+        let clientEnding = try client.finish(within: Self.patience, whileWaiting: self.tick)
+        let serverEnding = try server.stop(.closingInput)
+        guard result.byteCount == byteCount else {
+            throw BenchmarkError("\(result.byteCount) bytes of \(byteCount) arrived")
+        }
+        var values = Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
+        values["transferMBps"] = Double(byteCount) / 1e6 / result.transferSeconds
+        return values
+    }
+
     private static func values(
         byteCount: Int, client: ChildProcess.Ending, server: ChildProcess.Ending
     ) -> [String: Double] {
@@ -125,6 +178,14 @@ struct BulkSizes: Codable {
     /// For one stream; the connection's window is four times as large.
     var window: Int?
     var writeHighWatermark: Int?
+    /// The largest packet inside a host; 0: as anywhere.
+    var sameHostPayload: Int?
+
+    var options: QUICOptions {
+        var options = QUICOptions()
+        if let sameHostPayload { options.sameHostUDPPayloadSize = sameHostPayload }
+        return options
+    }
 
     var limits: ConnectionLimits {
         var limits = ConnectionLimits()
@@ -151,7 +212,7 @@ struct BulkServer: Codable {
         let descriptor = open(self.file, O_RDONLY)
         guard descriptor >= 0 else { throw BenchmarkError("cannot open \(self.file)") }
         defer { close(descriptor) }
-        try await serve(Workload.bulkProtocol, limits: self.sizes.limits) { connection in
+        try await serve(Workload.bulkProtocol, limits: self.sizes.limits, quic: self.sizes.options) { connection in
             do {
                 for try await stream in connection.inboundStreams {
                     while try await stream.read() != nil {}
@@ -192,7 +253,8 @@ struct BulkClient: Codable {
 
     func play() async throws {
         let connector = try makeConnector(
-            to: self.server, over: self.carrier, Workload.bulkProtocol, limits: self.sizes.limits)
+            to: self.server, over: self.carrier, Workload.bulkProtocol, limits: self.sizes.limits,
+            quic: self.sizes.options)
         let (connection, report) = try await connector.race(to: self.server.endpoint)
         let stream = try await connection.openStream()
         try await stream.finish(ByteBuffer(string: "GET"))

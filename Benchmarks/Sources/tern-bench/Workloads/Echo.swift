@@ -20,6 +20,18 @@ extension Workload {
                     try $0.echo(profile.echoRoundTrips, over: carrier)
                 }
             }
+                + [BenchmarkCarrier.quic, .tls].map { carrier in
+                    Contender(
+                        name: "tern-\(carrier)-handler", expectedSeconds: Double(profile.echoRoundTrips) * 60e-6 + 0.4
+                    ) {
+                        try $0.loopEcho(profile.echoRoundTrips, over: carrier)
+                    }
+                }
+                + [
+                    Contender(name: "bare-udp", expectedSeconds: Double(profile.echoRoundTrips) * 25e-6 + 0.1) {
+                        try $0.bareEcho(profile.echoRoundTrips)
+                    }
+                ]
         },
         columns: [
             Column(title: "p50 µs", key: "p50Microseconds", decimals: 1),
@@ -27,7 +39,15 @@ extension Workload {
             Column(title: "client CPU µs", key: "clientCPUMicroseconds", decimals: 1),
             Column(title: "server CPU µs", key: "serverCPUMicroseconds", decimals: 1),
         ],
-        ratios: [Ratio(key: "p50Microseconds", of: "tern-quic", to: "tern-tls")])
+        ratios: [
+            Ratio(
+                key: "p50Microseconds", of: "tern-quic", to: "tern-tls",
+                goal: "echo of 64 bytes, p50, async surface, QUIC against TLS", bound: .atMost(1)),
+            Ratio(
+                key: "p50Microseconds", of: "tern-quic-handler", to: "bare-udp",
+                goal: "echo of 64 bytes, p50, handler surface over QUIC, against a bare UDP echo", bound: .atMost(2.5)),
+            Ratio(key: "p50Microseconds", of: "tern-quic-handler", to: "tern-tls-handler"),
+        ])
 
     fileprivate static let echoProtocol = ApplicationProtocol("tern-echo")
 }
@@ -35,9 +55,34 @@ extension Workload {
 extension Stage {
     fileprivate func echo(_ roundTrips: Int, over carrier: BenchmarkCarrier) throws -> [String: Double] {
         let server = try self.start(.echoServer, name: "echo-server")
+        return try self.echo(roundTrips, with: server) { address in
+            try self.start(
+                .echoClient(EchoClient(server: address, carrier: carrier, roundTrips: roundTrips)),
+                name: "echo-client")
+        }
+    }
+
+    fileprivate func loopEcho(_ roundTrips: Int, over carrier: BenchmarkCarrier) throws -> [String: Double] {
+        let server = try self.start(.loopEchoServer(LoopEchoServer(carrier: carrier)), name: "echo-server")
+        return try self.echo(roundTrips, with: server) { address in
+            try self.start(
+                .loopEchoClient(LoopEchoClient(server: address, carrier: carrier, roundTrips: roundTrips)),
+                name: "echo-client")
+        }
+    }
+
+    fileprivate func bareEcho(_ roundTrips: Int) throws -> [String: Double] {
+        let server = try self.startPeer(["udp-server"])
+        return try self.echo(roundTrips, with: server) { address in
+            try self.startPeer(["udp-client", "\(address.port)", "\(EchoClient.warmUp)", "\(roundTrips)"])
+        }
+    }
+
+    private func echo(
+        _ roundTrips: Int, with server: ChildProcess, client startClient: (ServerAddress) throws -> ChildProcess
+    ) throws -> [String: Double] {
         let address: ServerAddress = try self.answer(of: server)
-        let client = try self.start(
-            .echoClient(EchoClient(server: address, carrier: carrier, roundTrips: roundTrips)), name: "echo-client")
+        let client = try startClient(address)
         var values: [String: Double] = try self.answer(of: client)
         let clientEnding = try client.finish(within: .seconds(20), whileWaiting: self.tick)
         let serverEnding = try server.stop(.closingInput)
