@@ -59,6 +59,8 @@ final class ChildProcess: Sendable {
         return -1
     }
 
+    var processIdentifier: Int32 { self.process.processIdentifier }
+
     func send(signal: Int32) {
         if self.process.isRunning { kill(self.process.processIdentifier, signal) }
     }

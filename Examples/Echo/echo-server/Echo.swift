@@ -30,16 +30,20 @@ func echo(_ connection: Connection) async {
 
 // README.md: from here
 /// Copies at the pace of the slower side: `write` waits while the client does not read, and what is not read here the client
-/// may not send.
+/// may not send. A client that gives up is noticed all the same.
 private func echo(_ stream: Stream, to answer: Stream) async {
-    do {
-        while let bytes = try await stream.read() { try await answer.write(bytes) }
-        try await answer.finish()
-    } catch let error as TransportError where error.code == .streamReset {
-        answer.reset(code: error.wireCode ?? 0)
-    } catch {
-        // The client wants no more of the answer, so the rest goes nowhere; or the connection is gone.
-        while let _ = try? await stream.read() {}
+    await withTaskGroup(of: Void.self) { group in
+        group.addTask {
+            if let code = await stream.resetByPeer() { answer.reset(code: code) }
+        }
+        do {
+            while let bytes = try await stream.read() { try await answer.write(bytes) }
+            try await answer.finish()
+        } catch {
+            // The client wants no more of the answer, so the rest goes nowhere; or the connection is gone.
+            while let _ = try? await stream.read() {}
+        }
+        group.cancelAll()
     }
 }
 // README.md: to here

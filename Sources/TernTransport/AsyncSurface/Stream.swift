@@ -47,6 +47,15 @@ public final class Stream: Sendable {
         return bytes
     }
 
+    /// Waits until the peer abandons its sending side (RESET_STREAM) and returns its code; `nil` when the stream ends in another
+    /// way, or the task is cancelled.
+    ///
+    /// ``read()`` tells the same. This is for a second task, which wants to know while the first one does not read: because it
+    /// writes to a peer that takes nothing, say.
+    public func resetByPeer() async -> UInt64? {
+        await self.state.inbound.resetCode()
+    }
+
     /// The bytes as a sequence; the same as calling ``read()`` until it returns `nil`.
     public var inbound: InboundBytes { InboundBytes(stream: self) }
 

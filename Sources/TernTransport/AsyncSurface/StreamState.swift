@@ -37,10 +37,20 @@ final class StreamState: Sendable {
 
 /// The receiving side of a stream.
 final class StreamInlet: Sendable {
+    private enum ResetWatch {
+        case idle
+        case waiting(CheckedContinuation<UInt64?, Never>)
+        /// With the code of the reset, or `nil` when the stream ended in another way.
+        case settled(UInt64?)
+    }
+
     private let inlet = Inlet<ByteBuffer>()
+    private let resetWatch = Mutex(ResetWatch.idle)
 
     init(isReadable: Bool) {
-        if !isReadable { self.inlet.end(TransportError(.misuse, message: "this end only sends on this stream")) }
+        if isReadable { return }
+        self.inlet.end(TransportError(.misuse, message: "this end only sends on this stream"))
+        self.settleReset(nil)
     }
 
     /// Whether more bytes can come, or wait to be read.
@@ -48,14 +58,62 @@ final class StreamInlet: Sendable {
 
     /// - Returns: `false` when nobody will read them; their credit is the caller's to return.
     func received(_ bytes: ByteBuffer) -> Bool { self.inlet.push(bytes) }
-    func finished() { self.inlet.end() }
+    func finished() {
+        self.inlet.end()
+        self.settleReset(nil)
+    }
 
     /// - Returns: how many bytes were dropped unread; their credit is the caller's to return.
-    func failed(_ error: TransportError) -> Int { self.inlet.abort(error).reduce(0) { $0 + $1.readableBytes } }
+    func failed(_ error: TransportError) -> Int {
+        self.settleReset(error.wireCode ?? 0)
+        return self.inlet.abort(error).reduce(0) { $0 + $1.readableBytes }
+    }
     /// The connection ended: what waits is still delivered, then `reason`.
-    func endAfterDelivery(_ reason: TransportError) { self.inlet.end(reason) }
-    func stop() -> Int { self.inlet.abort(nil).reduce(0) { $0 + $1.readableBytes } }
+    func endAfterDelivery(_ reason: TransportError) {
+        self.inlet.end(reason)
+        self.settleReset(nil)
+    }
+    func stop() -> Int {
+        self.settleReset(nil)
+        return self.inlet.abort(nil).reduce(0) { $0 + $1.readableBytes }
+    }
     func next() async throws -> ByteBuffer? { try await self.inlet.next() }
+
+    /// Waits for the peer's reset; `nil` when there will be none, when the task is cancelled, or when another task waits.
+    func resetCode() async -> UInt64? {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let answer = self.resetWatch.withLock { watch -> UInt64?? in
+                    if case .settled(let code) = watch { return .some(code) }
+                    guard case .idle = watch, !Task.isCancelled else { return .some(nil) }
+                    watch = .waiting(continuation)
+                    return nil
+                }
+                if let answer { continuation.resume(returning: answer) }
+            }
+        } onCancel: {
+            self.resumeResetWatch(with: nil, leaving: .idle)
+        }
+    }
+
+    private func settleReset(_ code: UInt64?) {
+        self.resumeResetWatch(with: code, leaving: .settled(code))
+    }
+
+    private func resumeResetWatch(with code: UInt64?, leaving next: ResetWatch) {
+        let waiter = self.resetWatch.withLock { watch -> CheckedContinuation<UInt64?, Never>? in
+            switch watch {
+            case .settled: return nil
+            case .idle:
+                watch = next
+                return nil
+            case .waiting(let continuation):
+                watch = next
+                return continuation
+            }
+        }
+        waiter?.resume(returning: code)
+    }
 }
 
 /// The sending side of a stream: counts what is on its way to the event loop and suspends writers above the watermark.

@@ -62,11 +62,11 @@ def transport_parameters(streams: int = 100, window: int = WINDOW) -> bytes:
     return varints(MAGIC, len(body)) + body
 
 
-def tls_context(authority: str) -> ssl.SSLContext:
+def tls_context(authority: str, alpn: str = "tern/1-qx02") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(authority)
-    context.set_alpn_protocols(["tern/1-qx02"])
+    context.set_alpn_protocols([alpn])
     return context
 
 
@@ -90,10 +90,10 @@ class QMuxCarrier:
         self.task = asyncio.ensure_future(self._read())
 
     @classmethod
-    async def connect(cls, handler, host: str, port: int, authority: str) -> QMuxCarrier:
+    async def connect(cls, handler, host: str, port: int, authority: str, alpn: str = "tern/1-qx02") -> QMuxCarrier:
         reader, writer = await asyncio.open_connection(
-            host, port, ssl=tls_context(authority), server_hostname="localhost", limit=1 << 20)
-        if writer.get_extra_info("ssl_object").selected_alpn_protocol() != "tern/1-qx02":
+            host, port, ssl=tls_context(authority, alpn), server_hostname="localhost", limit=1 << 20)
+        if writer.get_extra_info("ssl_object").selected_alpn_protocol() != alpn:
             raise QMuxError("the server chose no application protocol")
         carrier = cls(handler, reader, writer)
         writer.write(record(transport_parameters()))

@@ -38,9 +38,9 @@ class QUICCarrier:
         self.connection = protocol._quic
 
     @classmethod
-    async def connect(cls, handler, host: str, port: int, authority: str, **options) -> QUICCarrier:
+    async def connect(cls, handler, host: str, port: int, authority: str, alpn: str = "tern/1", **options) -> QUICCarrier:
         configuration = QuicConfiguration(
-            is_client=True, alpn_protocols=["tern/1"], server_name="localhost", max_datagram_frame_size=65536,
+            is_client=True, alpn_protocols=[alpn], server_name="localhost", max_datagram_frame_size=65536,
             idle_timeout=30, **options)
         configuration.load_verify_locations(authority)
 
