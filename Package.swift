@@ -91,7 +91,9 @@ let package = Package(
         // The QMux driver: TLS over TCP.
         .target(
             name: "TernQMux",
-            dependencies: ["TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix, deque, logging],
+            dependencies: [
+                "TernQMuxCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix, deque, logging,
+            ],
             swiftSettings: dialect),
         // What users import: the connector that races both carriers, the listener that serves both, the contract.
         .target(

@@ -3,6 +3,7 @@
 
 internal import NIOCore
 internal import TernQMuxCore
+internal import TernTLS
 internal import TernTransport
 
 /// What the application does.
@@ -28,6 +29,46 @@ extension QMuxConnection {
         statistics.handshakeDuration = self.handshakeDuration
         self.socket?.complete(&statistics)
         return statistics
+    }
+
+    var isHandshakeComplete: Bool {
+        self.eventLoop.preconditionInEventLoop()
+        return self.isSecure && self.tls.isConfirmed
+    }
+
+    func isReplayable(_ stream: StreamID) -> Bool {
+        self.eventLoop.preconditionInEventLoop()
+        return self.core?.isReplayable(stream) ?? false
+    }
+
+    func exportKeyingMaterial(label: String, context: [UInt8], count: Int) throws(TransportError) -> [UInt8] {
+        guard self.isHandshakeComplete else {
+            throw TransportError(.misuse, message: "keys are exported when the handshake is complete")
+        }
+        return try self.tls.session.exportKeyingMaterial(label: label, context: context, count: count)
+    }
+
+    /// Peers count updates, and end a connection with too many of them (GnuTLS takes eight in a second).
+    private static var timeBetweenKeyUpdates: TimeAmount { .milliseconds(250) }
+
+    func updateKeys() throws(TransportError) {
+        _ = try self.open()
+        guard self.isHandshakeComplete else {
+            throw TransportError(.misuse, message: "keys are updated when the handshake is complete")
+        }
+        let now = NIODeadline.now()
+        if let last = self.keysUpdatedAt, now - last < Self.timeBetweenKeyUpdates {
+            throw TransportError(.misuse, message: "the keys were updated just now")
+        }
+        self.keysUpdatedAt = now
+        do throws(TransportError) {
+            try self.tls.updateKeys()
+        } catch {
+            self.fail(error)
+            throw error
+        }
+        self.occurrences.append(ConnectionEvent(.keysUpdated, message: "what is sent from now on has new keys"))
+        self.schedulePump()
     }
 
     func start(handler: any LoopConnectionHandler) {
@@ -75,6 +116,12 @@ extension QMuxConnection {
 
     func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
         let outcome = try self.open().sendDatagram(bytes)
+        self.schedulePump()
+        return outcome
+    }
+
+    func sendDatagram(_ bytes: ByteBuffer, tag: UInt64) throws(TransportError) -> DatagramOutcome {
+        let outcome = try self.open().sendDatagram(bytes, tag: tag)
         self.schedulePump()
         return outcome
     }

@@ -8,8 +8,11 @@ internal import TernTransport
 
 /// Who made a connection and hears how it came about; every call comes on the connection's event loop.
 protocol QMuxConnectionOwner: AnyObject, Sendable {
-    /// TLS is done, the peer verified, and its transport parameters came.
-    func connectionEstablished(_ connection: QMuxConnection)
+    /// The application may have it: TLS is done, the peer verified, and its transport parameters came; or, at a server, it sent
+    /// 0-RTT data. Once.
+    func connectionReady(_ connection: QMuxConnection)
+    /// TLS is done and the peer verified, and the connection was or is handed out. Once.
+    func connectionFinishedHandshake(_ connection: QMuxConnection)
     /// The connection ended, or never came about. Once.
     func connectionEnded(_ connection: QMuxConnection, reason: TransportError)
     /// Its TCP connection is gone. Once, the last call.
@@ -19,8 +22,8 @@ protocol QMuxConnectionOwner: AnyObject, Sendable {
 /// One QMux connection on its event loop: a TCP channel, a TLS stream, a ``QMuxConnectionCore``, and the turns between them.
 ///
 /// `@unchecked Sendable`: every stored variable is read and written on ``eventLoop`` only, which each entry point
-/// checks. ``applicationProtocol`` and ``peerCertificates`` are written once, when the handshake is done, before any
-/// other thread can have a reference.
+/// checks. ``applicationProtocol`` and ``peerCertificates`` are written once, when the connection is handed out, before any
+/// other thread can have a reference: a server that is told before the handshake is done asks its clients for no certificates.
 final class QMuxConnection: LoopConnection, @unchecked Sendable {
     let eventLoop: any EventLoop
     let carrier = Carrier.tls
@@ -31,32 +34,43 @@ final class QMuxConnection: LoopConnection, @unchecked Sendable {
     private(set) var applicationProtocol = ""
     private(set) var peerCertificates: [[UInt8]] = []
 
-    private let tls: TLSStream
+    let tls: TLSStream
     private var owner: (any QMuxConnectionOwner)?
-    /// `nil` until TLS is done.
-    private(set) var core: QMuxConnectionCore?
+    /// `nil` until TLS is done, or early data is sent or came.
+    var core: QMuxConnectionCore?
+    /// What a client was given to send as early as possible, and the streams that carry it.
+    let replayable: [ReplayableStream]
+    var replayableStreams: [StreamID] = []
+    var earlyData = EarlyDataOutcome.notOffered
+    /// What the handler has to hear besides what the core says.
+    var occurrences: [ConnectionEvent] = []
+    var keysUpdatedAt: NIODeadline?
     /// `nil` before the channel is active and after it is gone.
     private(set) var context: ChannelHandlerContext?
     private(set) var socket: TCPSocket?
     var handler: (any LoopConnectionHandler)?
 
     var isStarted = false
-    private var isEstablished = false
+    private var isHandedOut = false
+    /// TLS is done, and with it what was sent early is decided.
+    private(set) var isSecure = false
+    private var hasToldHandshake = false
     private var hasToldOwnerEnd = false
     private var didShutDownSending = false
     private var isPumping = false
     private var isPumpScheduled = false
     private var hasWork = false
-    private let began: NIODeadline
+    let began: NIODeadline
     private(set) var handshakeDuration: TimeAmount?
     private var timer: Scheduled<Void>?
     private var timerDeadline: NIODeadline?
     private(set) var failure: TransportError?
 
     init(
-        role: ConnectionRole, session: TLSSession, limits: ConnectionLimits, eventLoop: any EventLoop,
-        owner: any QMuxConnectionOwner
+        role: ConnectionRole, session: TLSSession, limits: ConnectionLimits, replayable: [ReplayableStream] = [],
+        eventLoop: any EventLoop, owner: any QMuxConnectionOwner
     ) {
+        self.replayable = replayable
         self.role = role
         self.limits = limits
         self.eventLoop = eventLoop
@@ -129,6 +143,7 @@ extension QMuxConnection: ChannelInboundHandler {
         self.context = context
         self.socket = TCPSocket(context.channel)
         self.armTimer()
+        self.offerEarlyData()
         self.advance()
         self.pump()
     }
@@ -151,7 +166,16 @@ extension QMuxConnection {
     private func advance() {
         guard self.failure == nil else { return }
         do throws(TransportError) {
-            guard try self.tls.handshake() else { return }
+            let isSecure = try self.tls.handshake()
+            self.receiveEarlyData()
+            guard isSecure else {
+                self.hasWork = true
+                return
+            }
+            if !self.isSecure {
+                self.isSecure = true
+                self.settleEarlyData()
+            }
             let core = self.core ?? self.makeCore()
             var outcome = TLSStream.ReadOutcome.bytes
             while case .bytes = outcome {
@@ -160,17 +184,17 @@ extension QMuxConnection {
                 if plaintext.readableBytes > 0 { core.receive(plaintext, now: .now()) }
             }
             if case .closed = outcome { core.peerFinished(now: .now()) }
+            self.rememberTickets()
         } catch {
             self.fail(error)
         }
         self.hasWork = true
     }
 
-    private func makeCore() -> QMuxConnectionCore {
-        let core = QMuxConnectionCore(role: self.role, limits: self.limits, now: .now())
+    func makeCore() -> QMuxConnectionCore {
+        let core = QMuxConnectionCore(
+            role: self.role, limits: self.limits, now: .now(), handshakeStart: self.began)
         self.core = core
-        self.applicationProtocol = self.tls.session.applicationProtocol ?? ""
-        self.peerCertificates = self.tls.session.peerCertificates
         return core
     }
 
@@ -224,12 +248,12 @@ extension QMuxConnection {
     /// - Returns: whether there was something to tell.
     @discardableResult
     private func tellEvents() -> Bool {
-        if !self.isEstablished, let core, core.isEstablished, core.closeReason == nil {
-            self.isEstablished = true
-            self.handshakeDuration = .now() - self.began
-            self.owner?.connectionEstablished(self)
-        }
+        self.handOutIfReady()
         var hasTold = false
+        while let handler = self.handler, !self.occurrences.isEmpty {
+            handler.connectionEventOccurred(self.occurrences.removeFirst())
+            hasTold = true
+        }
         while let handler = self.handler, let event = self.core?.nextEvent() {
             self.tell(event, to: handler)
             hasTold = true
@@ -237,10 +261,26 @@ extension QMuxConnection {
         return hasTold
     }
 
+    private func handOutIfReady() {
+        guard let core, core.isEstablished, core.closeReason == nil else { return }
+        self.openReplayableStreams()
+        if !self.isHandedOut {
+            self.isHandedOut = true
+            self.applicationProtocol = self.tls.session.applicationProtocol ?? ""
+            self.peerCertificates = self.tls.session.peerCertificates
+            self.owner?.connectionReady(self)
+        }
+        guard self.isHandshakeComplete, !self.hasToldHandshake else { return }
+        self.hasToldHandshake = true
+        self.handshakeDuration = .now() - self.began
+        self.owner?.connectionFinishedHandshake(self)
+        self.occurrences.append(ConnectionEvent(.handshakeConfirmed, message: "the TLS handshake is done"))
+    }
+
     /// Writes only what the channel takes now: what waits longer can still be overtaken by something more urgent.
     private func transmit(_ allowance: inout Int) {
         guard let context else { return }
-        if let core, self.failure == nil {
+        if let core, self.isSecure, self.failure == nil {
             while context.channel.isWritable, allowance > 0, let record = core.nextBytes(now: .now()) {
                 allowance -= record.readableBytes
                 do throws(TransportError) {
@@ -291,7 +331,7 @@ extension QMuxConnection {
 
     private func armTimer() {
         guard self.context != nil else { return }
-        let deadline = self.core.map(\.nextDeadline) ?? self.began + self.limits.handshakeTimeout
+        let deadline = self.isSecure ? self.core?.nextDeadline : self.began + self.limits.handshakeTimeout
         guard deadline != self.timerDeadline || self.timer == nil else { return }
         // A timer that is early looks again; one that is late is too late.
         if let armed = self.timerDeadline, self.timer != nil, let deadline, armed <= deadline { return }
@@ -308,8 +348,8 @@ extension QMuxConnection {
     private func timerFired() {
         guard self.context != nil else { return }
         let now = NIODeadline.now()
-        if let core {
-            if let deadline = core.nextDeadline, deadline <= now { core.deadlineReached(now: now) }
+        if self.isSecure {
+            if let core, let deadline = core.nextDeadline, deadline <= now { core.deadlineReached(now: now) }
         } else if now >= self.began + self.limits.handshakeTimeout {
             self.fail(TransportError(.timedOut, message: "the TLS handshake did not finish in time", isRetrySafe: true))
         }
@@ -328,6 +368,7 @@ extension QMuxConnection {
         case .streamClosed(let stream): handler.streamClosed(stream)
         case .streamsAvailable(let direction): handler.streamsAvailable(direction)
         case .datagramReceived(let bytes): handler.datagramReceived(bytes)
+        case .datagramSettled(let tag, let fate): handler.datagramSettled(tag, fate: fate)
         case .connectionClosed(let reason):
             self.handler = nil
             // Who hears of the end may end the process: our CONNECTION_CLOSE goes first.

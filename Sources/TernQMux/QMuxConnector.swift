@@ -20,16 +20,23 @@ public struct QMuxConnector: CarrierConnector {
     private let options: TCPOptions
     private let logger: Logger
 
+    /// A resumed handshake costs a round trip more than a full one until the server's first words, because GnuTLS's servers speak
+    /// early only in full ones; so a ticket is used when it lets us send early, or when we are asked for our certificate anyway.
+    private let resumesForEarlyDataOnly: Bool
+
     /// - Parameters:
-    ///   - tls: whom to trust.
+    ///   - tls: whom to trust, and who we are.
     ///   - applicationProtocols: the ALPN identifiers to offer, the preferred one first; at least one.
     ///   - limits: what a connection grants its peer, and its timeouts.
+    ///   - options: of TCP; a congestion control that the kernel does not have fails each attempt with
+    ///     ``TernTransport/TransportError/Code/misuse``.
     /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
         tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),
         options: TCPOptions = TCPOptions(), logger: Logger
     ) throws {
         self.tls = try TLSClientContext(tls)
+        self.resumesForEarlyDataOnly = tls.identity == nil
         self.applicationProtocols = applicationProtocols
         self.limits = limits
         self.options = options
@@ -43,8 +50,13 @@ public struct QMuxConnector: CarrierConnector {
         eventLoop.execute {
             do throws(TransportError) {
                 let session = try self.tls.makeSession(
-                    for: .stream, applicationProtocols: self.applicationProtocols, serverName: serverName)
-                attempt.start(session, to: address, limits: self.limits)
+                    for: .stream, applicationProtocols: self.applicationProtocols, serverName: serverName,
+                    port: address.port ?? 0, hasEarlyData: true,
+                    resumesForEarlyDataOnly: self.resumesForEarlyDataOnly)
+                let connection = QMuxConnection(
+                    role: .client, session: session, limits: self.limits, replayable: replayable, eventLoop: eventLoop,
+                    owner: attempt)
+                attempt.start(connection, to: address, options: self.options)
             } catch {
                 attempt.fail(error)
             }
@@ -72,20 +84,19 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
         self.heardFromPeer = eventLoop.makePromise()
     }
 
-    func start(_ session: TLSSession, to address: SocketAddress, limits: ConnectionLimits) {
+    func start(_ connection: QMuxConnection, to address: SocketAddress, options: TCPOptions) {
         guard !self.isDecided else { return }
-        let connection = QMuxConnection(
-            role: .client, session: session, limits: limits, eventLoop: self.eventLoop, owner: self)
         self.connection = connection
         ClientBootstrap(group: self.eventLoop)
-            .connectTimeout(limits.handshakeTimeout)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .connectTimeout(connection.limits.handshakeTimeout)
+            .channelOption(.tcpOption(.tcp_nodelay), value: options.sendsSmallSegmentsAtOnce ? 1 : 0)
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.writeBufferWaterMark, value: QMuxTransport.watermarks)
             .channelOption(.recvAllocator, value: QMuxTransport.receiveBuffers)
             .channelInitializer { channel in
                 self.channel = channel
                 return channel.eventLoop.makeCompletedFuture {
+                    try QMuxTransport.configure(channel, options)
                     try channel.pipeline.syncOperations.addHandler(connection)
                 }
             }
@@ -118,7 +129,9 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
         self.established.fail(error)
     }
 
-    func connectionEstablished(_ connection: QMuxConnection) {
+    func connectionFinishedHandshake(_ connection: QMuxConnection) {}
+
+    func connectionReady(_ connection: QMuxConnection) {
         guard !self.isDecided else { return }
         self.isDecided = true
         self.established.succeed(connection)

@@ -40,7 +40,8 @@ public final class QMuxListener: CarrierListener {
     ///   - limits: what each connection grants its peer, and its timeouts.
     ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its events
     ///     back until it is started.
-    /// - Returns: the listener, or the `IOError` of the socket.
+    /// - Returns: the listener, or the `IOError` of the socket, or ``TernTransport/TransportError/Code/misuse`` for options that the
+    ///   kernel does not know.
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
         limits: ConnectionLimits = ConnectionLimits(), listenerLimits: QMuxListenerLimits = QMuxListenerLimits(),
@@ -57,7 +58,10 @@ public final class QMuxListener: CarrierListener {
         return ServerBootstrap(group: eventLoopGroup)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try QMuxTransport.configure(channel, options) }
+            }
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: options.sendsSmallSegmentsAtOnce ? 1 : 0)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.writeBufferWaterMark, value: QMuxTransport.watermarks)
             .childChannelOption(.recvAllocator, value: QMuxTransport.receiveBuffers)
@@ -148,9 +152,12 @@ private final class QMuxRoster: QMuxConnectionOwner {
         }
     }
 
-    func connectionEstablished(_ connection: QMuxConnection) {
-        _ = self.state.withLock { $0.handshakes.remove(ObjectIdentifier(connection)) }
+    func connectionReady(_ connection: QMuxConnection) {
         self.onConnection(connection)
+    }
+
+    func connectionFinishedHandshake(_ connection: QMuxConnection) {
+        _ = self.state.withLock { $0.handshakes.remove(ObjectIdentifier(connection)) }
     }
 
     func connectionEnded(_ connection: QMuxConnection, reason: TransportError) {

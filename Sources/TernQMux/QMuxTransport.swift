@@ -20,9 +20,15 @@ enum QMuxTransport {
     /// One record is 16 KiB; reading several at once costs one call.
     static let receiveBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 16 << 10, maximum: 256 << 10)
 
+    /// Sets the options of a socket that is about to connect or to listen.
+    static func configure(_ channel: any Channel, _ options: TCPOptions) throws(TransportError) {
+        try TCPSocket(channel)?.apply(options)
+    }
+
     /// What a failed TCP connect means.
     static func connectError(_ error: any Error) -> TransportError {
-        switch Self.errno(of: error) {
+        if let error = error as? TransportError { return error }
+        return switch Self.errno(of: error) {
         case ECONNREFUSED:
             TransportError(
                 .connectionRefused, message: "nobody listens there", initiator: .peer, isRetrySafe: true, cause: error)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import CTernSystem
 internal import NIOCore
 internal import NIOPosix
 internal import TernTransport
@@ -13,7 +14,7 @@ internal import Musl
 internal import Darwin
 #endif
 
-/// The socket beneath a TCP channel, for what NIO has no name for. Valid while the channel is active; used on its event loop.
+/// The socket beneath a TCP channel, for what NIO has no name for. Valid while the channel is open; used on its event loop.
 struct TCPSocket {
     private let descriptor: CInt
 
@@ -23,29 +24,54 @@ struct TCPSocket {
         }
         guard let handle else { return nil }
         self.descriptor = handle
-        self.limitUnsentBytes()
     }
 
-    /// What waits in the kernel can't be overtaken any more, so little should (TCP_NOTSENT_LOWAT).
-    private func limitUnsentBytes() {
-        #if os(Linux)
-        var limit: CInt = 128 << 10
-        // A kernel that refuses only makes urgent bytes wait longer.
-        _ = setsockopt(
-            self.descriptor, CInt(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &limit, socklen_t(MemoryLayout.size(ofValue: limit)))
-        #endif
+    /// Sets what was asked for, on a socket that is about to connect or to listen; accepted sockets inherit it.
+    ///
+    /// - Throws: ``TransportError/Code/misuse`` for a congestion control that the kernel does not have or not permit. What else a
+    ///   kernel refuses costs speed only.
+    func apply(_ options: TCPOptions) throws(TransportError) {
+        if options.unsentLowWatermark > 0 {
+            _ = tern_tcp_set_unsent_low_watermark(self.descriptor, UInt32(clamping: options.unsentLowWatermark))
+        }
+        if let timeout = options.unacknowledgedTimeout {
+            let milliseconds = UInt32(clamping: max(timeout.nanoseconds / 1_000_000, 1))
+            _ = tern_tcp_set_user_timeout(self.descriptor, min(milliseconds, UInt32(Int32.max)))
+        }
+        guard let name = options.congestionControl else { return }
+        let status = tern_tcp_set_congestion_control(self.descriptor, name)
+        guard status != 0 else { return }
+        let reason =
+            switch status {
+            case ENOENT: "the kernel has no TCP congestion control called \(name)"
+            case EPERM: "the TCP congestion control \(name) is not permitted (net.ipv4.tcp_allowed_congestion_control)"
+            default: "the TCP congestion control \(name) can't be set: \(String(cString: strerror(status)))"
+            }
+        throw TransportError(.misuse, message: reason)
+    }
+
+    /// The name of the congestion control in use.
+    var congestionControl: String? {
+        var name = [CChar](repeating: 0, count: 64)
+        guard tern_tcp_congestion_control(self.descriptor, &name, UInt32(name.count)) == 0 else { return nil }
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// Adds what the kernel measured (TCP_INFO).
     func complete(_ statistics: inout ConnectionStatistics) {
-        #if os(Linux)
-        var info = tcp_info()
-        var size = socklen_t(MemoryLayout<tcp_info>.size)
-        guard getsockopt(self.descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &size) == 0 else { return }
-        statistics.smoothedRoundTripTime = .microseconds(Int64(info.tcpi_rtt))
-        statistics.congestionWindow = UInt64(info.tcpi_snd_cwnd) * UInt64(info.tcpi_snd_mss)
-        statistics.bytesInFlight = UInt64(info.tcpi_unacked) * UInt64(info.tcpi_snd_mss)
-        statistics.packetsLost = UInt64(info.tcpi_total_retrans)
-        #endif
+        var info = tern_tcp_info()
+        guard tern_tcp_info(self.descriptor, &info) == 0 else { return }
+        statistics.smoothedRoundTripTime = .microseconds(Int64(info.round_trip_time))
+        statistics.roundTripTimeVariation = .microseconds(Int64(info.round_trip_variation))
+        if statistics.minimumRoundTripTime == nil, (1..<UInt32.max).contains(info.minimum_round_trip_time) {
+            statistics.minimumRoundTripTime = .microseconds(Int64(info.minimum_round_trip_time))
+        }
+        statistics.congestionWindow = info.congestion_window
+        statistics.bytesInFlight = info.in_flight
+        if info.slow_start_threshold != .max { statistics.slowStartThreshold = info.slow_start_threshold }
+        if info.pacing_rate != .max, info.pacing_rate > 0 { statistics.pacingRate = info.pacing_rate }
+        if info.delivery_rate > 0 { statistics.deliveryRate = info.delivery_rate }
+        statistics.pathMaximumSize = UInt64(info.segment_size)
+        statistics.packetsLost = UInt64(info.retransmitted_segments)
     }
 }

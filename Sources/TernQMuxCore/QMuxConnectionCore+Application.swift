@@ -87,21 +87,22 @@ extension QMuxConnectionCore {
 
     /// The largest payload for ``sendDatagram(_:)``; 0 before the peer's transport parameters came.
     package var maximumDatagramSize: Int {
-        guard let peerParameters, peerParameters.maxDatagramFrameSize > 1 else { return 0 }
+        guard let known = self.knownParameters, known.maxDatagramFrameSize > 1 else { return 0 }
         // One byte for the type; the length is left out when it would not fit (draft-ietf-quic-qmux-02, section 8.1).
-        return Int(min(peerParameters.maxDatagramFrameSize, UInt64(Self.maximumRecordSize))) - 1
+        return Int(min(known.maxDatagramFrameSize, UInt64(Self.maximumRecordSize))) - 1
     }
 
-    package func sendDatagram(_ bytes: ByteBuffer) throws(TransportError) -> DatagramOutcome {
+    /// - Parameter tag: under which `datagramSettled` tells what became of it; `nil` tells nothing.
+    package func sendDatagram(_ bytes: ByteBuffer, tag: UInt64? = nil) throws(TransportError) -> DatagramOutcome {
         try self.checkOpen()
         let maximum = self.maximumDatagramSize
         guard maximum > 0, bytes.readableBytes <= maximum else {
             throw TransportError(
                 .limitExceeded, message: "a datagram of \(bytes.readableBytes) bytes; the limit is \(maximum)")
         }
-        self.writer.datagrams.append(bytes)
+        self.writer.datagrams.append(QMuxDatagram(bytes: bytes, tag: tag))
         guard self.writer.datagrams.count > max(self.limits.bufferedDatagrams, 1) else { return .accepted }
-        self.writer.datagrams.removeFirst()
+        if let tag = self.writer.datagrams.removeFirst().tag { self.report(.datagramSettled(tag, .shed)) }
         self.counters.datagramsDropped += 1
         return .dropped
     }
@@ -126,7 +127,7 @@ extension QMuxConnectionCore {
     func makeStream(_ identifier: StreamID) -> QMuxStream {
         let send =
             identifier.isWritable(by: self.role)
-            ? QMuxSendSide(limit: self.peerParameters?.initialMaxStreamData(identifier, sentBy: self.role) ?? 0) : nil
+            ? QMuxSendSide(limit: self.knownParameters?.initialMaxStreamData(identifier, sentBy: self.role) ?? 0) : nil
         let receive =
             identifier.isReadable(by: self.role)
             ? QMuxReceiveSide(limit: self.connection.streamWindow) : nil

@@ -7,13 +7,18 @@ internal import TernTransport
 /// What comes from the peer.
 extension QMuxConnectionCore {
     /// Bytes came from the carrier. Call it however blocked the application is: flow control bounds what is kept.
-    package func receive(_ bytes: ByteBuffer, now: NIODeadline) {
+    ///
+    /// - Parameter isEarly: they came before the end of the handshake, and may be a copy.
+    package func receive(_ bytes: ByteBuffer, isEarly: Bool = false, now: NIODeadline) {
         // A closed connection discards its input (draft-ietf-quic-qmux-02, section 7.2).
         guard self.phase == .open else { return }
         self.counters.bytesReceived += UInt64(bytes.readableBytes)
         self.reader.append(bytes)
+        defer { self.hasEarlyRemainder = self.reader.holdsBytes && (isEarly || self.hasEarlyRemainder) }
         do throws(QMuxViolation) {
             while self.phase == .open, var record = try self.reader.next() {
+                self.isReceivingEarly = isEarly || self.hasEarlyRemainder
+                if !isEarly { self.hasEarlyRemainder = false }
                 self.clock.recordReceived(now)
                 while self.phase == .open, record.readableBytes > 0 {
                     try self.receive(try QMuxFrame.read(from: &record), now: now)
@@ -26,7 +31,7 @@ extension QMuxConnectionCore {
 
     private func receive(_ frame: QMuxFrame, now: NIODeadline) throws(QMuxViolation) {
         if case .transportParameters(let list) = frame { return try self.receiveParameters(list, now: now) }
-        guard self.isEstablished else {
+        guard self.peerParameters != nil else {
             throw .protocolViolation("the first frame is not QX_TRANSPORT_PARAMETERS", frame.type)
         }
         if frame.movesNothing, !self.idleFrames.spend(frame.cost, now: now) {
@@ -54,12 +59,14 @@ extension QMuxConnectionCore {
     }
 
     private func receiveParameters(_ list: ByteBuffer, now: NIODeadline) throws(QMuxViolation) {
-        guard !self.isEstablished else {
+        guard self.peerParameters == nil else {
             throw .protocolViolation("QX_TRANSPORT_PARAMETERS came twice", QMuxFrameType.transportParameters)
         }
         let parameters = try QMuxTransportParameters(decoding: list)
+        try self.checkPromises(of: parameters)
         self.peerParameters = parameters
-        self.connection.sendLimit = parameters.initialMaxData
+        self.receiveMaxData(parameters.initialMaxData)
+        self.raiseLimitsOfEarlyStreams(to: parameters)
         self.clock.established(peerIdleTimeout: parameters.maxIdleTimeout)
         if self.limits.keepAliveInterval != nil { self.pings.wantsToAsk = true }
         self.receiveMaxStreams(.bidirectional, parameters.initialMaxStreamsBidirectional)
@@ -100,6 +107,7 @@ extension QMuxConnectionCore {
         stream.receive = receive
         guard count > 0 || finished else { return }
         self.idleFrames.earn(Int(count))
+        if self.isReceivingEarly { stream.cameEarly = true }
         if receive.wasStopped {
             self.credit(count, of: stream)
         } else {

@@ -9,7 +9,7 @@ internal import TernTransport
 struct QMuxWriter {
     /// QX_TRANSPORT_PARAMETERS, resets and the like, in order. Bounded by the number of streams.
     var control: Deque<QMuxFrame> = []
-    var datagrams: Deque<ByteBuffer> = []
+    var datagrams: Deque<QMuxDatagram> = []
     var owesMaxData = false
     var owesMaxStreams: Set<StreamDirection> = []
     var owesMaxStreamData: Deque<StreamID> = []
@@ -29,6 +29,13 @@ struct QMuxWriter {
         empty.hasSentParameters = self.hasSentParameters
         self = empty
     }
+}
+
+/// A datagram that waits to be written.
+struct QMuxDatagram {
+    let bytes: ByteBuffer
+    /// Under which the application hears of its fate.
+    let tag: UInt64?
 }
 
 /// What goes to the peer.
@@ -66,7 +73,7 @@ extension QMuxConnectionCore {
             record.append(parameters)
         }
         // Section 4.2: nothing that depends on the peer's transport parameters before they came.
-        guard self.isEstablished else { return }
+        guard self.knownParameters != nil else { return }
         if let frame = self.pings.takeResponse() { record.append(frame) }
         if let frame = self.pings.takeRequest(now: now) { record.appendPing(frame) }
         self.appendControl(to: &record)
@@ -103,8 +110,9 @@ extension QMuxConnectionCore {
     }
 
     private func appendDatagrams(to record: inout QMuxRecordBuilder) {
-        let largestFrame = Int(clamping: self.peerParameters?.maxDatagramFrameSize ?? 0)
-        while let bytes = self.writer.datagrams.first, !record.isSealed {
+        let largestFrame = Int(clamping: self.knownParameters?.maxDatagramFrameSize ?? 0)
+        while let datagram = self.writer.datagrams.first, !record.isSealed {
+            let bytes = datagram.bytes
             let count = bytes.readableBytes
             let withLength = 1 + ByteBuffer.variableIntegerSize(UInt64(count)) + count
             if withLength <= largestFrame, record.hasRoom(withLength) {
@@ -117,6 +125,7 @@ extension QMuxConnectionCore {
             }
             self.writer.datagrams.removeFirst()
             self.counters.datagramsSent += 1
+            if let tag = datagram.tag { self.report(.datagramSettled(tag, .written)) }
         }
     }
 
@@ -223,7 +232,7 @@ extension QMuxConnectionCore {
 
     func tellStreamsBlocked(_ direction: StreamDirection) {
         let limit = self.local.limit(direction)
-        guard self.isEstablished, self.writer.toldStreamsBlockedAt[direction] != limit else { return }
+        guard self.knownParameters != nil, self.writer.toldStreamsBlockedAt[direction] != limit else { return }
         self.writer.toldStreamsBlockedAt[direction] = limit
         self.writer.control.append(.streamsBlocked(direction, limit))
     }

@@ -13,7 +13,8 @@ package import TernTransport
 /// takes more, keeps one timer for ``nextDeadline``, and obeys ``carrierDemand``. Any call may change what these three
 /// answer. Everything is confined to the driver's event loop.
 ///
-/// The connection is established, and streams can be opened, once the peer's transport parameters came.
+/// The connection is established, and streams can be opened, once the peer's transport parameters came; a client that
+/// resumes opens streams before (``recall(_:)``).
 package final class QMuxConnectionCore {
     package let role: ConnectionRole
     package let limits: ConnectionLimits
@@ -21,6 +22,14 @@ package final class QMuxConnectionCore {
 
     /// The peer's declaration; `nil` until its first record came.
     package internal(set) var peerParameters: QMuxTransportParameters?
+    /// What a client that resumes remembers of the server's declaration, until the server declares itself again.
+    package internal(set) var remembered: QMuxTransportParameters?
+    /// The server took 0-RTT data, and with it may not grant less than what is remembered (RFC 9000, section 7.4.1).
+    var wasEarlyDataAccepted = false
+    /// What comes now came before the end of the handshake.
+    var isReceivingEarly = false
+    /// A record began before the end of the handshake.
+    var hasEarlyRemainder = false
     /// Why the connection is closed; `nil` while it is open. From then on it only wants to end its carrier.
     package internal(set) var closeReason: TransportError?
 
@@ -49,10 +58,11 @@ package final class QMuxConnectionCore {
 
     /// - Parameters:
     ///   - limits: what this end grants its peer.
-    ///   - now: from when on the handshake timeout counts.
+    ///   - now: from when on the handshake timeout counts, unless it began earlier.
+    ///   - handshakeStart: when the carrier began its own handshake; one timeout covers both.
     package init(
         role: ConnectionRole, limits: ConnectionLimits, configuration: QMuxConfiguration = QMuxConfiguration(),
-        now: NIODeadline
+        now: NIODeadline, handshakeStart: NIODeadline? = nil
     ) {
         self.role = role
         self.limits = limits
@@ -61,13 +71,16 @@ package final class QMuxConnectionCore {
         self.remote.bidirectionalLimit = parameters.initialMaxStreamsBidirectional
         self.remote.unidirectionalLimit = parameters.initialMaxStreamsUnidirectional
         self.connection = QMuxConnectionFlow(limits)
-        self.clock = QMuxClock(limits: limits, now: now)
+        self.clock = QMuxClock(limits: limits, now: now, handshakeStart: handshakeStart ?? now)
         self.idleFrames = QMuxIdleFrameBudget(configuration, now: now)
         self.writer.control.append(.transportParameters(parameters.encoded()))
     }
 
-    /// Whether the peer's transport parameters came.
-    package var isEstablished: Bool { self.peerParameters != nil }
+    /// Whether streams may be used: the peer's transport parameters came, or those that are remembered hold.
+    package var isEstablished: Bool { self.peerParameters != nil || self.wasEarlyDataAccepted }
+
+    /// The peer's declaration as far as it is known.
+    var knownParameters: QMuxTransportParameters? { self.peerParameters ?? self.remembered }
 
     package func statistics() -> ConnectionStatistics {
         var statistics = self.counters

@@ -14,6 +14,7 @@ package enum QMuxEvent: Sendable, Equatable {
     case streamClosed(StreamID)
     case streamsAvailable(StreamDirection)
     case datagramReceived(ByteBuffer)
+    case datagramSettled(UInt64, DatagramFate)
     /// The last event.
     case connectionClosed(TransportError)
 }

@@ -14,6 +14,9 @@ struct QMuxRecordReader {
         self.maximumSize = maximumSize
     }
 
+    /// Whether a part of a record waits for the rest.
+    var holdsBytes: Bool { self.received.readableBytes > 0 }
+
     mutating func append(_ bytes: ByteBuffer) {
         if self.received.readableBytes == 0 {
             self.received = bytes

@@ -94,6 +94,8 @@ final class QMuxStream {
     var receive: QMuxReceiveSide?
     /// streamClosed waits among the events.
     var isRetired = false
+    /// Bytes of it came before the end of the handshake (0-RTT).
+    var cameEarly = false
 
     init(_ identifier: StreamID, send: QMuxSendSide?, receive: QMuxReceiveSide?) {
         self.identifier = identifier

@@ -74,8 +74,8 @@ struct QMuxClock {
     private var keepAliveFrom: NIODeadline
     private(set) var drainDeadline: NIODeadline?
 
-    init(limits: ConnectionLimits, now: NIODeadline) {
-        self.created = now
+    init(limits: ConnectionLimits, now: NIODeadline, handshakeStart: NIODeadline) {
+        self.created = handshakeStart
         self.handshakeTimeout = limits.handshakeTimeout
         self.ownIdleTimeout = limits.idleTimeout
         self.keepAliveInterval = limits.keepAliveInterval

@@ -33,16 +33,19 @@ package struct TLSClientContext: Sendable {
     ///   - serverName: the DNS name or IP address that the server must prove.
     ///   - port: of the server; tickets are kept by it.
     ///   - hasEarlyData: whether there is something to send before the handshake is done.
+    ///   - resumesForEarlyDataOnly: use no ticket that does not let us send early.
     package func makeSession(
         for flavour: TLSFlavour, applicationProtocols: [String], serverName: String, port: Int = 0,
-        hasEarlyData: Bool = false
+        hasEarlyData: Bool = false, resumesForEarlyDataOnly: Bool = false
     ) throws(TransportError) -> TLSSession {
         let resumption = self.cache.map { cache in
             let key = TLSSessionCache.Key(
                 serverName: serverName, port: port, flavour: flavour, applicationProtocols: applicationProtocols,
                 trust: self.trust, identity: self.identity?.certificateSHA256)
-            return ClientResumption(
-                cache: cache, key: key, entry: cache.take(key), offersEarlyData: hasEarlyData && self.sendsEarlyData)
+            let offersEarlyData = hasEarlyData && self.sendsEarlyData
+            var entry = cache.take(key)
+            if resumesForEarlyDataOnly, !offersEarlyData || entry?.earlyDataLimit == 0 { entry = nil }
+            return ClientResumption(cache: cache, key: key, entry: entry, offersEarlyData: offersEarlyData)
         }
         return try TLSSession(
             .client(serverName: serverName, self.trust), flavour, credentials: self.credentials,

@@ -4,4 +4,5 @@
 #pragma once
 
 #include "TernNgtcp2.h"
+#include "TernTCP.h"
 #include "TernUDP.h"

@@ -26,6 +26,11 @@ extension TLSSession {
         UInt32(bitPattern: Int32(gnutls_session_get_flags(self.handle))) & GNUTLS_SFLAGS_EARLY_DATA.rawValue != 0
     }
 
+    /// Server: the handshake was told to be done before the client had finished it.
+    var didStartEarly: Bool {
+        UInt32(bitPattern: Int32(gnutls_session_get_flags(self.handle))) & GNUTLS_SFLAGS_EARLY_START.rawValue != 0
+    }
+
     /// Client: whether tickets came that ``rememberTickets(carrierState:)`` should keep.
     package var hasNewTickets: Bool { !self.newTickets.isEmpty }
 

@@ -30,7 +30,7 @@ package final class TLSStream {
     private let wire = Wire()
     private var isEstablished = false
     /// The peer finished the handshake, too. A server speaks before it knows that.
-    private var isConfirmed = false
+    package private(set) var isConfirmed = false
     private var hasReadAnything = false
     private var didSendClose = false
     /// What broke behind bytes that were still good.
@@ -79,9 +79,15 @@ package final class TLSStream {
     package func handshake() throws(TransportError) -> Bool {
         guard !self.isEstablished else { return true }
         while true {
+            let waiting = self.wire.inbound.readableBytes
             let status = gnutls_handshake(self.session.handle)
             if status == GNUTLS_E_SUCCESS { break }
-            if status == GNUTLS_E_AGAIN { return false }
+            if status == GNUTLS_E_AGAIN {
+                // Also said after each record of early data, when more may follow it.
+                let left = self.wire.inbound.readableBytes
+                if left > 0, left < waiting { continue }
+                return false
+            }
             guard gnutls_error_is_fatal(status) == 0 else { throw self.fail(status) }
         }
         do {
@@ -92,7 +98,7 @@ package final class TLSStream {
             throw error
         }
         self.isEstablished = true
-        self.isConfirmed = self.session.role == .client
+        self.isConfirmed = self.session.role == .client || !self.session.didStartEarly
         return true
     }
 
