@@ -68,6 +68,82 @@ struct ResumptionTests {
         #expect(throws: TLSError(.malformed, message: "")) { _ = try TLSServerContext(server) }
     }
 
+    @Test func earlyDataIsReadBeforeTheHandshakeIsDone() throws {
+        let world = try StreamWorld(earlyData: TLSEarlyData())
+        try world.finishedPair().keepTickets()
+        let pair = try world.pair(hasEarlyData: true)
+        #expect(pair.client.session.earlyDataLimit >= 1000)
+        #expect(pair.client.writeEarly(ByteBuffer(string: "ear")))
+        #expect(pair.client.writeEarly(ByteBuffer(string: "ly")))
+        #expect(try !pair.client.handshake())
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        #expect(try !pair.server.handshake())
+        #expect(pair.server.readEarly() == ByteBuffer(string: "early"))
+        #expect(pair.server.readEarly() == nil)
+        #expect(pair.server.session.wasEarlyDataAccepted)
+        try pair.carryOn()
+        #expect(pair.client.session.wasEarlyDataAccepted)
+        try pair.client.write(ByteBuffer(string: "and late"))
+        #expect(try pair.carry(from: pair.client, to: pair.server, pieceSize: 7) == ByteBuffer(string: "and late"))
+    }
+
+    /// RFC 8446, section 8: however often an attacker sends it, and to whichever end of the server.
+    @Test func aCopyOfAFirstFlightBringsNothing() throws {
+        let world = try StreamWorld(earlyData: TLSEarlyData())
+        try world.finishedPair().keepTickets()
+        let pair = try world.pair(hasEarlyData: true)
+        #expect(pair.client.writeEarly(ByteBuffer(string: "pay once")))
+        _ = try pair.client.handshake()
+        let flight = try #require(pair.client.takeCiphertext())
+        pair.server.receive(flight)
+        #expect(try !pair.server.handshake())
+        #expect(pair.server.readEarly() == ByteBuffer(string: "pay once"))
+        for _ in 0..<3 {
+            let other = try world.pair().server
+            other.receive(flight)
+            #expect(try !other.handshake())
+            #expect(other.readEarly() == nil)
+            #expect(!other.session.wasEarlyDataAccepted)
+        }
+    }
+
+    @Test func aMemoryThatIsFullOrBrokenMeansNoEarlyData() throws {
+        final class Refusing: TLSReplayMemory {
+            func insert(_ key: [UInt8], until expiry: Int) -> Bool { false }
+        }
+        let world = try StreamWorld(earlyData: TLSEarlyData(memory: Refusing()))
+        try world.finishedPair().keepTickets()
+        let pair = try world.pair(hasEarlyData: true)
+        #expect(pair.client.writeEarly(ByteBuffer(string: "early")))
+        try pair.carryOn()
+        #expect(pair.server.readEarly() == nil)
+        #expect(!pair.client.session.wasEarlyDataAccepted)
+        #expect(pair.client.session.isResumed)
+        try pair.client.write(ByteBuffer(string: "late"))
+        #expect(try pair.carry(from: pair.client, to: pair.server, pieceSize: .max) == ByteBuffer(string: "late"))
+    }
+
+    @Test func aTicketOfAServerThatTakesNothingEarlyAllowsNothing() throws {
+        let world = try StreamWorld()
+        try world.finishedPair().keepTickets()
+        let pair = try world.pair(hasEarlyData: true)
+        #expect(pair.client.session.isResumed == false, "not yet")
+        #expect(pair.client.session.earlyDataLimit == 0)
+        try pair.finish()
+        #expect(pair.client.session.isResumed)
+    }
+
+    @Test func newKeysAreTakenInTheMiddleOfAStream() throws {
+        let pair = try StreamWorld().finishedPair()
+        for round in 0..<4 {
+            let (sender, receiver) = round % 2 == 0 ? (pair.client, pair.server) : (pair.server, pair.client)
+            try sender.write(ByteBuffer(string: "before "))
+            try sender.updateKeys()
+            try sender.write(ByteBuffer(string: "after"))
+            #expect(try pair.carry(from: sender, to: receiver, pieceSize: 5) == ByteBuffer(string: "before after"))
+        }
+    }
+
     /// Whatever a network makes of a ClientHello with a ticket, a server answers or fails.
     @Test func aServerIsFedDamagedTickets() throws {
         let world = try StreamWorld(earlyData: TLSEarlyData())
@@ -98,6 +174,19 @@ struct ResumptionTests {
         #expect(!memory.insert([3], until: 150, now: 50), "full: better refused than forgotten")
         #expect(memory.insert([3], until: 250, now: 101))
         #expect(!memory.insert([2], until: 250, now: 150))
+    }
+}
+
+extension TLSPair {
+    /// Until both are done, from wherever they are.
+    fileprivate func carryOn() throws {
+        var (clientIsDone, serverIsDone) = (false, false)
+        while !clientIsDone || !serverIsDone {
+            clientIsDone = try self.client.handshake()
+            if let bytes = self.client.takeCiphertext() { self.server.receive(bytes) }
+            serverIsDone = try self.server.handshake()
+            if let bytes = self.server.takeCiphertext() { self.client.receive(bytes) }
+        }
     }
 }
 

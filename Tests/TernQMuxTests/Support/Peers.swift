@@ -29,6 +29,8 @@ final class TestHandler: LoopConnectionHandler, @unchecked Sendable {
     var onStreamClosed: (StreamID) -> Void = { _ in }
     var onStreamsAvailable: (StreamDirection) -> Void = { _ in }
     var onDatagram: (ByteBuffer) -> Void = { _ in }
+    var onSettled: (UInt64, DatagramFate) -> Void = { _, _ in }
+    var onEvent: (ConnectionEvent) -> Void = { _ in }
 
     init(_ connection: any LoopConnection) {
         self.connection = connection
@@ -46,7 +48,8 @@ final class TestHandler: LoopConnectionHandler, @unchecked Sendable {
     func streamClosed(_ stream: StreamID) { self.onStreamClosed(stream) }
     func streamsAvailable(_ direction: StreamDirection) { self.onStreamsAvailable(direction) }
     func datagramReceived(_ bytes: ByteBuffer) { self.onDatagram(bytes) }
-    func connectionEventOccurred(_ event: ConnectionEvent) {}
+    func datagramSettled(_ tag: UInt64, fate: DatagramFate) { self.onSettled(tag, fate) }
+    func connectionEventOccurred(_ event: ConnectionEvent) { self.onEvent(event) }
     func connectionClosed(_ reason: TransportError) {
         self.endings += 1
         #expect(self.endings == 1)
@@ -56,6 +59,8 @@ final class TestHandler: LoopConnectionHandler, @unchecked Sendable {
         self.onWritable = { _ in }
         self.onDatagram = { _ in }
         self.onStreamsAvailable = { _ in }
+        self.onSettled = { _, _ in }
+        self.onEvent = { _ in }
     }
 }
 
@@ -75,14 +80,15 @@ let testProtocol = "tern-test/1"
 
 /// Runs `body` with a listener, and makes sure that nothing is left of it.
 func withListener(
-    on host: String = "127.0.0.1", limits: ConnectionLimits = ConnectionLimits(),
-    listenerLimits: QMuxListenerLimits = QMuxListenerLimits(),
+    on host: String = "127.0.0.1", port: Int = 0, tls: TLSServerConfiguration? = nil,
+    limits: ConnectionLimits = ConnectionLimits(), listenerLimits: QMuxListenerLimits = QMuxListenerLimits(),
+    options: TCPOptions = TCPOptions(),
     onConnection: @escaping @Sendable (any LoopConnection) -> Void = { echo($0) },
     _ body: (QMuxListener) async throws -> Void
 ) async throws {
     let listener = try await QMuxListener.bind(
-        to: try SocketAddress(ipAddress: host, port: 0), tls: try TestTLS.server(),
-        applicationProtocols: [testProtocol], limits: limits, listenerLimits: listenerLimits,
+        to: try SocketAddress(ipAddress: host, port: port), tls: try tls ?? TestTLS.server(),
+        applicationProtocols: [testProtocol], limits: limits, listenerLimits: listenerLimits, options: options,
         eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: testLogger, onConnection: onConnection
     ).get()
     do {
