@@ -65,7 +65,7 @@ static tern_quic *allocate(const tern_quic_settings *settings, tern_quic_path pa
         || settings->cid_prefix_length > sizeof settings->cid_prefix) {
         return NULL;
     }
-    tern_quic *quic = calloc(1, sizeof *quic);
+    tern_quic *quic = tern_quic_allocate(sizeof *quic);
     if (quic == NULL) { return NULL; }
     quic->events = settings->events;
     quic->context = settings->context;
@@ -109,8 +109,8 @@ tern_quic *tern_quic_client(const tern_quic_settings *from, tern_quic_path path,
     if (ngtcp2_crypto_gnutls_configure_client_session(tls) != 0
         || ngtcp2_conn_client_new(
                &quic->conn, &destination, &source, &quic->read_path.path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
-               &parameters, NULL, quic) != 0) {
-        free(quic);
+               &parameters, tern_quic_memory(), quic) != 0) {
+        tern_quic_deallocate(quic);
         return NULL;
     }
     return attach(quic, tls);
@@ -147,8 +147,8 @@ tern_quic *tern_quic_server(
         || ngtcp2_crypto_gnutls_configure_server_session(tls) != 0
         || ngtcp2_conn_server_new(
                &quic->conn, &destination, &source, &quic->read_path.path, version, &callbacks, &settings, &parameters,
-               NULL, quic) != 0) {
-        free(quic);
+               tern_quic_memory(), quic) != 0) {
+        tern_quic_deallocate(quic);
         return NULL;
     }
     return attach(quic, tls);
@@ -157,7 +157,7 @@ tern_quic *tern_quic_server(
 void tern_quic_free(tern_quic *quic) {
     if (quic == NULL) { return; }
     ngtcp2_conn_del(quic->conn);
-    free(quic);
+    tern_quic_deallocate(quic);
 }
 
 tern_quic_cid tern_quic_original_cid(const tern_quic *quic) { return quic->original; }
@@ -191,11 +191,11 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
     info.ecn = ecn & 3;
-    quic->stop_count = 0;
     tern_quic_reading = quic;
     int result = ngtcp2_conn_read_pkt(quic->conn, &quic->read_path.path, &info, bytes, length, now);
     tern_quic_reading = NULL;
     if (result == 0) { tern_quic_tell_stops(quic); }
+    tern_quic_stop_count = 0;
     return tern_quic_remember(quic, result);
 }
 

@@ -207,13 +207,6 @@ static int on_decrypt(
     return result;
 }
 
-void tern_quic_tell_stops(tern_quic *quic) {
-    for (size_t i = 0; i < quic->stop_count; i++) {
-        quic->events->stream_stopped(quic->context, quic->stops[i].stream, quic->stops[i].code);
-    }
-    quic->stop_count = 0;
-}
-
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
     callbacks->recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
     callbacks->encrypt = ngtcp2_crypto_encrypt_cb;

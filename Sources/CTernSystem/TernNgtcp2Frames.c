@@ -78,6 +78,16 @@ static void skip_frame(reader *reader, uint64_t type) {
     }
 }
 
+_Thread_local size_t tern_quic_stop_count;
+static _Thread_local tern_quic_stop stops[TERN_QUIC_PENDING_STOPS];
+
+void tern_quic_tell_stops(tern_quic *quic) {
+    for (size_t i = 0; i < tern_quic_stop_count; i++) {
+        quic->events->stream_stopped(quic->context, stops[i].stream, stops[i].code);
+    }
+    tern_quic_stop_count = 0;
+}
+
 void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
     while (!reader.failed && reader.next < reader.end) {
@@ -89,7 +99,7 @@ void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length)
         uint64_t stream = read_varint(&reader);
         uint64_t code = read_varint(&reader);
         if (reader.failed) { return; }
-        if (quic->stop_count == TERN_QUIC_PENDING_STOPS) { tern_quic_tell_stops(quic); }
-        quic->stops[quic->stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
+        if (tern_quic_stop_count == TERN_QUIC_PENDING_STOPS) { tern_quic_tell_stops(quic); }
+        stops[tern_quic_stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
     }
 }

@@ -55,11 +55,14 @@ struct tern_quic {
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
     uint8_t reset_secret[32];
-    size_t stop_count;
-    tern_quic_stop stops[TERN_QUIC_PENDING_STOPS];
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
+/// Where connections get their memory; NULL is malloc.
+const ngtcp2_mem *tern_quic_memory(void);
+/// Zeroed memory from there.
+void *tern_quic_allocate(size_t length);
+void tern_quic_deallocate(void *pointer);
 /// Fills the callbacks that both ends share.
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks);
 /// Tells of the STOP_SENDING frames that were seen.
@@ -79,6 +82,8 @@ void tern_quic_use_server_token(
 
 /// The connection whose datagram this thread is reading: ngtcp2's decrypt callback does not say.
 extern _Thread_local tern_quic *tern_quic_reading;
+/// Its STOP_SENDING frames: only while a datagram is read there are any, so connections of a thread share the room.
+extern _Thread_local size_t tern_quic_stop_count;
 
 static inline tern_quic_cid tern_quic_cid_from(const ngtcp2_cid *cid) {
     tern_quic_cid result = {.length = (uint8_t)cid->datalen};

@@ -42,7 +42,6 @@ final class QUICServerEndpoint {
         let network: QUICClientNetwork
         /// Where the client sent its first packet.
         let firstDestination: QUICConnectionID
-        var ids: Set<QUICConnectionID> = []
         var isEstablished = false
         /// The application has it.
         var isHandedOut = false
@@ -229,12 +228,12 @@ extension QUICServerEndpoint: UDPSocketReceiver {
 
 extension QUICServerEndpoint: QUICConnectionOwner {
     func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection) {
-        guard self.members[ObjectIdentifier(connection)]?.ids.insert(id).inserted == true else { return }
+        guard self.members[ObjectIdentifier(connection)] != nil else { return }
         self.routes[id] = connection
     }
 
     func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection) {
-        guard self.members[ObjectIdentifier(connection)]?.ids.remove(id) != nil else { return }
+        guard self.routes[id] === connection else { return }
         self.routes[id] = nil
         if self.latestRoute?.id == id { self.latestRoute = nil }
     }
@@ -278,7 +277,9 @@ extension QUICServerEndpoint: QUICConnectionOwner {
         guard let member = self.members.removeValue(forKey: ObjectIdentifier(connection)) else { return }
         self.load.end(from: member.network, isEstablished: member.isEstablished, now: .now())
         if !member.isEstablished { self.loops.releaseHandshake(member.firstDestination, of: self.loop) }
-        for id in member.ids where self.routes[id] === connection { self.routes[id] = nil }
+        for id in connection.core.connectionIDs where self.routes[id] === connection { self.routes[id] = nil }
+        // What was retired but not told, when the socket was lost.
+        if self.members.isEmpty { self.routes.removeAll() }
         if self.latestRoute?.connection === connection { self.latestRoute = nil }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import CTernSystem
 import NIOCore
 import NIOPosix
 import TernTransport
@@ -25,24 +26,24 @@ extension SocketTests {
             var options = QUICServerOptions()
             options.handshakesBeforeRetry = 50
             try await withListener(serverOptions: options) { listener in
-                let initials = try (0..<500).map { _ in try RawDatagram.initial(to: listener.localAddress) }
+                let initials = try (0..<1000).map { _ in try RawDatagram.initial(to: listener.localAddress) }
                 let before = Consumption.memory
                 // Each batch from an address of its own, as if they were forged.
                 for batch in 0..<10 {
                     try await RawPeer.with(from: "127.0.1.\(batch + 1)", to: listener.localAddress) { peer in
-                        try await peer.send(initials[(batch * 50)..<(batch * 50 + 50)])
+                        try await peer.send(initials[(batch * 100)..<(batch * 100 + 100)])
                         try await self.settle(listener)
                         // Never more than three times what came (RFC 9000, section 8.1).
-                        #expect(peer.answered.bytes <= 3 * 50 * 1200)
+                        #expect(peer.answered.bytes <= 3 * 100 * 1200)
                     }
                 }
                 let counters = try await listener.counters().get()
                 let occupancy = try await listener.occupancy().get()
                 // Those that the listener was asked over may still be closing.
                 #expect(occupancy.connections <= 50 + 10)
-                #expect(counters.retries >= 400)
-                // 500 half-open handshakes take more than 50 MB.
-                #expect(Consumption.memory - before < 20 * Self.megabyte)
+                #expect(counters.retries >= 900)
+                // 1,000 half-open handshakes take 80 MB and more; tests that run beside this one take some too.
+                #expect(Consumption.memory - before < 50 * Self.megabyte)
             }
         }
 
@@ -95,7 +96,7 @@ extension SocketTests {
                 #expect(counters.retries > 1000)
                 // Those that the listener was asked over may still be closing.
                 #expect(try await listener.occupancy().get().connections <= 40)
-                #expect(Consumption.memory - before < 20 * Self.megabyte)
+                #expect(Consumption.memory - before < 50 * Self.megabyte)
             }
         }
 
@@ -156,20 +157,139 @@ extension SocketTests {
         }
 
         @Test func noiseCostsLittleTime() async throws {
-            try await withListener { listener in
+            let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+            try await withListener(group: group) { listener in
                 let packets = (0..<20_000).map { RawDatagram.noise(number: UInt64($0) + 1) }
-                let before = Consumption.processor
+                let before = try await group.next().submit { Consumption.processor }.get()
                 try await RawPeer.with(to: listener.localAddress) { peer in
                     for start in stride(from: 0, to: packets.count, by: 200) {
                         try await peer.send(packets[start..<(start + 200)])
                         _ = try await listener.counters().get()
                     }
                 }
-                // Sending included, in a debug build: less than a tenth of a millisecond for each packet.
-                let used = Consumption.processor - before
-                #expect(used < .seconds(4), "\(used.nanoseconds / 1_000_000) ms for 20,000 packets")
+                // In a debug build: less than a tenth of a millisecond for each packet.
+                let used = try await group.next().submit { Consumption.processor }.get() - before
+                #expect(used < .seconds(2), "\(used.nanoseconds / 1_000_000) ms for 20,000 packets")
                 try await self.settle(listener)
             }
+            try await group.shutdownGracefully()
         }
+
+        @Test func idleConnectionsHoldLittleAndLeaveNothing() async throws {
+            let count = 150
+            try await withListener { listener in
+                try await self.settle(listener)
+                let arenas = tern_quic_arenas_in_use()
+                let before = Consumption.memory
+                var socketOptions = UDPSocketOptions()
+                socketOptions.bufferSize = 65_536
+                var held: [TestHandler] = []
+                for _ in 0..<count {
+                    let connection = try await connect(to: listener.localAddress, socketOptions: socketOptions)
+                        .established.get()
+                    held.append(
+                        try await connection.eventLoop.submit {
+                            let handler = TestHandler(connection)
+                            connection.start(handler: handler)
+                            return handler
+                        }.get())
+                }
+                // Both ends, and the client's socket with its buffers; a server of ours alone takes 64 KB for each.
+                let perConnection = (Consumption.memory - before) / count
+                #expect(perConnection < 300 << 10, "\(perConnection >> 10) KiB")
+                let others = tern_quic_arenas_in_use()
+                for handler in held {
+                    handler.connection.eventLoop.execute { handler.connection.close(code: 0, reason: "") }
+                    _ = try await handler.closed.get()
+                }
+                held = []
+                // Tests that run beside this one may hold some.
+                if others > 0 {
+                    let areFree = try await eventually { tern_quic_arenas_in_use() < arenas + count }
+                    #expect(areFree)
+                }
+            }
+        }
+
+        @Test func streamsThatAreResetAtOnceAreNoBurden() async throws {
+            try await withListener { listener in
+                let before = Consumption.memory
+                let connection = try await connect(to: listener.localAddress).established.get()
+                let (done, closed) = try await connection.eventLoop.submit {
+                    let handler = TestHandler(connection)
+                    let resetter = RapidResetter(handler, count: 20_000)
+                    connection.start(handler: handler)
+                    resetter.go()
+                    return (resetter.done.futureResult, handler.closed)
+                }.get()
+                // Somebody else is served meanwhile, again and again.
+                for _ in 0..<10 { try await self.settle(listener) }
+                try await done.get()
+                #expect(Consumption.memory - before < 30 * Self.megabyte)
+                connection.eventLoop.execute { connection.close(code: 0, reason: "") }
+                _ = try await closed.get()
+            }
+        }
+
+        @Test func aPeerThatNobodyReadsFillsNoMoreThanItsWindow() async throws {
+            var limits = ConnectionLimits()
+            limits.connectionWindow = 4 << 20
+            limits.streamWindow = 1 << 20
+            let isFirst = NIOLockedBox(true)
+            let onConnection: @Sendable (any LoopConnection) -> Void = { connection in
+                // The handler of the first never says that it consumed anything.
+                guard isFirst.value else { return echo(connection) }
+                isFirst.value = false
+                connection.start(handler: TestHandler(connection))
+            }
+            try await withListener(limits: limits, onConnection: onConnection) { listener in
+                let before = Consumption.memory
+                let connection = try await connect(to: listener.localAddress).established.get()
+                let closed = try await connection.eventLoop.submit {
+                    let handler = TestHandler(connection)
+                    connection.start(handler: handler)
+                    // Many streams of many small pieces, far more than the window.
+                    let piece = ByteBuffer(repeating: 1, count: 100)
+                    for _ in 0..<32 {
+                        guard let stream = try connection.openStream(.bidirectional) else { break }
+                        for _ in 0..<2_000 { _ = try connection.write(piece, to: stream, finish: false) }
+                    }
+                    return handler.closed
+                }.get()
+                for _ in 0..<10 { try await self.settle(listener) }
+                let statistics = try await connection.eventLoop.submit { connection.statistics() }.get()
+                #expect(statistics.bytesSent < 6 << 20)
+                #expect(Consumption.memory - before < 60 * Self.megabyte)
+                connection.eventLoop.execute { connection.close(code: 0, reason: "") }
+                _ = try await closed.get()
+            }
+        }
+    }
+}
+
+/// Opens a stream, writes a byte and resets it, as fast as the peer allows. Confined to its connection's event loop.
+private final class RapidResetter: @unchecked Sendable {
+    private let handler: TestHandler
+    private var left: Int
+    let done: EventLoopPromise<Void>
+
+    init(_ handler: TestHandler, count: Int) {
+        self.handler = handler
+        self.left = count
+        self.done = handler.connection.eventLoop.makePromise()
+        handler.onStreamsAvailable = { [self] _ in self.go() }
+        handler.closed.whenSuccess { [done] in done.fail($0) }
+    }
+
+    func go() {
+        do {
+            while self.left > 0, let stream = try self.handler.connection.openStream(.bidirectional) {
+                self.left -= 1
+                _ = try self.handler.connection.write(ByteBuffer(string: "x"), to: stream, finish: false)
+                self.handler.connection.reset(stream, code: 1)
+                self.handler.connection.stopSending(stream, code: 1)
+            }
+            if self.left == 0 { self.done.succeed() }
+        } catch { self.done.fail(error) }
     }
 }

@@ -255,6 +255,9 @@ typedef struct tern_quic_statistics {
 } tern_quic_statistics;
 void tern_quic_get_statistics(tern_quic *quic, tern_quic_statistics *statistics);
 
+/// Blocks of several KiB that the connections of this process hold; 0 where malloc serves alone.
+size_t tern_quic_arenas_in_use(void);
+
 // Packets without a connection.
 
 typedef enum tern_quic_kind {

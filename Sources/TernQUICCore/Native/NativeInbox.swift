@@ -48,7 +48,6 @@ final class NativeInbox {
         self.qlog = qlog
         self.role = role
         self.randomness = randomness
-        self.facts.reserveCapacity(64)
     }
 
     func stream(_ id: Int64) -> QUICStream? {
