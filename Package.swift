@@ -209,7 +209,8 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "tern-command", "demo", "echo-server", "echo-client", "interop-server", "interop-client", "Tern",
+                "tern-command", "demo", "echo-server", "echo-client", "interop-server", "interop-client",
+                "InteropCommon", "Tern",
                 "TernTransport", "TernTesting", nioCore, nioPosix,
             ],
             exclude: ["Peers"],

@@ -34,6 +34,13 @@ struct MatrixTests {
             cases: ["handshake", "transfer", "chacha20", "retry", "resumption", "zerortt", "keyupdate", "rebind-addr"])
     }
 
+    @Test("Against ngtcp2's programs", .needs(.gtlsserver), .needs(.gtlsclient))
+    func distribution() async throws {
+        let cases = ["handshake", "transfer", "retry", "resumption", "zerortt", "http3"]
+        try await Self.run(clients: ["tern"], servers: ["ngtcp2"], cases: cases)
+        try await Self.run(clients: ["ngtcp2"], servers: ["tern"], cases: cases)
+    }
+
     private static func run(clients: [String], servers: [String], cases: [String]) async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "tern-matrix-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

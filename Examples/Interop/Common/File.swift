@@ -19,10 +19,13 @@ package final class File: Sendable {
     /// How much is read from a file, and waits to be sent, at a time.
     package static let chunk = 256 << 10
 
+    /// In bytes, when it was opened.
+    package let size: Int
     private let descriptor: CInt
 
-    private init(descriptor: CInt) {
+    private init(descriptor: CInt, size: Int) {
         self.descriptor = descriptor
+        self.size = size
     }
 
     deinit { close(self.descriptor) }
@@ -32,9 +35,10 @@ package final class File: Sendable {
         // A FIFO would make `open` wait for somebody who writes.
         let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else { throw IOError(errnoCode: errno, reason: "open \(path)") }
-        self.init(descriptor: descriptor)
         var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+        let isKnown = fstat(descriptor, &status) == 0
+        self.init(descriptor: descriptor, size: Int(status.st_size))
+        guard isKnown, status.st_mode & S_IFMT == S_IFREG else {
             throw IOError(errnoCode: EINVAL, reason: "\(path) is no regular file")
         }
     }
@@ -43,7 +47,7 @@ package final class File: Sendable {
     package convenience init(creating path: String) throws {
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw IOError(errnoCode: errno, reason: "create \(path)") }
-        self.init(descriptor: descriptor)
+        self.init(descriptor: descriptor, size: 0)
     }
 
     /// The next bytes; none at the end of the file.

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import Foundation
-package import NIOCore
-package import Tern
+internal import NIOCore
+internal import Tern
 
 /// HTTP/0.9 on QUIC streams, as the quic-interop-runner uses it: `GET /path`, a line end, and the file comes back.
-package enum HTTP09 {
-    package static let applicationProtocol = "hq-interop"
+enum HTTP09 {
+    static let applicationProtocol = "hq-interop"
     /// The code with which a stream ends that has no answer; the protocol defines none.
-    package static let noSuchFile: UInt64 = 1
+    static let noSuchFile: UInt64 = 1
     /// A request that is longer is none.
     private static let longestRequest = 8 << 10
 
-    package static func request(for path: String) -> ByteBuffer {
+    static func request(for path: String) -> ByteBuffer {
         ByteBuffer(string: "GET \(path)\r\n")
     }
 
     /// Reads a request to its line end or to the end of the stream.
     ///
     /// - Returns: the path that it names, percent-decoded and without a query; `nil` when it is no request.
-    package static func readRequest(from stream: Tern.Stream) async throws -> String? {
+    static func readRequest(from stream: Tern.Stream) async throws -> String? {
         var received = ByteBuffer()
         while received.readableBytes <= Self.longestRequest {
             if received.readableBytesView.contains(UInt8(ascii: "\n")) { break }
@@ -34,6 +33,6 @@ package enum HTTP09 {
         let line = text.unicodeScalars.prefix { $0 != "\r" && $0 != "\n" }
         let words = String(line).split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
         guard words.count == 2, words[0] == "GET", words[1].hasPrefix("/") else { return nil }
-        return words[1].prefix { $0 != "?" && $0 != "#" }.removingPercentEncoding
+        return FileProtocol.file(named: words[1])
     }
 }

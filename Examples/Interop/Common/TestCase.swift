@@ -28,6 +28,7 @@ package enum TestCase: String, CaseIterable, Sendable {
     case rebindPort = "rebind-port"
     case rebindAddress = "rebind-addr"
     case connectionMigration = "connectionmigration"
+    case http3
 
     /// - Parameter missing: what the library can't do yet.
     /// - Throws: exit code 127 for a case that is not supported, which is how the runner wants to hear of it.

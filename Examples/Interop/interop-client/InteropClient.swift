@@ -25,6 +25,9 @@ struct InteropClient: AsyncParsableCommand {
             valueName: "pem"))
     var ca: String?
 
+    @Flag(name: .customLong("http3"), help: "Speak HTTP/3 (ALPN \"h3\"), as for the test case http3.")
+    var http3 = false
+
     @Argument(
         help: ArgumentHelp("What to get, such as https://localhost:4433/file.", valueName: "url"), transform: request)
     var urls: [Request] = []
@@ -35,7 +38,9 @@ struct InteropClient: AsyncParsableCommand {
         let requests = try self.urls + variable.split(separator: " ").map { try request(String($0)) }
         guard !requests.isEmpty else { throw ValidationError("give a URL, here or in the variable REQUESTS") }
         let downloads = self.downloads == "-" ? nil : try Folder(self.downloads)
-        let trial = Trial(testCase: testCase, trust: try self.trust(), downloads: downloads)
+        let trial = Trial(
+            testCase: testCase, fileProtocol: self.http3 || testCase == .http3 ? .http3 : .http09,
+            trust: try self.trust(), downloads: downloads)
         // Servers in the order in which they are named first.
         var servers: [Endpoint] = []
         for request in requests where !servers.contains(request.server) { servers.append(request.server) }

@@ -10,6 +10,7 @@ import Tern
 /// One test case with one server: which connections are made, and what happens on them.
 struct Trial: Sendable {
     let testCase: TestCase
+    let fileProtocol: FileProtocol
     let trust: TLSTrust
     let downloads: Folder?
 
@@ -19,7 +20,8 @@ struct Trial: Sendable {
         tls.sessionCache = tickets
         if self.testCase == .chacha20 { tls.cipherSuites = [.chaCha20Poly1305] }
         let connector = try QUICConnector(
-            tls: tls, applicationProtocols: [HTTP09.applicationProtocol], limits: .interop, options: .fromEnvironment(),
+            tls: tls, applicationProtocols: [self.fileProtocol.applicationProtocol], limits: .interop,
+            options: .fromEnvironment(),
             logger: Logger(label: "interop-client"))
         switch self.testCase {
         case .multiconnect, .handshakeloss, .handshakecorruption:
@@ -44,6 +46,8 @@ struct Trial: Sendable {
         let isEarly = self.testCase == .zerortt && tickets == nil
         let connection = try await self.connect(to: server, connector: connector, early: isEarly ? requests : [])
         do {
+            let control = try await self.fileProtocol.openControlStream(on: connection)
+            defer { withExtendedLifetime(control) {} }
             if isEarly {
                 try await self.fetchEarly(requests, over: connection)
                 let outcome = await connection.earlyData()
@@ -58,14 +62,14 @@ struct Trial: Sendable {
             await connection.close(code: 1, reason: "the client gave up")
             throw error
         }
-        await connection.close()
+        await connection.close(code: self.fileProtocol.noError)
     }
 
     /// Tries one address of the server after the other.
     private func connect(
         to server: Endpoint, connector: QUICConnector, early: [Request]
     ) async throws -> Connection {
-        let replayable = early.map { ReplayableStream(HTTP09.request(for: $0.path)) }
+        let replayable = early.map { ReplayableStream(self.request($0)) }
         var failure: any Error = TransportError(.unreachable, message: "\(server.host) has no address")
         for address in try addresses(of: server) {
             let attempt = connector.connect(
@@ -113,7 +117,7 @@ struct Trial: Sendable {
         try await self.each(requests.map { ((), $0) }) { _, request in
             let destination = try self.downloads?.destination(of: request.name)
             let stream = try await connection.openStream()
-            try await stream.finish(HTTP09.request(for: request.path))
+            try await stream.finish(self.request(request))
             try await self.store(stream, as: destination)
         }
     }
@@ -149,12 +153,16 @@ struct Trial: Sendable {
     }
 
     private func store(_ stream: Stream, as destination: (temporary: String, final: String)?) async throws {
-        guard let destination else {
-            while try await stream.read() != nil {}
-            return
+        let download = try destination.map { try Download($0) }
+        var answer = Answer(self.fileProtocol)
+        while let bytes = try await stream.read() {
+            for piece in try answer.receive(bytes) { try download?.write(piece) }
         }
-        let download = try Download(destination)
-        while let bytes = try await stream.read() { try download.write(bytes) }
-        try download.complete()
+        try answer.finish()
+        try download?.complete()
+    }
+
+    private func request(_ request: Request) -> ByteBuffer {
+        self.fileProtocol.request(for: request.path, authority: "\(request.server)")
     }
 }

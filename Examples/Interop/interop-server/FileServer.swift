@@ -8,6 +8,7 @@ import Tern
 /// Answers every request of every connection, each stream in a task of its own.
 struct FileServer: Sendable {
     let root: Folder
+    let fileProtocol: FileProtocol
 
     func serve(_ connections: AsyncStream<any LoopConnection>) async {
         await withDiscardingTaskGroup { group in
@@ -21,9 +22,17 @@ struct FileServer: Sendable {
     private func serve(_ connection: Connection) async {
         await withDiscardingTaskGroup { group in
             do {
+                let control = try await self.fileProtocol.openControlStream(on: connection)
+                defer { withExtendedLifetime(control) {} }
                 for try await stream in connection.inboundStreams {
-                    guard stream.direction == .bidirectional else { continue }
-                    group.addTask { await self.answer(stream) }
+                    group.addTask {
+                        if stream.direction == .bidirectional {
+                            await self.answer(stream)
+                        } else {
+                            // What HTTP/3 says there changes nothing here.
+                            while let _ = try? await stream.read() {}
+                        }
+                    }
                 }
             } catch {
                 Log.say("a connection broke: \(error)")
@@ -33,18 +42,27 @@ struct FileServer: Sendable {
 
     private func answer(_ stream: Stream) async {
         do {
-            let path = try await HTTP09.readRequest(from: stream)
-            guard let path, let file = self.root.open(path) else {
-                Log.say("refused: \(path ?? "something that is no request")")
-                stream.stopSending(code: HTTP09.noSuchFile)
-                stream.reset(code: HTTP09.noSuchFile)
-                return
+            guard let path = try await self.fileProtocol.readRequest(from: stream) else {
+                Log.say("refused: something that is no request")
+                return self.refuse(stream)
             }
+            guard let file = self.root.open(path) else {
+                Log.say("refused: \(path)")
+                guard let answer = self.fileProtocol.noSuchFile else { return self.refuse(stream) }
+                return try await stream.finish(answer)
+            }
+            let head = self.fileProtocol.answerHead(fileSize: file.size)
+            if head.readableBytes > 0 { try await stream.write(head) }
             while case let bytes = try file.read(), bytes.readableBytes > 0 { try await stream.write(bytes) }
             try await stream.finish()
         } catch {
             // The client gave up, or the file can't be read to its end: it must not look whole.
-            stream.reset(code: HTTP09.noSuchFile)
+            self.refuse(stream)
         }
+    }
+
+    private func refuse(_ stream: Stream) {
+        stream.stopSending(code: self.fileProtocol.rejected)
+        stream.reset(code: self.fileProtocol.rejected)
     }
 }

@@ -35,16 +35,20 @@ struct InteropServer: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The private key of the certificate.", valueName: "pem"))
     var key = "/certs/priv.key"
 
+    @Flag(name: .customLong("http3"), help: "Speak HTTP/3 (ALPN \"h3\"), as for the test case http3.")
+    var http3 = false
+
     func run() async throws {
         let testCase = try TestCase.fromEnvironment()
-        let server = FileServer(root: try Folder(self.root))
+        let server = FileServer(
+            root: try Folder(self.root), fileProtocol: self.http3 || testCase == .http3 ? .http3 : .http09)
         let group = MultiThreadedEventLoopGroup.singleton
         let address = try SocketAddress.makeAddressResolvingHost(self.listen.host, port: self.listen.port)
         let (connections, accepted) = AsyncStream.makeStream(of: (any LoopConnection).self)
         let listener = try await QUICListener.bind(
             to: address,
             tls: try self.tls(for: testCase),
-            applicationProtocols: [HTTP09.applicationProtocol], limits: .interop,
+            applicationProtocols: [server.fileProtocol.applicationProtocol], limits: .interop,
             options: .fromEnvironment(), serverOptions: self.serverOptions(for: testCase), eventLoopGroup: group,
             logger: Logger(label: "interop-server")
         ) { accepted.yield($0) }.get()

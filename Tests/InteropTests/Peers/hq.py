@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: The Tern authors
-"""A foreign endpoint of the quic-interop-runner on aioquic: files over HTTP/0.9 (ALPN "hq-interop").
+"""A foreign endpoint of the quic-interop-runner on aioquic: files over HTTP/0.9 (ALPN "hq-interop"), or HTTP/3 in its case.
 
 hq.py server --listen HOST:PORT --root DIR --certificate PEM --key PEM
     Prints "QUIC on port N" when clients can connect.
@@ -21,18 +21,20 @@ import sys
 import urllib.parse
 
 from aioquic.asyncio import QuicConnectionProtocol, connect, serve
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import HandshakeCompleted, StreamDataReceived, StreamReset
+from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, StreamDataReceived, StreamReset
 from aioquic.quic.logger import QuicFileLogger
 from aioquic.tls import CipherSuite
 
 #: What aioquic cannot do: it neither marks packets nor counts marks.
-UNSUPPORTED = {"ecn", "v2", "http3"}
+UNSUPPORTED = {"ecn", "v2"}
 
 
 def configuration(is_client: bool, case: str) -> QuicConfiguration:
     settings = QuicConfiguration(
-        is_client=is_client, alpn_protocols=["hq-interop"], max_data=16 << 20, max_stream_data=8 << 20, idle_timeout=60)
+        is_client=is_client, alpn_protocols=H3_ALPN if case == "http3" else ["hq-interop"], max_data=16 << 20, max_stream_data=8 << 20, idle_timeout=60)
     if os.environ.get("SSLKEYLOGFILE"):
         settings.secrets_log_file = open(os.environ["SSLKEYLOGFILE"], "a", buffering=1)
     if os.environ.get("QLOGDIR"):
@@ -51,8 +53,16 @@ class FileServer(QuicConnectionProtocol):
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
         self.requests: dict[int, bytearray] = {}
+        self.http: H3Connection | None = None
 
     def quic_event_received(self, event) -> None:
+        if isinstance(event, ProtocolNegotiated) and event.alpn_protocol in H3_ALPN:
+            self.http = H3Connection(self._quic)
+        if self.http is not None:
+            for request in self.http.handle_event(event):
+                if isinstance(request, HeadersReceived):
+                    self.answer_http3(request)
+            return
         if not isinstance(event, StreamDataReceived) or event.stream_id % 4:
             return
         request = self.requests.setdefault(event.stream_id, bytearray())
@@ -68,6 +78,14 @@ class FileServer(QuicConnectionProtocol):
             self._quic.send_stream_data(event.stream_id, file.read_bytes(), end_stream=True)
         else:
             self._quic.reset_stream(event.stream_id, 1)
+        self.transmit()
+
+    def answer_http3(self, request: HeadersReceived) -> None:
+        file = self.root / dict(request.headers)[b":path"].decode().lstrip("/")
+        found = file.is_file()
+        self.http.send_headers(request.stream_id, [(b":status", b"200" if found else b"404")], end_stream=not found)
+        if found:
+            self.http.send_data(request.stream_id, file.read_bytes(), end_stream=True)
         self.transmit()
 
 
@@ -99,8 +117,16 @@ class FileClient(QuicConnectionProtocol):
         self.answers: dict[int, asyncio.Future] = {}
         self.bytes: dict[int, bytearray] = {}
         self.is_resumed = self.is_early = False
+        self.http: H3Connection | None = None
 
     def quic_event_received(self, event) -> None:
+        if isinstance(event, ProtocolNegotiated) and event.alpn_protocol in H3_ALPN:
+            self.http = H3Connection(self._quic)
+        if self.http is not None:
+            for answer in self.http.handle_event(event):
+                self.received_http3(answer)
+            if isinstance(event, StreamDataReceived):
+                return
         if isinstance(event, HandshakeCompleted):
             self.is_resumed, self.is_early = event.session_resumed, event.early_data_accepted
         elif isinstance(event, StreamDataReceived) and event.stream_id in self.answers:
@@ -117,8 +143,22 @@ class FileClient(QuicConnectionProtocol):
         stream = self._quic.get_next_available_stream_id()
         self.bytes[stream] = bytearray()
         answer = self.answers[stream] = asyncio.get_running_loop().create_future()
+        if self.http is not None:
+            fields = {":method": "GET", ":scheme": "https", ":authority": "localhost", ":path": path}
+            self.http.send_headers(
+                stream, [(name.encode(), value.encode()) for name, value in fields.items()], end_stream=True)
+            return answer
         self._quic.send_stream_data(stream, f"GET {path}\r\n".encode(), end_stream=True)
         return answer
+
+    def received_http3(self, event) -> None:
+        answer = self.answers.get(event.stream_id)
+        if isinstance(event, HeadersReceived) and dict(event.headers)[b":status"] != b"200":
+            answer.set_exception(FileNotFoundError(str(event.headers)))
+        elif isinstance(event, DataReceived):
+            self.bytes[event.stream_id] += event.data
+        if event.stream_ended and not answer.done():
+            answer.set_result(bytes(self.bytes.pop(event.stream_id)))
 
     async def move(self) -> None:
         """Goes on from another port, with another connection ID."""
