@@ -342,7 +342,8 @@ def arguments(names: list[str]) -> argparse.Namespace:
     parser.add_argument("--servers", nargs="+", choices=names, default=names)
     parser.add_argument("--quick", action="store_true", help="small files over fast links")
     parser.add_argument("--keep", action="store_true", help="keep the folders of what failed")
-    parser.add_argument("--markdown", type=pathlib.Path, help="where the matrix goes, with date and versions")
+    parser.add_argument("--moq", type=pathlib.Path, help="a Python with moq-rs: its QMux client meets our echo server")
+    parser.add_argument("--document", type=pathlib.Path, help="where the matrix is renewed, with date and versions")
     options = parser.parse_args()
     options.cases = [by_name[name].quick() if options.quick else by_name[name] for name in options.cases]
     return options
@@ -353,12 +354,35 @@ def main() -> int:
     peers = {"tern": Tern(options.programs), "aioquic": Aioquic(), "ngtcp2": GTLS()}
     matrix = Matrix(options, peers)
     asyncio.run(matrix.fill())
+    qmux = qmux_with_moq(options) if options.moq else ""
     versions = ", ".join(f"{peer.name} {peer.version}" for peer in peers.values())
-    text = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, client → server; {versions}\n\n{matrix.table()}\n"
+    text = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, client → server; {versions}\n\n{matrix.table()}\n{qmux}"
     print(f"\n{text}")
-    if options.markdown:
-        options.markdown.write_text(text)
-    return 1 if matrix.failures else 0
+    if options.document:
+        renew(options.document, text)
+    return 1 if matrix.failures or "FAILED" in qmux else 0
+
+
+def qmux_with_moq(options: argparse.Namespace) -> str:
+    with tempfile.TemporaryDirectory(prefix="tern-moq-") as folder:
+        identity = Identity(pathlib.Path(folder))
+        found = subprocess.run(
+            [options.moq, HERE / "moq_qmux.py", options.programs / "echo-server", identity.certificate, identity.key,
+             identity.authority], capture_output=True, text=True, timeout=60)
+    version = subprocess.run(
+        [options.moq, "-c", "from importlib.metadata import version; print(version('moq-rs'), 'on moq-ffi', version('moq-ffi'))"],
+        capture_output=True, text=True).stdout.strip()
+    lines = found.stdout.splitlines()
+    if found.returncode != 0 or not lines:
+        lines.append(f"FAILED with exit code {found.returncode}: {found.stderr.strip()[-500:]}")
+    return "\nQMux: the client of moq-rs " + version + " → tern\n\n" + "".join(f"- {line}\n" for line in lines)
+
+
+def renew(document: pathlib.Path, text: str) -> None:
+    """Puts `text` between the lines that mark its place."""
+    before, _, rest = document.read_text().partition("<!-- matrix -->\n")
+    _, _, after = rest.partition("<!-- end of the matrix -->\n")
+    document.write_text(f"{before}<!-- matrix -->\n{text}<!-- end of the matrix -->\n{after}")
 
 
 if __name__ == "__main__":
