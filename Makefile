@@ -18,8 +18,8 @@ bench: ## The figures of the README, each with the command that makes it.
 lint: ## Format, arrows between the targets, documents that must match the code.
 	Scripts/lint
 
-docs: ## The symbol graph of the public API: fails when a public declaration breaks.
-	swift package dump-symbol-graph --minimum-access-level public --skip-synthesized-members
+docs: ## The pages of the public API and its articles, into .build/docs; any warning fails.
+	Scripts/docs
 
 clean: ## Removes everything that a build made.
 	swift package clean

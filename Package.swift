@@ -199,6 +199,12 @@ let package = Package(
                 nioPosix, logging,
             ],
             swiftSettings: dialect),
+        // Every piece of code that the DocC articles show; Scripts/check-docs compares them.
+        .testTarget(
+            name: "DocumentationTests",
+            dependencies: [
+                "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging, metrics, metricsTesting,
+            ], swiftSettings: dialect),
         // One suite of behaviours, run over every carrier.
         .testTarget(
             name: "ConformanceTests",

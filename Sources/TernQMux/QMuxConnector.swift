@@ -30,6 +30,7 @@ public struct QMuxConnector: CarrierConnector {
     ///   - limits: what a connection grants its peer, and its timeouts.
     ///   - options: of TCP; a congestion control that the kernel does not have fails each attempt with
     ///     ``TernTransport/TransportError/Code/misuse``.
+    ///   - logger: hears of what breaks.
     /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
         tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),

@@ -38,6 +38,10 @@ public final class QMuxListener: CarrierListener {
     ///   - tls: who we are.
     ///   - applicationProtocols: the ALPN identifiers that are served, the preferred one first.
     ///   - limits: what each connection grants its peer, and its timeouts.
+    ///   - options: how TCP behaves.
+    ///   - listenerLimits: how many connections are taken on.
+    ///   - eventLoopGroup: where connections live.
+    ///   - logger: hears of what is refused, and of what breaks.
     ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its events
     ///     back until it is started.
     /// - Returns: the listener, or the `IOError` of the socket, or ``TernTransport/TransportError/Code/misuse`` for options that the

@@ -29,6 +29,7 @@ public struct QUICConnector: CarrierConnector {
     ///     section 8.1).
     ///   - limits: what a connection grants its peer, and its timeouts.
     ///   - options: how QUIC behaves.
+    ///   - logger: hears of what breaks.
     /// - Throws: ``TernTLS/TLSError`` when the trust can't be used.
     public init(
         tls: TLSClientConfiguration, applicationProtocols: [String], limits: ConnectionLimits = ConnectionLimits(),

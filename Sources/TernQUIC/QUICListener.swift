@@ -47,6 +47,8 @@ public final class QUICListener: CarrierListener {
     ///   - limits: what each connection grants its peer, and its timeouts.
     ///   - options: how QUIC behaves.
     ///   - serverOptions: how clients are taken on.
+    ///   - eventLoopGroup: where connections live.
+    ///   - logger: hears of what is refused, and of what breaks.
     ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its
     ///     events back until it is started.
     /// - Returns: the listener, or the `IOError` of the socket.

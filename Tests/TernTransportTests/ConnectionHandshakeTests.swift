@@ -110,6 +110,17 @@ struct ConnectionHandshakeTests {
         #expect(try await client.script { $0.resets } == [self.second])
     }
 
+    @Test func aPeerThatAllowsFewerStreamsIsNamed() async throws {
+        let client = ScriptedConnection(role: .client, on: MultiThreadedEventLoopGroup.singleton.next())
+        try await client.script { [first] in $0.replayableStreams = [first] }
+        let request = ReplayableStream(ByteBuffer(string: "x"))
+        let connection = Connection(adopting: client, replayable: [request, request])
+        await #expect(throws: TransportError(.limitExceeded, message: "")) {
+            _ = try await connection.replayableStreams()
+        }
+        await connection.close()
+    }
+
     @Test func aMigrationOutlivesTheTaskThatWaits() async throws {
         let client = ScriptedConnection(role: .client, on: MultiThreadedEventLoopGroup.singleton.next())
         let connection = Connection(adopting: client)

@@ -37,7 +37,7 @@ public struct Connector: Sendable {
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     ///   - logger: hears of connections at debug level, and of what an operator must act on at warning level.
     ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
-    /// - Throws: ``TransportError`` when the trust or the identity can't be loaded.
+    /// - Throws: ``TernTransport/TransportError`` when the trust or the identity can't be loaded.
     public init(
         applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration,
         policy: ConnectionPolicy = ConnectionPolicy(),
@@ -81,9 +81,11 @@ public struct Connector: Sendable {
     /// is done. **The server may see them more than once:** an attacker can repeat them, and each attempt of the race, over
     /// either carrier, sends them. Their type says that this does no harm.
     ///
-    /// - Parameter replayable: what to send, each on a stream of its own.
+    /// - Parameters:
+    ///   - endpoint: where to.
+    ///   - replayable: what to send, each on a stream of its own.
     /// - Returns: the connection, and its streams in the order of `replayable`; read the answers from them.
-    /// - Throws: as ``race(to:)``.
+    /// - Throws: as ``race(to:)``, and ``TernTransport/TransportError/Code/limitExceeded`` when the server allows fewer streams.
     public func connect(
         to endpoint: Endpoint, replayable: [ReplayableStream]
     ) async throws -> (connection: Connection, streams: [TernTransport.Stream]) {
@@ -93,7 +95,7 @@ public struct Connector: Sendable {
 
     /// Connects, and reports what was tried, what was chosen and why.
     ///
-    /// - Throws: ``TransportError`` whose message names every attempt and its outcome, or `CancellationError`.
+    /// - Throws: ``TernTransport/TransportError`` whose message names every attempt and its outcome, or `CancellationError`.
     public func race(to endpoint: Endpoint) async throws -> (connection: Connection, report: ConnectionReport) {
         let (connection, _, report) = try await self.race(to: endpoint, replayable: [])
         return (connection, report)
@@ -123,14 +125,15 @@ public struct Connector: Sendable {
     }
 
     /// Connects for code that stays on an event loop: the answer is a connection that holds its events back until
-    /// ``LoopConnection/start(handler:)``.
+    /// ``TernTransport/LoopConnection/start(handler:)``.
     ///
     /// The caller owns the connection: it lives until an end closes it.
     ///
     /// - Parameters:
-    ///   - replayable: as for ``connect(to:replayable:)``; ``LoopConnection/replayableStreams`` has the identifiers.
+    ///   - endpoint: where to.
+    ///   - replayable: as for ``connect(to:replayable:)``; ``TernTransport/LoopConnection/replayableStreams`` has the identifiers.
     ///   - eventLoop: where the connection will live and the future is completed; `nil`: the next of the connector's group.
-    /// - Returns: fails with a ``TransportError`` whose message names every attempt and its outcome.
+    /// - Returns: fails with a ``TernTransport/TransportError`` whose message names every attempt and its outcome.
     public func raceOnLoop(
         to endpoint: Endpoint, replayable: [ReplayableStream] = [], on eventLoop: (any EventLoop)? = nil
     ) -> EventLoopFuture<(connection: any LoopConnection, report: ConnectionReport)> {

@@ -54,7 +54,7 @@ public final class Listener: Sendable {
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     ///   - logger: hears of connections at debug level, and of what an operator must act on at warning level.
     ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
-    /// - Throws: ``TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
+    /// - Throws: ``TernTransport/TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
         limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
@@ -80,7 +80,7 @@ public final class Listener: Sendable {
     /// returned, or the task is cancelled, which closes everything at once.
     ///
     /// Where 0-RTT is accepted a connection may come before its handshake is complete: see
-    /// ``Connection/handshakeCompleted()``. A connection is closed with code 0 when its body returns. A body that must report an error to the peer closes it itself.
+    /// ``TernTransport/Connection/handshakeCompleted()``. A connection is closed with code 0 when its body returns. A body that must report an error to the peer closes it itself.
     public func run(_ body: @escaping @Sendable (Connection) async -> Void) async {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in

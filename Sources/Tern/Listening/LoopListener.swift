@@ -33,13 +33,23 @@ public final class LoopListener: Sendable {
         self.tlsAddress = carriers.tls.localAddress
     }
 
-    /// Binds UDP and TCP to one port. The parameters are those of
-    /// ``Listener/bind(to:applicationProtocol:tls:limits:quic:quicServer:tcp:eventLoopGroup:logger:metricsFactory:)``.
+    /// Binds UDP and TCP to one port.
     ///
-    /// - Parameter onConnection: takes each new connection, on the connection's event loop. It must start it, now or later, or
-    ///   close it: a connection that nobody starts keeps what its peer sends, within the limits. With 0-RTT it may come before
-    ///   its handshake is complete (``LoopConnection/isHandshakeComplete``).
-    /// - Throws: ``TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
+    /// - Parameters:
+    ///   - endpoint: an IP address (`::` serves IPv4 too) or a name of this machine; port 0 lets the kernel choose one that is
+    ///     free for both.
+    ///   - applicationProtocol: the ALPN identifiers to accept.
+    ///   - tls: the server's certificate and key.
+    ///   - limits: what a peer may make us keep in memory, and timeouts.
+    ///   - quicOptions: how QUIC behaves.
+    ///   - quicServerOptions: how QUIC clients are taken on.
+    ///   - tcpOptions: how TCP behaves.
+    ///   - eventLoopGroup: where connections live; NIO's shared group by default.
+    ///   - logger: hears of what the listener refuses.
+    ///   - onConnection: takes each new connection, on the connection's event loop. It must start it, now or later, or close it:
+    ///     a connection that nobody starts keeps what its peer sends, within the limits. With 0-RTT it may come before its
+    ///     handshake is complete (``TernTransport/LoopConnection/isHandshakeComplete``).
+    /// - Throws: ``TernTransport/TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
         limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),

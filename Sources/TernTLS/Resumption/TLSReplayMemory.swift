@@ -8,9 +8,11 @@ internal import Synchronization
 ///
 /// Servers that share ticket keys must share the memory, too: else each of them takes a copy once.
 public protocol TLSReplayMemory: AnyObject, Sendable {
-    /// Remembers `key`, which is 32 to 64 bytes that depend on the whole ClientHello.
+    /// Remembers a first flight.
     ///
-    /// - Parameter expiry: until when it must be remembered, in seconds since 1970.
+    /// - Parameters:
+    ///   - key: 32 to 64 bytes that depend on the whole ClientHello.
+    ///   - expiry: until when it must be remembered, in seconds since 1970.
     /// - Returns: whether it was new; `false` also when it can't be remembered. Called on event loops: it must not block for long.
     func insert(_ key: [UInt8], until expiry: Int) -> Bool
 }

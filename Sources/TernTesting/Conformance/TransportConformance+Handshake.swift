@@ -10,6 +10,7 @@ extension TransportConformance {
         ConformanceBehaviour(
             "streams are opened with the connection, and are no replays without a ticket", Self.replayable),
         ConformanceBehaviour("a stream that was opened with the connection goes on", Self.replayableGoesOn),
+        ConformanceBehaviour("streams that the peer has no room for follow when it has", Self.replayableWaits),
         ConformanceBehaviour("the handshake is complete, and then it is said", Self.handshakeCompletes),
         ConformanceBehaviour("both ends export the same secret, or neither does", Self.exportedSecrets),
         ConformanceBehaviour("keys are updated in the middle of a transfer", Self.keyUpdate),
@@ -62,6 +63,23 @@ extension TransportConformance {
             try await client.send(testBytes(300_000), on: id)
             let answer = try await client.whole(id)
             try require(answer.readableBytes == 300_010, "\(answer.readableBytes) bytes came back")
+        }
+    }
+
+    private static func replayableWaits(_ harness: any ConformanceHarness) async throws {
+        var limits = ConnectionLimits()
+        limits.bidirectionalStreams = 1
+        let streams = (0..<3).map { ReplayableStream(testBytes(100, seed: $0)) }
+        try await harness.withEnds(server: limits, replayable: streams) { client, server in
+            for (index, stream) in streams.enumerated() {
+                let id = StreamID(index: UInt64(index), initiator: .client, direction: .bidirectional)
+                let received = try await server.whole(id)
+                try require(received == stream.bytes, "the bytes of \(id) differ")
+                try await server.send(testBytes(5), on: id)
+                try await client.until("\(id) close") { $0.closed.contains(id) }
+            }
+            let ids = try await client.perform { $0.connection.replayableStreams }
+            try require(ids.map(\.index) == [0, 1, 2], "the streams are \(ids)")
         }
     }
 

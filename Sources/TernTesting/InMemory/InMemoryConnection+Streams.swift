@@ -25,14 +25,12 @@ extension InMemoryConnection {
         return stream
     }
 
-    /// Opens a stream for each of `streams` and queues its bytes; as over QUIC without a ticket, they are no replays.
-    func open(_ streams: [ReplayableStream]) throws(TransportError) {
-        for stream in streams {
-            guard let id = try self.openStream(stream.direction) else {
-                throw TransportError(
-                    .limitExceeded,
-                    message: "the peer allows \(self.replayableStreams.count) streams of \(streams.count)")
-            }
+    /// Opens a stream for each of ``replayable`` and queues its bytes; as over QUIC without a ticket, they are no replays. What
+    /// the peer's limit leaves no room for comes when it grows.
+    func openReplayableStreams() throws(TransportError) {
+        while self.replayableStreams.count < self.replayable.count {
+            let stream = self.replayable[self.replayableStreams.count]
+            guard let id = try self.openStream(stream.direction) else { return }
             self.replayableStreams.append(id)
             _ = try self.write(stream.bytes, to: id, finish: stream.finishes)
         }

@@ -82,6 +82,8 @@ extension InMemoryConnection {
                 self.streams[stream]?.send?.limit = max(send.limit, limit)
             case .maxStreams(let direction, let limit):
                 self.streamLimit[direction] = max(self.streamLimit[direction, default: 0], limit)
+                // Nothing can be thrown here: the connection is open, and the streams are new.
+                try? self.openReplayableStreams()
                 if self.owesStreams.remove(direction) != nil { self.report(.streamsAvailable(direction)) }
             case .datagram(let bytes, let tag):
                 self.counters.datagramsReceived += 1

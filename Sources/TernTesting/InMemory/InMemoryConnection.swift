@@ -42,6 +42,7 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
 
     var control: [InMemoryFrame] = []
     var datagrams: Deque<(bytes: ByteBuffer, tag: UInt64?)> = []
+    var replayable: [ReplayableStream] = []
     var replayableStreams: [StreamID] = []
     var counters = ConnectionStatistics()
     var closeReason: TransportError?

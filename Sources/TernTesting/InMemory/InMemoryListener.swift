@@ -25,6 +25,7 @@ public final class InMemoryListener: CarrierListener {
     ///   - name: stands for the address, in ``localAddress``; at most 100 bytes.
     ///   - group: where the accepted connections live.
     ///   - limits: what each accepted connection grants its peer.
+    ///   - applicationProtocol: the ALPN identifier of the connections.
     ///   - accept: takes each new connection, on the connection's event loop; it must start it.
     public init(
         name: String = "memory", group: any EventLoopGroup, limits: ConnectionLimits = ConnectionLimits(),
@@ -100,7 +101,8 @@ public struct InMemoryConnector: CarrierConnector {
         eventLoop.execute {
             do throws(TransportError) {
                 if let reason = connection.closeReason { throw reason }
-                try connection.open(replayable)
+                connection.replayable = replayable
+                try connection.openReplayableStreams()
                 promise.succeed(connection)
             } catch {
                 connection.cancelUnlessStarted()

@@ -16,17 +16,20 @@ public enum InMemoryTransport {
         public let server: any LoopConnection
         let link: InMemoryLink
 
-        /// Breaks the link: both ends hear ``TransportError/Code/carrierLost``, what is on the way is gone. Any thread.
+        /// Breaks the link: both ends hear ``TernTransport/TransportError/Code/carrierLost``, what is on the way is gone. Any thread.
         public func cut() {
             self.link.cut()
         }
     }
 
-    /// Connects two ends, each on its own event loop (which may be the same). Any thread.
+    /// Connects two ends. Any thread.
     ///
     /// - Parameters:
+    ///   - clientLoop: where the client's end lives.
+    ///   - serverLoop: where the server's end lives; it may be the same.
     ///   - clientLimits: what the client grants the server.
     ///   - serverLimits: what the server grants the client.
+    ///   - applicationProtocol: the ALPN identifier of both ends.
     public static func makePair(
         clientLoop: any EventLoop, serverLoop: any EventLoop,
         clientLimits: ConnectionLimits = ConnectionLimits(), serverLimits: ConnectionLimits = ConnectionLimits(),

@@ -79,8 +79,15 @@ public final class Connection: Sendable {
     /// The streams that were opened with the connection, in the order in which they were given to the connector.
     ///
     /// Each call makes new handles: take them once, for dropping a handle ends the stream.
+    ///
+    /// - Throws: ``TransportError/Code/limitExceeded`` when the peer allowed fewer streams, or `CancellationError`.
     public func replayableStreams() async throws -> [Stream] {
         guard let states = await self.bridge.replayableStreams.value() else { throw CancellationError() }
+        guard states.count == self.bridge.replayable.count else {
+            throw TransportError(
+                .limitExceeded,
+                message: "the peer allowed \(states.count) of \(self.bridge.replayable.count) streams")
+        }
         return states.map { Stream($0, connection: self) }
     }
 

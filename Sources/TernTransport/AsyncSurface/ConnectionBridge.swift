@@ -50,7 +50,7 @@ final class ConnectionBridge: @unchecked Sendable {
     var unsettledDatagrams = UnsettledDatagrams()
     var streamsOpened: UInt64 = 0
     var streamsAccepted: UInt64 = 0
-    private let replayable: [ReplayableStream]
+    let replayable: [ReplayableStream]
     let observer: (any ConnectionObserver)?
 
     init(

@@ -7,13 +7,15 @@ public import NIOCore
 public protocol CarrierConnector: Sendable {
     var carrier: Carrier { get }
 
-    /// Starts to connect; the answer lives on `eventLoop`.
+    /// Starts to connect.
     ///
     /// - Parameters:
     ///   - address: where to.
     ///   - serverName: the name (or IP address literal) that the server's certificate must be for; also sent as SNI when it is a name.
     ///   - replayable: streams to open at once, with bytes that may leave before the handshake is done;
-    ///     ``LoopConnection/replayableStreams`` names them afterwards.
+    ///     ``LoopConnection/replayableStreams`` names them afterwards. Those that the peer has no room for follow
+    ///     when it has.
+    ///   - eventLoop: where the answer comes, and the connection lives.
     func connect(
         to address: SocketAddress, serverName: String, replayable: [ReplayableStream], on eventLoop: any EventLoop
     ) -> ConnectionAttempt

@@ -49,6 +49,7 @@ public protocol LoopConnection: AnyObject, Sendable {
     ///
     /// - Parameters:
     ///   - label: what for; begins with `EXPORTER` (RFC 5705, section 4).
+    ///   - context: what else goes into the derivation; both ends must pass the same.
     ///   - count: 1 to 8160.
     /// - Throws: ``TransportError/Code/misuse`` before the handshake is complete, or where there is no TLS.
     func exportKeyingMaterial(label: String, context: [UInt8], count: Int) throws(TransportError) -> [UInt8]
