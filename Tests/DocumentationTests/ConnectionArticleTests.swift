@@ -142,10 +142,16 @@ struct ConnectionArticleTests {
 
     @Test func bothEndsDeriveTheSameSecret() async throws {
         let secrets = Secrets()
-        try await withServer(try self.development.get(), { try await secrets.add(self.secret(of: $0)) }) { endpoint in
+        let server: @Sendable (Connection) async throws -> Void = { connection in
+            try await secrets.add(self.secret(of: connection))
+            try await connection.openStream(.unidirectional).finish()
+            _ = await connection.closed()
+        }
+        try await withServer(try self.development.get(), server) { endpoint in
             try await self.connector(.preferQUIC).withConnection(to: endpoint) { connection in
                 try await secrets.add(self.secret(of: connection))
-                _ = await connection.closed()
+                // The server has its own when this comes.
+                _ = try await connection.inboundStreams.first { _ in true }
             }
         }
         #expect(await secrets.all.count == 2)

@@ -72,7 +72,6 @@ extension ConnectionBridge: LoopConnectionHandler {
     func connectionClosed(_ reason: TransportError) {
         self.noteHandshake()
         self.handshake.settle(.failure(reason))
-        self.end.settle(reason)
         self.observer?.connectionEnded(reason, activity: self.activity())
         let error: TransportError? = reason.code == .application && reason.wireCode == 0 ? nil : reason
         for stream in self.streams.values {
@@ -87,6 +86,8 @@ extension ConnectionBridge: LoopConnectionHandler {
         self.datagrams.end(error)
         self.unsettledDatagrams.settleAll()
         self.eventSink.finish()
+        // Last: who was told of the end meets it everywhere.
+        self.end.settle(reason)
     }
 
     /// Asks whether what was just delivered may be a replay. The first delivery of a stream tells about all that waited for
