@@ -211,6 +211,24 @@ let package = Package(
             dependencies: [
                 "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging,
             ], swiftSettings: dialect),
+        // Two ends of a connection on a simulated network, and the applications on them.
+        .target(
+            name: "SimulationSupport",
+            dependencies: ["TernTesting", "TernQUICCore", "TernQMuxCore", "TernTLS", "TernTransport", nioCore],
+            path: "Tests/Support/Simulation", swiftSettings: dialect),
+        // Whole connections under random networks and workloads, without sockets and without real time.
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: [
+                "SimulationSupport", "TernTesting", "TernQUICCore", "TernQMuxCore", "TernTransport", nioCore,
+            ], swiftSettings: dialect),
+        // Hostile bytes, from a corpus and a seed.
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "SimulationSupport", "TernTesting", "TernQUICCore", "TernQMuxCore", "TernMessages", "TernTransport",
+                "TernTLS", "Tern", nioCore,
+            ], exclude: ["Corpus"], swiftSettings: dialect),
         // Foreign peers: aioquic, gtlsserver, gtlsclient, and a client written from Docs/PROTOCOL.md alone.
         .testTarget(
             name: "InteropTests",

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Foundation
+import NIOCore
+import SimulationSupport
+import TernQUICCore
+import TernTesting
+import TernTransport
+import Testing
+
+/// Which seeds run: a few, or `TERN_SIMULATION_SEEDS=N` from `TERN_SIMULATION_FIRST=M` on.
+enum Seeds {
+    static func chosen(_ standard: Int) -> [UInt64] {
+        let environment = ProcessInfo.processInfo.environment
+        let count = environment["TERN_SIMULATION_SEEDS"].flatMap { Int($0) } ?? standard
+        let first = environment["TERN_SIMULATION_FIRST"].flatMap { UInt64($0) } ?? 1
+        return (0..<UInt64(max(count, 0))).map { first + $0 }
+    }
+
+    static func repetition(_ seed: UInt64, _ suite: String) -> Comment {
+        "repeat it with: TERN_SIMULATION_FIRST=\(seed) TERN_SIMULATION_SEEDS=1 swift test --filter \(suite)"
+    }
+}
+
+@Suite("QUIC on simulated networks")
+struct QUICSimulationTests {
+    @Test("every byte, end and code arrives, whatever the network does", arguments: Seeds.chosen(20))
+    func everything(seed: UInt64) throws {
+        let scenario = Scenario(seed: seed)
+        let failures = try Simulation.runQUIC(scenario)
+        #expect(failures.isEmpty, Seeds.repetition(seed, "QUICSimulationTests"))
+        if !failures.isEmpty { Issue.record("\(failures.joined(separator: "\n"))\n\(scenario)") }
+    }
+}
