@@ -81,6 +81,7 @@ extension QMuxConnectionCore: SimulatedCore {
         case .streamsAvailable(let direction): return .available(direction)
         case .datagramReceived(let bytes): return .datagram(bytes)
         case .connectionClosed(let error): return .ended(error)
+        default: return .other
         }
     }
 }
