@@ -30,7 +30,14 @@ package struct Scenario: CustomStringConvertible {
     }
 
     package var description: String {
-        "seed \(self.seed): out \(self.outbound) in \(self.inbound); changes \(self.changes.map { ($0.after, $0.name) })"
+        """
+        seed \(self.seed): out \(self.outbound)
+        in \(self.inbound)
+        changes \(self.changes.map { ($0.after, $0.name) })
+        limits \(self.limits), windows \(self.growsWindows ? "grow" : "stay")
+        client \(self.client)
+        server \(self.server)
+        """
     }
 
     private static func conditions(_ random: inout SeededRandom) -> NetworkConditions {

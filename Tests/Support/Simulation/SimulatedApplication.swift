@@ -107,7 +107,9 @@ package final class SimulatedApplication {
         "\(self.role) \(id): \(self.trace[id, default: []].joined(separator: ", "))"
     }
 
-    package var openStreams: [StreamID] { self.identifiers.filter { self.streams[$0]?.isClosed == false } }
+    package var openStreams: [StreamID] {
+        self.identifiers.filter { self.streams[$0]?.isClosed == false }
+    }
 
     // MARK: Hearing
 
