@@ -2,6 +2,9 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 /// How a client uses TLS 1.3.
+///
+/// When the environment variable `SSLKEYLOGFILE` names a file, the secrets of all connections of the process, over both carriers, are
+/// appended to it in NSS's format: Wireshark decrypts captures with it. Whoever reads the file reads the traffic.
 public struct TLSClientConfiguration: Sendable {
     /// Whom to trust.
     public var trust: TLSTrust
@@ -19,7 +22,7 @@ public struct TLSClientConfiguration: Sendable {
     }
 }
 
-/// How a server uses TLS 1.3.
+/// How a server uses TLS 1.3. `SSLKEYLOGFILE` works as for a client.
 public struct TLSServerConfiguration: Sendable {
     /// The server's certificate chain and private key.
     public var identity: TLSIdentity

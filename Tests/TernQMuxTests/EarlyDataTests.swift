@@ -3,11 +3,12 @@
 
 import NIOCore
 import NIOPosix
-import TernTLS
+import TernQMuxCore
 import TernTransport
 import Testing
 
 @testable import TernQMux
+@testable import TernTLS
 
 extension SocketTests {
     /// 0-RTT over TLS over TCP.
@@ -124,6 +125,41 @@ extension SocketTests {
             }
         }
 
+        /// A first flight, and nothing behind it; then its copies.
+        @Test func aFirstFlightWithoutAnEndHoldsNothingForLongAndItsCopiesBringNothing() async throws {
+            let client = try Client()
+            var limits = ConnectionLimits()
+            limits.handshakeTimeout = .milliseconds(500)
+            let accepted = Accepted()
+            let handedOut = NIOLockedBox(0)
+            let serve: @Sendable (any LoopConnection) -> Void = { connection in
+                handedOut.update { $0 += 1 }
+                accepted.start(connection)
+            }
+            try await withListener(tls: try Self.server(), limits: limits, onConnection: serve) { listener in
+                try await client.fetchTicket(listener.localAddress, from: accepted)
+                let flight = try client.firstFlight(to: listener.localAddress)
+                let peer = try await RawPeer.connect(to: listener.localAddress, tls: false)
+                peer.send(flight)
+                let early = try await accepted.next()
+                #expect(
+                    try await early.connection.eventLoop.submit { early.connection.isHandshakeComplete }.get() == false)
+                for _ in 0..<3 {
+                    let copy = try await RawPeer.connect(to: listener.localAddress, tls: false)
+                    copy.send(flight)
+                    let isOver = try await eventually { try await copy.isOver() }
+                    #expect(isOver, "refused, and never finished")
+                    copy.close()
+                }
+                let reason = try await early.closed.get()
+                #expect(reason.code == .timedOut)
+                #expect(handedOut.value == 2)
+                peer.close()
+                let isEmpty = try await eventually { listener.connectionCount == 0 }
+                #expect(isEmpty)
+            }
+        }
+
         private static func server(
             takesEarlyData: Bool = true
         ) throws -> TLSServerConfiguration {
@@ -145,10 +181,38 @@ private struct Client {
     }
 
     private let connector: QMuxConnector
+    private let configuration: TLSClientConfiguration
 
     init() throws {
+        self.configuration = try TestTLS.client()
         self.connector = try QMuxConnector(
-            tls: try TestTLS.client(), applicationProtocols: [testProtocol], logger: testLogger)
+            tls: self.configuration, applicationProtocols: [testProtocol], logger: testLogger)
+    }
+
+    /// Connects to a server that echoes nothing, until its tickets have come.
+    func fetchTicket(_ address: SocketAddress, from accepted: Accepted) async throws {
+        let connection = try await self.connector.connect(
+            to: address, serverName: "localhost", on: MultiThreadedEventLoopGroup.singleton.next()
+        ).established.get()
+        let cache = try #require(self.configuration.sessionCache)
+        let hasTicket = try await eventually { cache.count > 0 }
+        #expect(hasTicket)
+        _ = try await accepted.next()
+        connection.eventLoop.execute { connection.close(code: 0, reason: "") }
+    }
+
+    /// A ClientHello and early data that opens a stream.
+    func firstFlight(to address: SocketAddress) throws -> [UInt8] {
+        let session = try TLSClientContext(self.configuration).makeSession(
+            for: .stream, applicationProtocols: [testProtocol], serverName: "localhost", port: address.port ?? 0,
+            hasEarlyData: true)
+        let stream = TLSStream(session: session)
+        // STREAM 0 with a length and "hi".
+        let bytes = Wire.emptyParameters + Wire.record([0x0a, 0x00, 0x02, 0x68, 0x69])
+        #expect(session.earlyDataLimit > bytes.count)
+        #expect(stream.writeEarly(ByteBuffer(bytes: bytes)))
+        #expect(try !stream.handshake())
+        return Array(buffer: try #require(stream.takeCiphertext()))
     }
 
     /// Connects, waits for the answers to `requests` and to one stream more, by when tickets have come, and closes.

@@ -87,6 +87,20 @@ struct ResumptionTests {
         #expect(try pair.carry(from: pair.client, to: pair.server, pieceSize: 7) == ByteBuffer(string: "and late"))
     }
 
+    /// RFC 8446, section 4.2.10.
+    @Test func earlyDataOfAnotherApplicationProtocolEndsTheHandshake() throws {
+        let world = try StreamWorld(earlyData: TLSEarlyData())
+        func pair(server: [String]) throws -> TLSPair {
+            try world.pair(hasEarlyData: true, protocols: (client: ["one", "two"], server: server))
+        }
+        let first = try pair(server: ["one"])
+        try first.finish()
+        try first.keepTickets()
+        let second = try pair(server: ["two"])
+        #expect(second.client.writeEarly(ByteBuffer(string: "to one")))
+        #expect(throws: TransportError(.handshakeFailed, message: "", wireCode: 0x12f)) { try second.carryOn() }
+    }
+
     /// RFC 8446, section 8: however often an attacker sends it, and to whichever end of the server.
     @Test func aCopyOfAFirstFlightBringsNothing() throws {
         let world = try StreamWorld(earlyData: TLSEarlyData())
@@ -215,16 +229,17 @@ struct StreamWorld {
     }
 
     func pair(
-        _ client: TLSClientConfiguration? = nil, name: String = "localhost", port: Int = 1, hasEarlyData: Bool = false
+        _ client: TLSClientConfiguration? = nil, name: String = "localhost", port: Int = 1, hasEarlyData: Bool = false,
+        protocols: (client: [String], server: [String]) = (["one"], ["one"])
     ) throws -> TLSPair {
         let context = try TLSClientContext(client ?? self.client)
         return TLSPair(
             client: TLSStream(
                 session: try context.makeSession(
-                    for: .stream, applicationProtocols: ["one"], serverName: name, port: port,
+                    for: .stream, applicationProtocols: protocols.client, serverName: name, port: port,
                     hasEarlyData: hasEarlyData)),
             server: TLSStream(
-                session: try self.serverContext.makeSession(for: .stream, applicationProtocols: ["one"])))
+                session: try self.serverContext.makeSession(for: .stream, applicationProtocols: protocols.server)))
     }
 
     func finishedPair(

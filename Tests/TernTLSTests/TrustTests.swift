@@ -105,6 +105,27 @@ struct TrustTests {
         #expect(throws: TLSError(.malformed, message: "")) { _ = try TLSCertificate(der: []) }
     }
 
+    /// Whatever a peer calls its certificate.
+    @Test func damagedCertificatesAreReadOrRefused() throws {
+        let made = try self.made.get()
+        let pair = try TLSPair(
+            identity: made.identity, trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))
+        try pair.handshake()
+        let good = try #require(pair.client.session.peerCertificates.first)
+        var generator = SplitMix(state: 23)
+        var (read, refused) = (0, 0)
+        for _ in 0..<2000 {
+            var bytes = good
+            for _ in 0..<Int.random(in: 1...6, using: &generator) {
+                let position = Int.random(in: 0..<bytes.count, using: &generator)
+                bytes[position] = UInt8.random(in: 0...255, using: &generator)
+            }
+            if Bool.random(using: &generator) { bytes.removeLast(Int.random(in: 0..<bytes.count, using: &generator)) }
+            if (try? TLSCertificate(der: bytes)) != nil { read += 1 } else { refused += 1 }
+        }
+        #expect(read > 0 && refused > 0)
+    }
+
     private func pair(client: [TLSCipherSuite], server: [TLSCipherSuite]) throws -> TLSPair {
         let made = try self.made.get()
         var clientConfiguration = TLSClientConfiguration(

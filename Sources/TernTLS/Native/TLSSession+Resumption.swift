@@ -42,7 +42,8 @@ extension TLSSession {
         for ticket in self.newTickets {
             resumption.cache.store(
                 TLSSessionCache.Entry(
-                    session: ticket.session, carrierState: carrierState, earlyDataLimit: ticket.earlyDataLimit),
+                    session: ticket.session, carrierState: carrierState, earlyDataLimit: ticket.earlyDataLimit,
+                    applicationProtocol: self.applicationProtocol),
                 for: resumption.key)
         }
         self.newTickets.removeAll()

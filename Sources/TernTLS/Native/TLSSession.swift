@@ -86,6 +86,7 @@ package final class TLSSession {
                 isRetrySafe: true)
         }
         if let rejection { throw self.error(for: rejection) }
+        try self.checkMeaningOfEarlyData()
         guard let requirement, !self.wasPeerTrusted else { return }
         // The ticket was kept under this very name and trust, which the server proved when it made it. A server keeps nothing:
         // what the ticket says of the client counts only if it would today.
@@ -93,6 +94,16 @@ package final class TLSSession {
         if let rejection = requirement.rejection(of: self.handle, certificates: self.peerCertificates) {
             throw self.error(for: rejection)
         }
+    }
+
+    /// RFC 8446, section 4.2.10: early data belongs to the application protocol of the connection that brought the ticket.
+    private func checkMeaningOfEarlyData() throws(TransportError) {
+        guard self.role == .client, self.mayOfferEarlyData, self.wasEarlyDataAccepted,
+            self.applicationProtocol != self.resumption?.entry?.applicationProtocol
+        else { return }
+        throw TransportError(
+            .handshakeFailed, message: "the server took early data of another application protocol",
+            wireCode: Self.wireCode(47), initiator: .local)
     }
 
     /// Translates what `gnutls_handshake` or a record function returned.

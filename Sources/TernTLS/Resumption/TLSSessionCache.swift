@@ -28,6 +28,8 @@ public final class TLSSessionCache: Sendable {
         let carrierState: [UInt8]
         /// Bytes that may be sent early, as the ticket says.
         var earlyDataLimit = 0
+        /// What was agreed on when the ticket was made.
+        var applicationProtocol: String?
     }
 
     fileprivate struct State {
@@ -74,7 +76,7 @@ public final class TLSSessionCache: Sendable {
                     state.entries[key, default: []].map {
                         Entry(
                             session: change($0.session), carrierState: $0.carrierState,
-                            earlyDataLimit: $0.earlyDataLimit)
+                            earlyDataLimit: $0.earlyDataLimit, applicationProtocol: $0.applicationProtocol)
                     })
             }
         }
