@@ -44,6 +44,10 @@ struct tern_quic {
     ngtcp2_path_storage write_path;
     ngtcp2_path_storage known_path;
     uint64_t write_path_number;
+    /// Since the pacing interval began; what the next one is for.
+    uint64_t paced_at;
+    uint64_t paced_bytes;
+    uint64_t unpaced_bytes;
     int last_error;
     bool has_decrypted;
     /// A client that sends 0-RTT data.

@@ -12,7 +12,36 @@ static bool same_address(const ngtcp2_addr *left, const ngtcp2_addr *right) {
     return left->addrlen == right->addrlen && memcmp(left->addr, right->addr, left->addrlen) == 0;
 }
 
+/// Whether the congestion controller or the pacer holds back all but acknowledgements for a client that was just heard from
+/// another address.
+///
+/// ngtcp2 0.12 would send acknowledgement after acknowledgement there before its PATH_CHALLENGE, if only the port changed: then
+/// it keeps the congestion window. So nothing is written before the challenge can go with it.
+static bool holds_challenge(tern_quic *quic, uint64_t now) {
+#if TERN_NGTCP2_1
+    (void)quic, (void)now;
+    return false;
+#else
+    if (quic->known_path.path.remote.addrlen == 0 || !ngtcp2_conn_is_server(quic->conn)
+        || same_address(&ngtcp2_conn_get_path(quic->conn)->remote, &quic->known_path.path.remote)) {
+        return false;
+    }
+    ngtcp2_conn_stat found;
+    ngtcp2_conn_get_conn_stat(quic->conn, &found);
+    // While a path is validated the window is the initial one, of at least ten small packets; after a probe timeout it does not
+    // matter.
+    uint64_t window = found.cwnd < 10 * NGTCP2_MAX_UDP_PAYLOAD_SIZE ? found.cwnd : 10 * NGTCP2_MAX_UDP_PAYLOAD_SIZE;
+    if (found.bytes_in_flight >= window && found.pto_count == 0) { return true; }
+    double rate = found.pacing_rate;
+    if (!(rate > 0)) { rate = (double)found.cwnd / (double)found.smoothed_rtt * 1.25; }
+    return (double)(now - quic->paced_at) + (double)NGTCP2_MILLISECONDS < (double)quic->paced_bytes / rate;
+#endif
+}
+
+static tern_quic_written held_back(void) { return (tern_quic_written){.bytes = 0, .taken = -1, .ecn = 0}; }
+
 static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t taken, const ngtcp2_pkt_info *info) {
+    if (bytes > 0) { quic->unpaced_bytes += (uint64_t)bytes; }
     if (bytes > 0
         && !(same_address(&quic->write_path.path.local, &quic->known_path.path.local)
              && same_address(&quic->write_path.path.remote, &quic->known_path.path.remote))) {
@@ -31,6 +60,7 @@ tern_quic_written tern_quic_write_stream(
     bool finish, bool more, uint64_t now) {
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
+    if (holds_challenge(quic, now)) { return held_back(); }
     ngtcp2_ssize taken = -1;
     uint32_t flags = (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0) | (more ? NGTCP2_WRITE_STREAM_FLAG_MORE : 0);
     ngtcp2_ssize bytes = ngtcp2_conn_writev_stream(
@@ -44,6 +74,7 @@ tern_quic_written tern_quic_write_datagram(
     uint64_t now) {
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
+    if (holds_challenge(quic, now)) { return held_back(); }
     int taken = 0;
     ngtcp2_vec vector = {.base = (uint8_t *)bytes, .len = length};
     // An empty vector would be an assertion failure.
@@ -99,7 +130,14 @@ void tern_quic_current_path(tern_quic *quic, struct sockaddr_storage *local, str
     copy_path(ngtcp2_conn_get_path(quic->conn), local, remote);
 }
 
-void tern_quic_pace(tern_quic *quic, uint64_t now) { ngtcp2_conn_update_pkt_tx_time(quic->conn, now); }
+void tern_quic_pace(tern_quic *quic, uint64_t now) {
+    if (quic->unpaced_bytes > 0) {
+        quic->paced_at = now;
+        quic->paced_bytes = quic->unpaced_bytes;
+        quic->unpaced_bytes = 0;
+    }
+    ngtcp2_conn_update_pkt_tx_time(quic->conn, now);
+}
 size_t tern_quic_send_quantum(tern_quic *quic) { return ngtcp2_conn_get_send_quantum(quic->conn); }
 
 tern_quic_result tern_quic_open_stream(tern_quic *quic, bool bidirectional, int64_t *stream) {

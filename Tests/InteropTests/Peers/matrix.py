@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import ctypes
 import datetime
+import json
 import os
 import pathlib
 import random
@@ -280,6 +281,9 @@ class Matrix:
     def __init__(self, options, peers: dict[str, Peer]) -> None:
         self.options, self.peers = options, peers
         self.cells: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self.kept: dict[str, list[str]] = {}
+        if options.results and options.results.exists():
+            self.kept = json.loads(options.results.read_text())
         self.pairs = [
             (client, server) for client in options.clients for server in options.servers
             # The foreign programs among themselves are none of our business.
@@ -291,8 +295,22 @@ class Matrix:
                 began = time.monotonic()
                 word, note = await self.cell(case, self.peers[client], self.peers[server])
                 self.cells[case.name, client, server] = (word, note)
+                self.keep(case.name, client, server)
                 print(f"{word:12} {case.name:20} {client} -> {server}, {time.monotonic() - began:.1f} s"
                       + (f": {note}" if note else ""), flush=True)
+
+    def keep(self, case: str, client: str, server: str) -> None:
+        self.kept[f"{case} {client} {server}"] = list(self.cells[case, client, server])
+        if self.options.results:
+            self.options.results.write_text(json.dumps(self.kept, indent=1))
+
+    def recall(self, names: list[str]) -> None:
+        """Adds the cells of earlier runs, for the table."""
+        for key, (word, note) in self.kept.items():
+            self.cells.setdefault(tuple(key.split()), (word, note))
+        pairs = {(client, server) for _, client, server in self.cells}
+        self.pairs = [(client, server) for client in names for server in names if (client, server) in pairs]
+        self.options.cases = [case for case in cases.CASES if any(key[0] == case.name for key in self.cells)]
 
     async def cell(self, case: cases.Case, client: Peer, server: Peer) -> tuple[str, str]:
         common = [name for name in client.protocols if name in server.protocols]
@@ -322,7 +340,7 @@ class Matrix:
     def table(self) -> str:
         heads = [f"{client} → {server}" for client, server in self.pairs]
         rows = [["case", *heads], ["---"] * (1 + len(heads))]
-        rows += [[case.name] + [self.cells[case.name, *pair][0] for pair in self.pairs] for case in self.options.cases]
+        rows += [[case.name] + [self.cells.get((case.name, *pair), ("",))[0] for pair in self.pairs] for case in self.options.cases]
         text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
         notes = [f"- {case}, {client} → {server}: {note}" for (case, client, server), (_, note) in self.cells.items()
                  if note]
@@ -343,6 +361,8 @@ def arguments(names: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small files over fast links")
     parser.add_argument("--keep", action="store_true", help="keep the folders of what failed")
     parser.add_argument("--moq", type=pathlib.Path, help="a Python with moq-rs: its QMux client meets our echo server")
+    parser.add_argument(
+        "--results", type=pathlib.Path, help="a JSON file that keeps the cells: those that do not run now stay as they were")
     parser.add_argument("--document", type=pathlib.Path, help="where the matrix is renewed, with date and versions")
     options = parser.parse_args()
     options.cases = [by_name[name].quick() if options.quick else by_name[name] for name in options.cases]
@@ -354,13 +374,15 @@ def main() -> int:
     peers = {"tern": Tern(options.programs), "aioquic": Aioquic(), "ngtcp2": GTLS()}
     matrix = Matrix(options, peers)
     asyncio.run(matrix.fill())
+    failures = matrix.failures
+    matrix.recall(list(peers))
     qmux = qmux_with_moq(options) if options.moq else ""
     versions = ", ".join(f"{peer.name} {peer.version}" for peer in peers.values())
     text = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, client → server; {versions}\n\n{matrix.table()}\n{qmux}"
     print(f"\n{text}")
     if options.document:
         renew(options.document, text)
-    return 1 if matrix.failures or "FAILED" in qmux else 0
+    return 1 if failures or "FAILED" in qmux else 0
 
 
 def qmux_with_moq(options: argparse.Namespace) -> str:
