@@ -33,7 +33,8 @@ static void fill_settings(tern_quic *quic, const tern_quic_settings *from, ngtcp
     settings->cc_algo = algorithm(from->congestion);
     settings->initial_ts = from->now;
     settings->max_tx_udp_payload_size = from->maximum_udp_payload;
-    settings->max_window = from->maximum_connection_window;
+    // The caller tunes the window of the connection: ngtcp2 would take the memory for it from nowhere.
+    settings->max_window = 0;
     settings->max_stream_window = from->maximum_stream_window;
     // The defaults differ between versions: 10 s in 0.12, none in 1.x.
     settings->handshake_timeout = from->handshake_timeout == 0 ? UINT64_MAX : from->handshake_timeout;

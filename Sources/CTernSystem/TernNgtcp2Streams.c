@@ -177,6 +177,11 @@ void tern_quic_allow_stream(tern_quic *quic, bool bidirectional) {
     }
 }
 
+bool tern_quic_keeps_ended_streams(void) {
+    const ngtcp2_info *info = ngtcp2_version(0);
+    return info != NULL && info->version_num < 0x010000;
+}
+
 void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close) {
     memset(close, 0, sizeof *close);
 #if TERN_NGTCP2_1

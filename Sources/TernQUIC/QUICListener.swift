@@ -227,8 +227,9 @@ private struct QUICListenerPlan: Sendable {
         let connectionIDs = QUICConnectionIDSource(
             length: QUICConnectionID.serverLength, prefix: self.loops.connectionIDPrefix(of: loop),
             resetSecret: self.resetSecret)
-        let configuration = QUICConfiguration(
+        var configuration = QUICConfiguration(
             limits: self.limits, options: self.options, logger: self.logger, connectionIDs: connectionIDs)
+        configuration.windowBudget = self.windows
         return QUICServerEndpoint(
             eventLoop: self.eventLoops[Int(loop)], loop: loop, loops: self.loops,
             core: QUICEndpointCore(connectionIDs: connectionIDs), limits: self.limits, validator: self.validator,
@@ -236,7 +237,7 @@ private struct QUICListenerPlan: Sendable {
             makeCore: { (initial, path, now) throws(TransportError) in
                 let session = try self.context.makeSession(for: .quic, applicationProtocols: self.applicationProtocols)
                 return try QUICConnectionCore.server(
-                    configuration: configuration.sharing(self.windows), tls: session, initial: initial, path: path,
+                    configuration: configuration, tls: session, initial: initial, path: path,
                     now: now)
             }, onConnection: self.onConnection)
     }

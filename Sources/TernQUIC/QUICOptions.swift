@@ -70,7 +70,10 @@ public struct QUICServerOptions: Sendable, Hashable {
     public var preferredIPv6Address: SocketAddress?
     public var limits = QUICListenerLimits()
     /// How much the receive windows of all connections together may grow beyond their initial size, in bytes. A connection
-    /// gets a share when it begins, the smaller the less is left, and returns it when it ends.
+    /// takes it as its window grows, the less the less is left, and returns it when it becomes slow or ends.
+    ///
+    /// ngtcp2 before 1.0 keeps something of every unidirectional stream that a client opened. From 4,096 streams of a
+    /// connection on that is taken from here too, 1 KiB for each; when nothing is left, the connection is closed.
     public var windowMemory: Int = 1 << 30
 
     public init() {}

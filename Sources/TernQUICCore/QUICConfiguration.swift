@@ -31,13 +31,13 @@ package struct QUICConfiguration: Sendable {
     /// Makes what takes the qlog of a connection; `nil` writes none.
     package var makeQlogSink: (@Sendable () -> any QUICQlogSink)?
 
-    /// How far flow control lets the connection's window grow while the application reads as fast as bytes come (twice
-    /// per round trip at most); it starts at ``TernTransport/ConnectionLimits/connectionWindow``.
+    /// How far flow control lets the connection's window grow while the application reads as fast as bytes come; it
+    /// starts at ``TernTransport/ConnectionLimits/connectionWindow``.
     package var maximumConnectionWindow: Int
     /// The same for each stream's window.
     package var maximumStreamWindow: Int
-    /// What the windows' growth was taken from, returned when nobody refers to it any more.
-    package var windowShare: WindowShare?
+    /// What connections take the memory from by which their windows grow, as they grow; `nil`: as much as they want.
+    package var windowBudget: WindowBudget?
 
     package init(limits: ConnectionLimits = ConnectionLimits(), connectionIDs: QUICConnectionIDSource) {
         self.limits = limits

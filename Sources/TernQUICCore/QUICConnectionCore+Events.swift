@@ -170,8 +170,11 @@ extension QUICConnectionCore {
     func forgetIfDone(_ stream: QUICStream) {
         guard stream.isEnded, stream.unconsumed == 0 else { return }
         self.native.inbox.remove(stream.id)
-        if stream.id.initiator != self.role { self.native.allowStream(stream.id.direction) }
         self.emit(.streamClosed(stream.id))
+        guard stream.id.initiator != self.role else { return }
+        if stream.id.direction == .bidirectional || self.canKeepEndedStream() {
+            self.native.allowStream(stream.id.direction)
+        }
     }
 
     /// Nobody will consume what came: the connection's window gets it back.

@@ -96,7 +96,8 @@ extension QUICConnectionCore {
         guard count > 0 else { return false }
         stream.unconsumed -= count
         if !stream.isEnded, !stream.receivedFinish { self.native.credit(id, count) }
-        self.native.creditConnection(count)
+        self.native.creditConnection(
+            self.window.consume(count, now: self.lastNow, roundTrip: { self.native.nativeStatistics.smoothed_rtt }))
         self.forgetIfDone(stream)
         return stream.isEnded && stream.unconsumed == 0
     }

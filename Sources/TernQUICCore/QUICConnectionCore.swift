@@ -57,6 +57,11 @@ package final class QUICConnectionCore {
     /// A packet that was written but did not fit the train before it.
     var held: HeldPacket?
     var counters = ConnectionStatistics()
+    /// The memory that the connection takes beyond its limits.
+    let windowShare: WindowShare
+    var window: ReceiveWindow
+    /// Unidirectional streams of the peer that ngtcp2 keeps though they ended.
+    var endedStreamsKept = 0
     private(set) var lastNow: UInt64
 
     /// What reaches this connection now; for a server, the client's first choice too. Later ones come as events.
@@ -88,6 +93,10 @@ package final class QUICConnectionCore {
         self.tls = tls
         self.path = path
         self.packetSizes = PacketSizeSearch(configuration, path: path)
+        self.windowShare = WindowShare(of: configuration.windowBudget)
+        self.window = ReceiveWindow(
+            initial: configuration.limits.connectionWindow, maximum: configuration.maximumConnectionWindow,
+            share: self.windowShare)
         self.startedAt = now
         self.lastNow = now
         self.native = try NativeConnection(

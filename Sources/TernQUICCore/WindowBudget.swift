@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import Synchronization
-internal import TernTransport
 
 /// The memory by which the receive windows of many connections may grow, together. Any thread.
 package final class WindowBudget: Sendable {
@@ -14,14 +13,13 @@ package final class WindowBudget: Sendable {
 
     package var available: Int { self.left.withLock { $0 } }
 
-    /// Takes a share: what is wanted, but no more than a sixteenth of what is left, so that something is left for the next.
-    package func share(wanted: Int) -> WindowShare {
-        let bytes = self.left.withLock { left in
+    /// - Returns: what is wanted, but no more than a sixteenth of what is left, so that something is left for the others.
+    fileprivate func take(_ wanted: Int) -> Int {
+        self.left.withLock { left in
             let bytes = min(max(wanted, 0), left / 16)
             left -= bytes
             return bytes
         }
-        return WindowShare(of: self, bytes: bytes)
     }
 
     fileprivate func give(back bytes: Int) {
@@ -29,30 +27,37 @@ package final class WindowBudget: Sendable {
     }
 }
 
-/// A part of a ``WindowBudget``, which gets it back when nobody refers to this any more.
-package final class WindowShare: Sendable {
-    package let bytes: Int
-    private let budget: WindowBudget
+/// What one connection has of a ``WindowBudget``, which gets it back when the connection is gone.
+package final class WindowShare {
+    package private(set) var bytes = 0
+    private let budget: WindowBudget?
 
-    fileprivate init(of budget: WindowBudget, bytes: Int) {
+    /// - Parameter budget: `nil` gives whatever is wanted.
+    package init(of budget: WindowBudget?) {
         self.budget = budget
-        self.bytes = bytes
     }
 
     deinit {
-        self.budget.give(back: self.bytes)
+        self.budget?.give(back: self.bytes)
     }
-}
 
-extension QUICConfiguration {
-    /// The same, its windows' growth bounded by what `budget` gives.
-    package func sharing(_ budget: WindowBudget) -> QUICConfiguration {
-        var configuration = self
-        let share = budget.share(wanted: self.maximumConnectionWindow - self.limits.connectionWindow)
-        configuration.windowShare = share
-        configuration.maximumConnectionWindow = self.limits.connectionWindow + share.bytes
-        configuration.maximumStreamWindow = max(
-            self.limits.streamWindow, min(self.maximumStreamWindow, configuration.maximumConnectionWindow))
-        return configuration
+    /// - Returns: what the budget gives; possibly less than wanted, or nothing.
+    package func grow(by wanted: Int) -> Int {
+        let taken = self.budget.map { $0.take(wanted) } ?? max(wanted, 0)
+        self.bytes += taken
+        return taken
+    }
+
+    /// All or nothing.
+    package func grow(byExactly wanted: Int) -> Bool {
+        let taken = self.grow(by: wanted)
+        if taken < wanted { self.shrink(by: taken) }
+        return taken >= wanted
+    }
+
+    package func shrink(by bytes: Int) {
+        let bytes = min(max(bytes, 0), self.bytes)
+        self.bytes -= bytes
+        self.budget?.give(back: bytes)
     }
 }

@@ -80,7 +80,8 @@ final class Pair {
     /// As the server sees it: a NAT may change the remote address.
     var serverPath: QUICPath
     let endpoint: QUICEndpointCore
-    let serverConfiguration: QUICConfiguration
+    /// Counts until the client's first packet comes.
+    var serverConfiguration: QUICConfiguration
     var now = NIODeadline.uptimeNanoseconds(1_000_000_000)
     var delay = TimeAmount.milliseconds(5)
     var flights: [Flight] = []

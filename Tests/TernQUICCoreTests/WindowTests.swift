@@ -50,30 +50,142 @@ struct WindowTests {
     @Test("connections share a budget, and return it")
     func budget() {
         let budget = WindowBudget(bytes: 16_000_000)
-        var shares = [budget.share(wanted: 500_000), budget.share(wanted: 2_000_000)]
+        var shares = [WindowShare(of: budget), WindowShare(of: budget)]
+        #expect(budget.available == 16_000_000, "nothing is taken before it is needed")
+        #expect(shares[0].grow(by: 500_000) == 500_000)
+        #expect(shares[1].grow(by: 2_000_000) == 15_500_000 / 16)
+        #expect(shares[1].grow(by: -5) == 0)
+        #expect(!shares[0].grow(byExactly: 2_000_000))
         #expect(shares[0].bytes == 500_000)
-        #expect(shares[1].bytes == 15_500_000 / 16)
-        for _ in 0..<1000 { shares.append(budget.share(wanted: 16_000_000)) }
+        for _ in 0..<1000 {
+            let share = WindowShare(of: budget)
+            _ = share.grow(by: 16_000_000)
+            shares.append(share)
+        }
         #expect(shares.reduce(0) { $0 + $1.bytes } + budget.available == 16_000_000)
         #expect(budget.available >= 0)
+        shares[0].shrink(by: 1 << 40)
+        #expect(shares[0].bytes == 0)
         shares = []
         #expect(budget.available == 16_000_000)
     }
 
-    @Test("a configuration that shares never offers less than the initial windows")
-    func configuration() {
+    @Test("a window doubles while half of it is consumed within two round trips, up to its maximum")
+    func doubles() {
+        let budget = WindowBudget(bytes: 1 << 30)
+        var window = ReceiveWindow(initial: 10_000, maximum: 65_000, share: WindowShare(of: budget))
+        var (now, credit, consumed) = (1_000 as UInt64, 0, 0)
+        for _ in 0..<200 {
+            now += 1_000
+            consumed += 1_000
+            credit += window.consume(1_000, now: now, roundTrip: { 100_000 })
+        }
+        #expect(window.size == 65_000)
+        #expect(credit - consumed == 55_000)
+        #expect(budget.available == 1 << 30 - 55_000)
+    }
+
+    @Test("one large read after a pause, an unknown round trip and a slow reader grow nothing")
+    func growsNothing() {
+        let share = WindowShare(of: nil)
+        var lump = ReceiveWindow(initial: 10_000, maximum: 65_000, share: share)
+        for second in 1...20 as ClosedRange<UInt64> {
+            for _ in 0..<10 {
+                #expect(lump.consume(1_000, now: second * 1_000_000_000, roundTrip: { 100_000_000 }) == 1_000)
+            }
+        }
+        #expect(lump.size == 10_000)
+        var unknown = ReceiveWindow(initial: 10_000, maximum: 65_000, share: share)
+        for instant in 1...100 as ClosedRange<UInt64> {
+            #expect(unknown.consume(1_000, now: instant, roundTrip: { 0 }) == 1_000)
+        }
+        #expect(share.bytes == 0)
+    }
+
+    @Test("a connection that became slow gives back what its window grew by")
+    func shrinks() {
+        let budget = WindowBudget(bytes: 1 << 30)
+        var window = ReceiveWindow(initial: 10_000, maximum: 65_000, share: WindowShare(of: budget))
+        var (now, outstanding) = (1_000 as UInt64, 10_000)
+        for _ in 0..<200 {
+            now += 1_000
+            outstanding += window.consume(1_000, now: now, roundTrip: { 100_000 }) - 1_000
+        }
+        #expect(window.size == 65_000 && outstanding == 65_000)
+        for _ in 0..<1_000 {
+            now += 1_000_000_000
+            let credit = window.consume(1_000, now: now, roundTrip: { 100_000 })
+            #expect((0...1_000).contains(credit))
+            outstanding += credit - 1_000
+            #expect(outstanding == window.size)
+        }
+        #expect(window.size == 10_000)
+        #expect(budget.available == 1 << 30)
+    }
+
+    @Test("a budget bounds what a fast peer can leave unread, and idle connections take nothing of it")
+    func budgetHolds() throws {
         var limits = ConnectionLimits()
-        limits.connectionWindow = 1000
-        limits.streamWindow = 600
-        let ids = QUICConnectionIDSource(length: 8, resetSecret: QUICResetSecret())
-        var configuration = QUICConfiguration(limits: limits, connectionIDs: ids)
-        configuration.maximumConnectionWindow = 5000
-        configuration.maximumStreamWindow = 4000
-        let poor = configuration.sharing(WindowBudget(bytes: 0))
-        #expect(poor.maximumConnectionWindow == 1000)
-        #expect(poor.maximumStreamWindow == 1000)
-        let rich = configuration.sharing(WindowBudget(bytes: 1 << 30))
-        #expect(rich.maximumConnectionWindow == 5000)
-        #expect(rich.maximumStreamWindow == 4000)
+        limits.connectionWindow = 64 << 10
+        limits.streamWindow = 64 << 10
+        let budget = WindowBudget(bytes: 4 << 20)
+        let pair = try Pair(serverLimits: limits)
+        pair.serverConfiguration.windowBudget = budget
+        pair.delay = .milliseconds(50)
+        try pair.establish()
+        try pair.run(for: .seconds(1))
+        #expect(budget.available == 4 << 20)
+        let id = try #require(try pair.client.core?.openStream(.unidirectional))
+        _ = try pair.client.core?.write(ByteBuffer(bytes: pattern(12_000_000)), to: id, finish: true)
+        #expect(try pair.run(for: .seconds(60), until: { (pair.server.received[id]?.count ?? 0) > 6_000_000 }))
+        let grown = try #require(pair.server.core?.window.size)
+        #expect(grown > 512 << 10, "six doublings would be 4 MiB")
+        #expect(grown - limits.connectionWindow + budget.available == 4 << 20)
+        // The application stops reading: no more than the window comes, whatever the peer has.
+        pair.server.consumes = false
+        let before = try #require(pair.server.received[id]?.count)
+        try pair.run(for: .seconds(20))
+        let unread = try #require(pair.server.received[id]?.count) - before
+        #expect(unread > limits.connectionWindow)
+        #expect(unread <= grown)
+        pair.server.core = nil
+        #expect(budget.available == 4 << 20)
+    }
+
+    @Test(
+        "streams that ngtcp2 cannot forget are charged, and the connection ends when there is no memory for more",
+        .enabled(if: QUICConnectionCore.keepsEndedStreams), arguments: [0, 256 << 20])
+    func endedStreams(budgetBytes: Int) throws {
+        let charge = QUICConnectionCore.endedStreamsPerCharge
+        var limits = ConnectionLimits()
+        limits.unidirectionalStreams = 1024
+        let budget = WindowBudget(bytes: budgetBytes)
+        let pair = try Pair(serverLimits: limits)
+        pair.serverConfiguration.windowBudget = budget
+        try pair.establish()
+        let core = try #require(pair.client.core)
+        var opened = 0
+        while opened < charge + 100, pair.client.closeReason == nil {
+            while opened < charge + 100, core.closeReason == nil, let id = try core.openStream(.unidirectional) {
+                _ = try core.write(ByteBuffer(string: "x"), to: id, finish: true)
+                opened += 1
+            }
+            let goal = opened
+            let moved = try pair.run(
+                for: .seconds(10), until: { pair.server.finished.count == goal || pair.client.closeReason != nil })
+            #expect(moved)
+            try pair.run(for: .milliseconds(50))
+        }
+        if budgetBytes == 0 {
+            #expect(pair.server.closeReason?.code == .limitExceeded)
+            #expect(pair.client.closeReason?.wireCode == TransportErrorCode.internalError)
+            #expect(pair.server.finished.count >= charge)
+        } else {
+            #expect(pair.server.closeReason == nil)
+            #expect(pair.server.finished.count == charge + 100)
+            #expect(budgetBytes - budget.available == charge * QUICConnectionCore.endedStreamBytes)
+        }
+        pair.server.core = nil
+        #expect(budget.available == budgetBytes)
     }
 }

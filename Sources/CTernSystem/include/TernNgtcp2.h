@@ -106,7 +106,6 @@ typedef struct tern_quic_settings {
     uint64_t handshake_timeout;
     uint64_t idle_timeout;
     uint64_t connection_window;
-    uint64_t maximum_connection_window;
     uint64_t stream_window;
     uint64_t maximum_stream_window;
     uint64_t bidirectional_streams;
@@ -212,6 +211,8 @@ tern_quic_result tern_quic_stop_stream(tern_quic *quic, int64_t stream, uint64_t
 void tern_quic_credit_stream(tern_quic *quic, int64_t stream, uint64_t count);
 void tern_quic_credit_connection(tern_quic *quic, uint64_t count);
 void tern_quic_allow_stream(tern_quic *quic, bool bidirectional);
+/// Whether this ngtcp2 keeps the unidirectional streams of the peer until the connection is freed.
+bool tern_quic_keeps_ended_streams(void);
 
 /// The ngtcp2 error behind the last result, for messages.
 int tern_quic_last_error(const tern_quic *quic);
