@@ -93,10 +93,14 @@ struct ResumptionTests {
         func pair(server: [String]) throws -> TLSPair {
             try world.pair(hasEarlyData: true, protocols: (client: ["one", "two"], server: server))
         }
-        let first = try pair(server: ["one"])
+        let first = try pair(server: ["one", "two"])
         try first.finish()
         try first.keepTickets()
-        let second = try pair(server: ["two"])
+        let other = try pair(server: ["two", "three"])
+        #expect(other.client.writeEarly(ByteBuffer(string: "to one")))
+        try other.carryOn()
+        #expect(!other.server.session.isResumed, "another set of protocols, another key")
+        let second = try pair(server: ["two", "one"])
         #expect(second.client.writeEarly(ByteBuffer(string: "to one")))
         #expect(throws: TransportError(.handshakeFailed, message: "", wireCode: 0x12f)) { try second.carryOn() }
     }

@@ -44,15 +44,35 @@ final class ServerResumption: @unchecked Sendable {
 
     var takesEarlyData: Bool { self.antiReplay != nil }
 
-    func enable(on session: OpaquePointer, _ flavour: TLSFlavour) -> Int32 {
+    func enable(on session: OpaquePointer, _ flavour: TLSFlavour, applicationProtocols: [String]) -> Int32 {
         gnutls_db_set_cache_expiration(session, Int32(self.lifetime))
-        var datum = gnutls_datum_t(data: self.key.baseAddress, size: UInt32(Self.keySize))
-        let status = gnutls_session_ticket_enable_server(session, &datum)
+        let status = self.withKey(flavour, applicationProtocols) { key in
+            var datum = gnutls_datum_t(data: key.baseAddress, size: UInt32(key.count))
+            return gnutls_session_ticket_enable_server(session, &datum)
+        }
         guard status == 0, let antiReplay else { return status }
         gnutls_anti_replay_enable(session, antiReplay.handle)
         // RFC 9001, section 4.6.1: over QUIC the number says only that 0-RTT is taken; flow control bounds the bytes.
         let size = flavour == .quic ? Int(UInt32.max) : Self.earlyBytes
         return gnutls_record_set_max_early_data_size(session, size)
+    }
+
+    /// GnuTLS looks at no protocol when it takes early data, and RFC 8446, section 4.2.10, wants it to be that of the ticket: a
+    /// server of other protocols, or of the other carrier, has another key, though it may have the same secret.
+    private func withKey(
+        _ flavour: TLSFlavour, _ applicationProtocols: [String], _ body: (UnsafeMutableBufferPointer<UInt8>) -> Int32
+    ) -> Int32 {
+        var context = Array("tern ticket \(flavour)".utf8)
+        for name in applicationProtocols.sorted() {
+            context.append(UInt8(truncatingIfNeeded: name.utf8.count))
+            context += Array(name.utf8)
+        }
+        // As long as GnuTLS's keys are.
+        var key = [UInt8](repeating: 0, count: Self.keySize)
+        defer { gnutls_memset(&key, 0, key.count) }
+        let status = gnutls_hmac_fast(
+            GNUTLS_MAC_SHA512, self.key.baseAddress, self.key.count, context, context.count, &key)
+        return status == 0 ? key.withUnsafeMutableBufferPointer { body($0) } : status
     }
 
     /// Over a byte stream GnuTLS keeps what comes early in memory until it is read.

@@ -203,7 +203,7 @@ package final class TLSSession {
             self.resume()
         case .server(let clientAuthentication, let resumption):
             self.ask(clientAuthentication)
-            status = resumption?.enable(on: self.handle, flavour) ?? 0
+            status = resumption?.enable(on: self.handle, flavour, applicationProtocols: applicationProtocols) ?? 0
             guard status == 0 else { throw Self.setUpError(status) }
         }
     }
@@ -217,7 +217,9 @@ package final class TLSSession {
                 defer { next += name.count }
                 return gnutls_datum_t(data: next, size: UInt32(name.count))
             }
-            return gnutls_alpn_set_protocols(self.handle, data, UInt32(data.count), GNUTLS_ALPN_MANDATORY.rawValue)
+            // The server's order counts.
+            let flags = GNUTLS_ALPN_MANDATORY.rawValue | GNUTLS_ALPN_SERVER_PRECEDENCE.rawValue
+            return gnutls_alpn_set_protocols(self.handle, data, UInt32(data.count), flags)
         }
     }
 
