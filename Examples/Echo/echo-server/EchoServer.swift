@@ -36,11 +36,17 @@ struct EchoServer: AsyncParsableCommand {
     }
 
     func run() async throws {
+        let development = self.certificate == nil ? try TLSIdentity.selfSigned() : nil
+        let identity = try development?.identity ?? self.identity()
         // README.md: from here
         let listener = try await Listener.bind(
             to: self.listen, applicationProtocol: ApplicationProtocol("echo"),
-            tls: TLSServerConfiguration(identity: try self.identity()))
+            tls: TLSServerConfiguration(identity: identity))
         // README.md: to here
+        // Only now: another server that has the port may have written the file.
+        if let development {
+            try Data(development.certificateAuthorityPEM).write(to: URL(filePath: "echo-ca.pem"), options: .atomic)
+        }
         let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
         // At once, also into a pipe: somebody may wait for this line.
         FileHandle.standardOutput.write(Data("QUIC and TLS on port \(listener.quicAddress.port ?? 0)\n".utf8))
@@ -52,10 +58,8 @@ struct EchoServer: AsyncParsableCommand {
     }
 
     private func identity() throws -> TLSIdentity {
-        if let certificate, let key { return try TLSIdentity(certificateFile: certificate, keyFile: key) }
-        let development = try TLSIdentity.selfSigned()
-        try Data(development.certificateAuthorityPEM).write(to: URL(filePath: "echo-ca.pem"), options: .atomic)
-        return development.identity
+        guard let certificate, let key else { throw ValidationError("--certificate and --key go together") }
+        return try TLSIdentity(certificateFile: certificate, keyFile: key)
     }
 }
 

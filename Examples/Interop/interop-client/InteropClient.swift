@@ -33,7 +33,7 @@ struct InteropClient: AsyncParsableCommand {
     var urls: [Request] = []
 
     func run() async throws {
-        let testCase = try TestCase.fromEnvironment(missing: [.connectionMigration])
+        let testCase = try TestCase.fromEnvironment()
         let variable = Environment.value("REQUESTS") ?? ""
         let requests = try self.urls + variable.split(separator: " ").map { try request(String($0)) }
         guard !requests.isEmpty else { throw ValidationError("give a URL, here or in the variable REQUESTS") }
@@ -48,6 +48,8 @@ struct InteropClient: AsyncParsableCommand {
         for server in servers {
             do {
                 try await trial.run(requests.filter { $0.server == server }, at: server)
+            } catch let unsupported as ExitCode {
+                throw unsupported
             } catch {
                 Log.say("\(server): \(error)")
                 isComplete = false

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ArgumentParser
 import InteropCommon
 import Logging
 import NIOCore
@@ -91,9 +92,18 @@ struct Trial: Sendable {
             if self.testCase == .keyupdate {
                 try await connection.updateKeys()
             } else {
-                _ = try await connection.migrate()
+                try await Self.migrate(connection)
             }
             return
+        }
+    }
+
+    private static func migrate(_ connection: Connection) async throws {
+        do {
+            _ = try await connection.migrate()
+        } catch let error as TransportError where error.code == .misuse {
+            Log.say("can't migrate: \(error)")
+            throw ExitCode(127)
         }
     }
 

@@ -35,6 +35,13 @@ struct InteropServer: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The private key of the certificate.", valueName: "pem"))
     var key = "/certs/priv.key"
 
+    @Option(
+        help: ArgumentHelp(
+            "Where clients should go after the handshake; once for IPv4, once for IPv6. It must be an address of this server.",
+            valueName: "host:port"),
+        transform: endpoint)
+    var preferredAddress: [Endpoint] = []
+
     @Flag(name: .customLong("http3"), help: "Speak HTTP/3 (ALPN \"h3\"), as for the test case http3.")
     var http3 = false
 
@@ -49,7 +56,7 @@ struct InteropServer: AsyncParsableCommand {
             to: address,
             tls: try self.tls(for: testCase),
             applicationProtocols: [server.fileProtocol.applicationProtocol], limits: .interop,
-            options: .fromEnvironment(), serverOptions: self.serverOptions(for: testCase), eventLoopGroup: group,
+            options: .fromEnvironment(), serverOptions: try self.serverOptions(for: testCase), eventLoopGroup: group,
             logger: Logger(label: "interop-server")
         ) { accepted.yield($0) }.get()
         let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
@@ -72,9 +79,17 @@ struct InteropServer: AsyncParsableCommand {
         return configuration
     }
 
-    private func serverOptions(for testCase: TestCase) -> QUICServerOptions {
+    private func serverOptions(for testCase: TestCase) throws -> QUICServerOptions {
         var options = QUICServerOptions()
         if testCase == .retry { options.addressValidation = .always }
+        for endpoint in self.preferredAddress {
+            let address = try SocketAddress(ipAddress: endpoint.host, port: endpoint.port)
+            if case .v6 = address {
+                options.preferredIPv6Address = address
+            } else {
+                options.preferredIPv4Address = address
+            }
+        }
         return options
     }
 }
