@@ -15,6 +15,7 @@ public struct QUICOptions: Sendable, Hashable {
         case bbr
     }
 
+    /// Which algorithm decides how much may be in flight.
     public var congestionControl: CongestionControl = .bbr
     /// The largest UDP payload that path MTU discovery tries, 1200 to 65,507; 1452 fits Ethernet over IPv6.
     public var maximumUDPPayloadSize: Int = 1452
@@ -45,12 +46,14 @@ public struct QUICServerOptions: Sendable, Hashable {
     public enum AddressValidation: Sendable, Hashable {
         /// Never; the anti-amplification limit alone protects others.
         case never
+        /// Every client without a token.
         case always
         /// While at least ``QUICServerOptions/handshakesBeforeRetry`` handshakes are unfinished or failed in the last
         /// seconds.
         case underLoad
     }
 
+    /// When a client must prove its address.
     public var addressValidation: AddressValidation = .underLoad
     /// Unfinished and failed handshakes from which on ``AddressValidation/underLoad`` sends Retry, on all event loops
     /// together. A quarter of as many failures is forgotten each second.
@@ -68,6 +71,7 @@ public struct QUICServerOptions: Sendable, Hashable {
     /// Where clients should go after the handshake (RFC 9000, section 9.6); the listener must be reachable there.
     public var preferredIPv4Address: SocketAddress?
     public var preferredIPv6Address: SocketAddress?
+    /// How many clients are taken on.
     public var limits = QUICListenerLimits()
     /// How much the receive windows of all connections together may grow beyond their initial size, in bytes. A connection
     /// takes it as its window grows, the less the less is left, and returns it when it becomes slow or ends.

@@ -3,6 +3,7 @@
 
 /// Why an identity or a trust can't be used. Never carries a key's bytes.
 public struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// What kinds of failures there are.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Kind: String {
             case unreadableFile, malformed, keyMismatch, emptyTrust, generationFailed

@@ -47,6 +47,8 @@ public struct CarrierCapabilities: Sendable, Hashable {
 
 /// Which end of a connection this is: the one that dialled or the one that listened.
 public enum ConnectionRole: Sendable, Hashable {
+    /// It dialled.
     case client
+    /// It listened.
     case server
 }

@@ -7,13 +7,17 @@ public import NIOCore
 public struct ConnectionStatistics: Sendable, Hashable {
     /// From the first packet or SYN to the finished handshake.
     public var handshakeDuration: TimeAmount?
+    /// The exponentially weighted mean (RFC 9002, section 5.3; tcpi_rtt).
     public var smoothedRoundTripTime: TimeAmount?
+    /// The smallest round trip that was seen.
     public var minimumRoundTripTime: TimeAmount?
+    /// The newest sample.
     public var latestRoundTripTime: TimeAmount?
     /// How much the round trip varies (rttvar of RFC 9002, section 5.3; tcpi_rttvar).
     public var roundTripTimeVariation: TimeAmount?
     /// Bytes that may be in flight.
     public var congestionWindow: UInt64?
+    /// Bytes that were sent and are neither acknowledged nor lost.
     public var bytesInFlight: UInt64?
     /// Where slow start ends; `nil` until the first loss.
     public var slowStartThreshold: UInt64?
@@ -70,6 +74,7 @@ public struct ConnectionEvent: Sendable, Hashable {
         public var description: String { self.name }
     }
 
+    /// What kind of event it is.
     public var kind: Kind
     /// A sentence that says what changed.
     public var message: String

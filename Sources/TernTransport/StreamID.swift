@@ -3,6 +3,7 @@
 
 /// A stream's number, as on the wire (RFC 9000, section 2.1): the two low bits say who opened it and whether it flows both ways.
 public struct StreamID: Sendable, Hashable, Comparable, CustomStringConvertible {
+    /// The number on the wire.
     public let rawValue: UInt64
 
     public init(rawValue: UInt64) {
@@ -16,6 +17,7 @@ public struct StreamID: Sendable, Hashable, Comparable, CustomStringConvertible 
 
     /// The end that opened the stream.
     public var initiator: ConnectionRole { self.rawValue & 1 == 0 ? .client : .server }
+    /// Whether both ends send on it.
     public var direction: StreamDirection { self.rawValue & 2 == 0 ? .bidirectional : .unidirectional }
     /// The stream's position, from 0, among the streams of its initiator and direction.
     public var index: UInt64 { self.rawValue >> 2 }
@@ -36,7 +38,9 @@ public struct StreamID: Sendable, Hashable, Comparable, CustomStringConvertible 
 
 /// Whether both ends of a stream send, or only the one that opened it.
 public enum StreamDirection: Sendable, Hashable, CaseIterable {
+    /// Both ends send.
     case bidirectional
+    /// Only the end that opened it sends.
     case unidirectional
 }
 
@@ -52,8 +56,11 @@ public struct StreamPriority: Sendable, Hashable, Comparable {
         self.urgency = min(urgency, 7)
     }
 
+    /// Before everything else.
     public static let highest = StreamPriority(urgency: 0)
+    /// What a stream has that nobody asked about.
     public static let normal = StreamPriority(urgency: 3)
+    /// After everything else.
     public static let background = StreamPriority(urgency: 7)
 
     public static func < (left: StreamPriority, right: StreamPriority) -> Bool { left.urgency < right.urgency }

@@ -37,10 +37,13 @@ public struct TransportError: Error, Sendable {
 
     /// Which end caused a failure.
     public enum Initiator: Sendable, Hashable {
+        /// This end.
         case local
+        /// The other end.
         case peer
     }
 
+    /// What kinds of failures there are.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Kind: String {
             case application, transport, handshakeFailed, certificateRejected, connectionRefused, unreachable, timedOut
@@ -103,15 +106,26 @@ extension TransportError: CustomStringConvertible {
 
 /// The transport error codes that both carriers share (RFC 9000, section 20.1).
 public enum TransportErrorCode {
+    /// Nothing went wrong.
     public static let noError: UInt64 = 0x0
+    /// The end that closes failed in itself.
     public static let internalError: UInt64 = 0x1
+    /// The server does not take the connection.
     public static let connectionRefused: UInt64 = 0x2
+    /// More data came than was allowed.
     public static let flowControlError: UInt64 = 0x3
+    /// More streams were opened than were allowed.
     public static let streamLimitError: UInt64 = 0x4
+    /// A frame came for a stream that cannot have it.
     public static let streamStateError: UInt64 = 0x5
+    /// A stream changed its end.
     public static let finalSizeError: UInt64 = 0x6
+    /// A frame is malformed.
     public static let frameEncodingError: UInt64 = 0x7
+    /// The transport parameters are not acceptable.
     public static let transportParameterError: UInt64 = 0x8
+    /// Something else that the protocol forbids.
     public static let protocolViolation: UInt64 = 0xa
+    /// The application closed the connection before the handshake was done.
     public static let applicationError: UInt64 = 0xc
 }

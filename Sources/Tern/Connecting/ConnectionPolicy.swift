@@ -5,6 +5,7 @@ public import NIOCore
 
 /// Which carriers a client tries, and when. Every number of the race is here.
 public struct ConnectionPolicy: Sendable, Hashable {
+    /// Which carriers are tried.
     public enum Mode: String, Sendable, Hashable, CaseIterable {
         /// Only QUIC; fails where UDP is blocked.
         case quicOnly
@@ -16,6 +17,7 @@ public struct ConnectionPolicy: Sendable, Hashable {
         case tcpOnly
     }
 
+    /// Which carriers are tried.
     public var mode: Mode
     /// TCP starts this long after QUIC, whatever was heard.
     public var tcpDelay: TimeAmount = .milliseconds(250)

@@ -35,12 +35,14 @@ public struct ConnectionReport: Sendable {
     }
 
     public var carrier: Carrier
+    /// Why the winner won.
     public var reason: Reason
     public var address: SocketAddress
     /// From the winner's start to its finished handshake.
     public var handshakeDuration: TimeAmount
     /// From the beginning of the call, with name resolution and all, to the finished handshake.
     public var totalDuration: TimeAmount
+    /// Every handshake that was tried, in the order of their starts.
     public var attempts: [Attempt]
 }
 

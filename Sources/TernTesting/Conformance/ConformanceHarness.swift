@@ -102,6 +102,7 @@ public enum TransportConformance {
     /// How long a behaviour waits for something before it fails.
     public static let patience: TimeAmount = .seconds(20)
 
+    /// Everything that a carrier must do.
     public static let behaviours: [ConformanceBehaviour] =
         Self.streamBehaviours + Self.abandonmentBehaviours + Self.flowBehaviours + Self.connectionBehaviours
         + Self.handshakeBehaviours + Self.pathBehaviours + Self.asyncBehaviours

@@ -26,7 +26,9 @@ public final class Stream: Sendable {
         }
     }
 
+    /// The stream's number, the same at both ends.
     public var id: StreamID { self.state.id }
+    /// Whether both ends send on it.
     public var direction: StreamDirection { self.state.id.direction }
 
     /// Whether bytes that ``read()`` returns came in 0-RTT, before the handshake was complete: an attacker may have copied them

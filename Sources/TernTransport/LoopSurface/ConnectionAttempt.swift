@@ -5,6 +5,7 @@ public import NIOCore
 
 /// One carrier's way to reach one address. ``TernQUIC`` and ``TernQMux`` each have one.
 public protocol CarrierConnector: Sendable {
+    /// What it connects over.
     var carrier: Carrier { get }
 
     /// Starts to connect.

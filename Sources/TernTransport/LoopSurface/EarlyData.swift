@@ -8,7 +8,9 @@ public import NIOCore
 ///
 /// Without a ticket of an earlier connection, or when the server refuses, they are sent when the handshake is done.
 public struct ReplayableStream: Sendable, Hashable {
+    /// Whether the server answers on the same stream.
     public var direction: StreamDirection
+    /// What is sent at once.
     public var bytes: ByteBuffer
     /// Whether `bytes` are all that is sent on the stream.
     public var finishes: Bool
@@ -26,7 +28,9 @@ public enum EarlyDataOutcome: Sendable, Hashable {
     case notOffered
     /// It was sent or received; the handshake is not done.
     case pending
+    /// The server took it.
     case accepted
+    /// The server refused it; it is sent again after the handshake.
     case rejected
 }
 

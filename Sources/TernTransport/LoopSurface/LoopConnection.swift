@@ -31,10 +31,13 @@ public protocol LoopConnection: AnyObject, Sendable {
     /// The peer's certificate chain, leaf first, each DER; empty if the peer showed none. *Any thread.*
     var peerCertificates: [[UInt8]] { get }
 
+    /// Our address now; `nil` over a carrier without addresses.
     var localAddress: SocketAddress? { get }
+    /// The peer's address now; `nil` over a carrier without addresses.
     var remoteAddress: SocketAddress? { get }
     /// The largest payload that ``sendDatagram(_:)`` takes now; 0 when the peer takes none. It follows the path MTU over QUIC.
     var maximumDatagramSize: Int { get }
+    /// A snapshot of what the connection measured; the last one when it is closed.
     func statistics() -> ConnectionStatistics
     /// Whether the handshake is done and the peer verified. A server hands a connection out earlier when 0-RTT data came.
     var isHandshakeComplete: Bool { get }
@@ -84,6 +87,7 @@ public protocol LoopConnection: AnyObject, Sendable {
     func reset(_ stream: StreamID, code: UInt64)
     /// Asks the peer to stop sending (STOP_SENDING) and drops what comes.
     func stopSending(_ stream: StreamID, code: UInt64)
+    /// Says how urgent a stream's bytes are against those of other streams, from now on.
     func setPriority(_ priority: StreamPriority, of stream: StreamID)
 
     /// Says that the application is done with `count` received bytes of a stream: they return to the peer as flow-control credit
@@ -155,9 +159,11 @@ public protocol LoopConnectionHandler: AnyObject {
     func streamClosed(_ stream: StreamID)
     /// The peer allows more streams, after ``LoopConnection/openStream(_:)`` returned `nil`.
     func streamsAvailable(_ direction: StreamDirection)
+    /// A datagram came.
     func datagramReceived(_ bytes: ByteBuffer)
     /// What became of a datagram that ``LoopConnection/sendDatagram(_:tag:)`` accepted; at most once for each.
     func datagramSettled(_ tag: UInt64, fate: DatagramFate)
+    /// Something happened to the connection that changes nothing for its streams.
     func connectionEventOccurred(_ event: ConnectionEvent)
     /// The end, exactly once and the last call: ``TransportError/Code/application`` with code 0 for a clean close by either end.
     func connectionClosed(_ reason: TransportError)
