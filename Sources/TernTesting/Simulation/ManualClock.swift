@@ -9,7 +9,7 @@ public import NIOCore
 public struct ManualClock: Sendable {
     public private(set) var now: NIODeadline
 
-    /// - Parameter now: one second after the zero of ``NIODeadline``, so that subtracting a little is safe.
+    /// - Parameter now: one second after the zero of `NIODeadline`, so that subtracting a little is safe.
     public init(now: NIODeadline = .uptimeNanoseconds(1_000_000_000)) {
         self.now = now
     }

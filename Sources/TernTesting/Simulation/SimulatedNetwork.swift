@@ -24,7 +24,10 @@ public struct SimulatedNetwork: Sendable {
     private var flights: [Flight] = []
     private var order: UInt64 = 0
 
-    /// - Parameter inside: without a NAT, until ``rebind(to:)``.
+    /// - Parameters:
+    ///   - seed: of all that is decided by chance; the same seed makes the same network.
+    ///   - inside: the client's address; without a NAT, until ``rebind(to:)``.
+    ///   - conditions: what happens to datagrams, in both directions.
     public init(seed: UInt64, inside: SocketAddress, conditions: NetworkConditions = NetworkConditions()) {
         self.inside = inside
         self.outside = inside
