@@ -110,7 +110,7 @@ tern_quic *tern_quic_client(const tern_quic_settings *from, tern_quic_path path,
     if (ngtcp2_crypto_gnutls_configure_client_session(tls) != 0
         || ngtcp2_conn_client_new(
                &quic->conn, &destination, &source, &quic->read_path.path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
-               &parameters, tern_quic_memory(), quic) != 0) {
+               &parameters, tern_quic_count_memory(quic), quic) != 0) {
         tern_quic_deallocate(quic);
         return NULL;
     }
@@ -148,7 +148,7 @@ tern_quic *tern_quic_server(
         || ngtcp2_crypto_gnutls_configure_server_session(tls) != 0
         || ngtcp2_conn_server_new(
                &quic->conn, &destination, &source, &quic->read_path.path, version, &callbacks, &settings, &parameters,
-               tern_quic_memory(), quic) != 0) {
+               tern_quic_count_memory(quic), quic) != 0) {
         tern_quic_deallocate(quic);
         return NULL;
     }

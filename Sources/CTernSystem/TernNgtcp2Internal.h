@@ -59,6 +59,9 @@ struct tern_quic {
     uint8_t cid_prefix_length;
     uint8_t cid_prefix[12];
     uint8_t reset_secret[32];
+    /// What ngtcp2 has allocated for the connection, and by what.
+    size_t memory;
+    ngtcp2_mem allocator;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -67,6 +70,10 @@ const ngtcp2_mem *tern_quic_memory(void);
 /// Zeroed memory from there.
 void *tern_quic_allocate(size_t length);
 void tern_quic_deallocate(void *pointer);
+/// The bytes that a block from there has.
+size_t tern_quic_room(const void *pointer);
+/// The same memory, counted for the connection; valid as long as `quic`.
+const ngtcp2_mem *tern_quic_count_memory(tern_quic *quic);
 /// Fills the callbacks that both ends share.
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks);
 /// Tells of the STOP_SENDING frames that were seen.

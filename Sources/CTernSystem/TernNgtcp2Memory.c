@@ -10,6 +10,14 @@
 
 #include <stdlib.h>
 
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#define room_of_malloc malloc_size
+#else
+#include <malloc.h>
+#define room_of_malloc(pointer) malloc_usable_size((void *)(pointer))
+#endif
+
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define TERN_PLAIN_MEMORY 1
@@ -24,6 +32,7 @@
 const ngtcp2_mem *tern_quic_memory(void) { return NULL; }
 void *tern_quic_allocate(size_t length) { return calloc(1, length); }
 void tern_quic_deallocate(void *pointer) { free(pointer); }
+size_t tern_quic_room(const void *pointer) { return room_of_malloc(pointer); }
 size_t tern_quic_arenas_in_use(void) { return 0; }
 
 #else
@@ -173,11 +182,16 @@ static void *arena_calloc(size_t count, size_t length, void *user) {
     return found != NULL ? memset(found, 0, count * length) : calloc(count, length);
 }
 
+size_t tern_quic_room(const void *pointer) {
+    if (!is_ours(pointer)) { return room_of_malloc(pointer); }
+    bool is_half = ((uintptr_t)pointer & (PAGE - 1)) == 0;
+    size_t pages = arenas.span_pages[(size_t)((const uint8_t *)pointer - arenas.base) / SPAN];
+    return is_half ? HALF : pages * PAGE - HALF;
+}
+
 static void *arena_realloc(void *pointer, size_t length, void *user) {
     if (!is_ours(pointer)) { return realloc(pointer, length); }
-    bool is_half = ((uintptr_t)pointer & (PAGE - 1)) == 0;
-    size_t pages = arenas.span_pages[(size_t)((uint8_t *)pointer - arenas.base) / SPAN];
-    size_t room = is_half ? HALF : pages * PAGE - HALF;
+    size_t room = tern_quic_room(pointer);
     if (length <= room) { return pointer; }
     void *copy = arena_malloc(length, user);
     if (copy == NULL) { return NULL; }

@@ -76,8 +76,9 @@ public struct QUICServerOptions: Sendable, Hashable {
     /// How much the receive windows of all connections together may grow beyond their initial size, in bytes. A connection
     /// takes it as its window grows, the less the less is left, and returns it when it becomes slow or ends.
     ///
-    /// ngtcp2 before 1.0 keeps something of every unidirectional stream that a client opened. From 4,096 streams of a
-    /// connection on that is taken from here too, 1 KiB for each; when nothing is left, the connection is closed.
+    /// ngtcp2 before 1.0 keeps something of every unidirectional stream that a client opened: 240 bytes, and 16 KB if the
+    /// stream's frames were reordered. What it keeps beyond 1 MiB for a connection is taken from here too; when nothing is
+    /// left, the connection is closed.
     public var windowMemory: Int = 1 << 30
 
     public init() {}

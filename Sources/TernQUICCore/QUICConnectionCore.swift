@@ -62,6 +62,8 @@ package final class QUICConnectionCore {
     var window: ReceiveWindow
     /// Unidirectional streams of the peer that ngtcp2 keeps though they ended.
     var endedStreamsKept = 0
+    /// What their memory was charged with.
+    var endedStreamsCharge = 0
     private(set) var lastNow: UInt64
 
     /// What reaches this connection now; for a server, the client's first choice too. Later ones come as events.

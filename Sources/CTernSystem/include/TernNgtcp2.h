@@ -213,6 +213,8 @@ void tern_quic_credit_connection(tern_quic *quic, uint64_t count);
 void tern_quic_allow_stream(tern_quic *quic, bool bidirectional);
 /// Whether this ngtcp2 keeps the unidirectional streams of the peer until the connection is freed.
 bool tern_quic_keeps_ended_streams(void);
+/// The bytes that ngtcp2 has allocated for the connection.
+size_t tern_quic_memory_in_use(const tern_quic *quic);
 
 /// The ngtcp2 error behind the last result, for messages.
 int tern_quic_last_error(const tern_quic *quic);

@@ -210,6 +210,8 @@ final class NativeConnection {
     /// The largest UDP payload that ngtcp2 writes on this path.
     var pathPayload: Int { Int(clamping: tern_quic_path_payload(self.quic)) }
     var peerMaximumPayload: Int { Int(clamping: tern_quic_peer_maximum_payload(self.quic)) }
+    /// The bytes that ngtcp2 has allocated.
+    var memory: Int { Int(clamping: tern_quic_memory_in_use(self.quic)) }
     var tlsAlert: UInt8 { tern_quic_tls_alert(self.quic) }
 
     /// The transport error code and the text that fit the last failure.
