@@ -18,7 +18,7 @@ enum QMuxTransport {
     static let watermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 128 << 10, high: 512 << 10)
 
     /// One record is 16 KiB; reading several at once costs one call.
-    static let receiveBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 16 << 10, maximum: 256 << 10)
+    static let receiveBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 4 << 10, maximum: 256 << 10)
 
     /// Sets the options of a socket that is about to connect or to listen.
     static func configure(_ channel: any Channel, _ options: TCPOptions) throws(TransportError) {

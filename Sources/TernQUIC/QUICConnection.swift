@@ -201,6 +201,7 @@ extension QUICConnection {
             let path = self.rebinding.pathForSocket(transmit.path, first: self.core.path)
             let train = DatagramTrain(segmentSize: transmit.segmentSize, path: path, ecn: transmit.ecn)
             guard self.socket.send(bytes, as: train) else { return false }
+            if transmit.isLast, !self.core.hasQueuedData { return true }
         }
         return false
     }

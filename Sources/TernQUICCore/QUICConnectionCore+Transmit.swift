@@ -11,6 +11,8 @@ extension QUICConnectionCore {
     private static var maximumSegments: Int { 64 }
     /// The largest UDP payload over IPv4.
     private static var maximumTrain: Int { 65_507 }
+    /// More than any control frame needs, a stream's first bytes included.
+    private static var smallestFrames: Int { 64 }
 
     /// Writes the next datagrams to send: one train of at most 64 equal segments, of one path and ECN codepoint.
     ///
@@ -51,6 +53,7 @@ extension QUICConnectionCore {
         while segments < Self.maximumSegments, segments == 0 || written + payload <= limit {
             let packet = UnsafeMutableRawBufferPointer(rebasing: buffer[written..<(written + payload)])
             self.newBytesInPacket = 0
+            self.isDrained = false
             let result = self.writePacket(packet, now: now)
             guard result.bytes > 0 else {
                 self.handleWriteFailure(result.bytes, now: now)
@@ -71,10 +74,11 @@ extension QUICConnectionCore {
             }
             written += result.bytes
             segments += 1
-            if result.bytes < train?.segmentSize ?? 0 { break }
+            if self.isDrained || result.bytes < train?.segmentSize ?? 0 { break }
         }
         guard var train else { return nil }
         train.byteCount = written
+        train.isLast = self.isDrained && self.held == nil && self.isConfirmed
         self.counters.bytesSent += UInt64(written)
         self.counters.packetsSent = (self.counters.packetsSent ?? 0) + UInt64(segments)
         // Not before the handshake is done: until there is a sample of the round trip ngtcp2 would pace by a guess of
@@ -152,7 +156,11 @@ extension QUICConnectionCore {
                 return result
             }
         }
-        return self.native.write(nil, into: packet, now: now)
+        let result = self.native.write(nil, into: packet, now: now)
+        // Room is left in a packet that was offered everything: the next one would be empty.
+        self.isDrained =
+            self.newBytesInPacket > 0 && result.bytes > 0 && result.bytes + Self.smallestFrames < packet.count
+        return result
     }
 
     /// - Returns: `nil` when the packet, begun or not, has room for streams.

@@ -54,6 +54,8 @@ package final class QUICConnectionCore {
     var packetSizes: PacketSizeSearch
     /// Stream bytes that the packet being written took for the first time.
     var newBytesInPacket = 0
+    /// The packet that was written last holds all there was to send.
+    var isDrained = false
     /// A packet that was written but did not fit the train before it.
     var held: HeldPacket?
     var counters = ConnectionStatistics()

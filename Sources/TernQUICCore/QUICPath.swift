@@ -33,4 +33,6 @@ package struct QUICTransmit: Sendable {
     /// Where all of them go, and the address they must come from.
     package var path: QUICPath
     package var ecn: ECN
+    /// Nothing more is to be sent now: another call would answer `nil`.
+    package var isLast = false
 }

@@ -164,7 +164,7 @@ extension UDPSocket {
             .channelOption(.socketOption(.so_sndbuf), value: options.bufferSize)
             .channelOption(.socket(SocketOptionLevel(SOL_SOCKET), SO_REUSEPORT), value: options.sharesPort ? 1 : 0)
             .channelOption(.explicitCongestionNotification, value: true)
-            .channelOption(.receivePacketInfo, value: true)
+            .channelOption(.receivePacketInfo, value: options.answersFromAddressAsked && address.isWildcard)
             .channelOption(.maxMessagesPerRead, value: 16)
             // A train of datagrams that the kernel put together is up to 64 KiB long.
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 65_536))

@@ -37,6 +37,8 @@ package final class TLSStream {
     private var failure: TransportError?
     /// How much the last ciphertext was: the next one is likely to be as much.
     private var lastCiphertextSize = 0
+    /// The latest small ciphertext, whose memory may be used again.
+    private var spare = ByteBuffer()
 
     package init(session: TLSSession) {
         self.session = session
@@ -70,6 +72,10 @@ package final class TLSStream {
 
     /// A record holds at most 2^14 bytes (RFC 8446, section 5.1); header, content type and tag come on top.
     private static let recordSize = 16_384
+    /// The least room for what is decrypted; the rest of a larger record is taken next.
+    private static let readSize = 512
+    /// A buffer up to this size is kept for the next ciphertext.
+    private static let spareSize = 4_096
     private static let recordOverhead = 22
 
     /// Goes on with the handshake.
@@ -105,17 +111,27 @@ package final class TLSStream {
     /// Appends decrypted bytes to `buffer`, about `limit` of them. What came before an error is handed out before it.
     package func read(into buffer: inout ByteBuffer, limit: Int) throws(TransportError) -> ReadOutcome {
         if let failure { throw failure }
-        // Plaintext is shorter than its ciphertext, and a record that arrived in part before adds one more.
-        buffer.reserveCapacity(minimumWritableBytes: min(limit, self.wire.inbound.readableBytes) + Self.recordSize)
+        // Whoever read the ciphertext may use its memory again.
+        defer { if self.wire.inbound.readableBytes == 0 { self.wire.inbound = ByteBuffer() } }
         var total = 0
         while total < limit {
             var status = 0
             let waiting = self.wire.inbound.readableBytes
-            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.recordSize) { memory in
+            if waiting == 0, self.isConfirmed, !self.wire.isAtEnd, gnutls_record_check_pending(self.session.handle) == 0
+            {
+                return total > 0 ? .bytes : .starved
+            }
+            if total == 0 {
+                // Plaintext is shorter than its ciphertext, and a record that arrived in part before adds one more.
+                let held = self.wire.pulledSinceRecord > 0 ? Self.recordSize : 0
+                buffer.reserveCapacity(minimumWritableBytes: min(limit, waiting + held))
+            }
+            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.readSize) { memory in
                 status = gnutls_record_recv(self.session.handle, memory.baseAddress, memory.count)
                 return max(0, status)
             }
             if status > 0 {
+                self.wire.pulledSinceRecord = 0
                 self.isConfirmed = true
                 self.hasReadAnything = true
                 total += status
@@ -139,6 +155,7 @@ package final class TLSStream {
     /// Encrypts all of `plaintext`.
     package func write(_ plaintext: ByteBuffer) throws(TransportError) {
         var plaintext = plaintext
+        self.reuseSpare()
         let records = plaintext.readableBytes / Self.recordSize + 1
         self.wire.outbound.reserveCapacity(
             minimumWritableBytes: max(
@@ -167,7 +184,18 @@ package final class TLSStream {
         guard self.wire.outbound.readableBytes > 0 else { return nil }
         self.lastCiphertextSize = self.wire.outbound.readableBytes
         defer { self.wire.outbound = ByteBuffer() }
+        if self.wire.outbound.capacity <= Self.spareSize { self.spare = self.wire.outbound }
         return self.wire.outbound
+    }
+
+    /// Takes the latest buffer of ciphertext again, if it was sent and nobody else has it any more.
+    private func reuseSpare() {
+        guard self.wire.outbound.capacity == 0, self.spare.capacity > 0 else { return }
+        let isOurs: Void? = self.spare.modifyIfUniquelyOwned {
+            (buffer: inout ByteBuffer) -> Void in buffer.clear()
+        }
+        guard isOurs != nil else { return }
+        swap(&self.wire.outbound, &self.spare)
     }
 
     private func fail(_ status: Int32) -> TransportError {
@@ -187,6 +215,8 @@ package final class TLSStream {
 private final class Wire {
     var inbound = ByteBuffer()
     var outbound = ByteBuffer()
+    /// Whether GnuTLS holds a part of a record.
+    var pulledSinceRecord = 0
     var isAtEnd = false
     var lastError: Int32 = 0
 
@@ -205,6 +235,7 @@ private final class Wire {
         self.inbound.readWithUnsafeReadableBytes { bytes in
             guard let memory, let base = bytes.baseAddress else { return 0 }
             memory.copyMemory(from: base, byteCount: available)
+            self.pulledSinceRecord += available
             return available
         }
         return available
