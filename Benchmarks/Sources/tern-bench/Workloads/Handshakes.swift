@@ -17,7 +17,14 @@ extension Workload {
         contenders: { profile in
             [
                 Contender(name: "tern-quic", expectedSeconds: Double(profile.handshakes) * 2e-3 + 1) {
-                    try $0.handshakes(profile.handshakes)
+                    try $0.handshakes(
+                        profile.handshakes, with: .idleServer(IdleServer(carrier: .quic)),
+                        IdleServer.applicationProtocol)
+                },
+                Contender(name: "tern-quic-handler", expectedSeconds: Double(profile.handshakes) * 2e-3 + 1) {
+                    try $0.handshakes(
+                        profile.handshakes, with: .loopEchoServer(LoopEchoServer(carrier: .quic)),
+                        LoopEchoServer.applicationProtocol)
                 },
                 Contender(
                     name: "gtls", expectedSeconds: Double(profile.handshakes) * 2e-3 + 1, missing: ForeignPair.missing
@@ -34,16 +41,21 @@ extension Workload {
         ratios: [
             Ratio(
                 key: "handshakesPerServerCPUSecond", of: "tern-quic", to: "gtls",
-                goal: "full handshakes per CPU second of the server, against gtlsserver", bound: .atLeast(1))
+                goal: "full handshakes per CPU second of the server, against gtlsserver", bound: .atLeast(1)),
+            Ratio(
+                key: "handshakesPerServerCPUSecond", of: "tern-quic-handler", to: "gtls",
+                goal: "the same on the handler surface"),
         ])
 }
 
 extension Stage {
-    fileprivate func handshakes(_ count: Int) throws -> [String: Double] {
-        let server = try self.start(.idleServer(IdleServer(carrier: .quic)), name: "handshake-server")
+    fileprivate func handshakes(
+        _ count: Int, with role: Role, _ applicationProtocol: Tern.ApplicationProtocol
+    ) throws -> [String: Double] {
+        let server = try self.start(role, name: "handshake-server")
         let address: ServerAddress = try self.answer(of: server)
         let values = try self.shakeHands(
-            count, with: server, at: address, applicationProtocol: IdleServer.applicationProtocol.quic)
+            count, with: server, at: address, applicationProtocol: applicationProtocol.quic)
         _ = try server.stop(.closingInput)
         return values
     }
