@@ -88,7 +88,7 @@ extension QMuxConnectionCore {
     /// The largest payload for ``sendDatagram(_:)``; 0 before the peer's transport parameters came.
     package var maximumDatagramSize: Int {
         guard let known = self.knownParameters, known.maxDatagramFrameSize > 1 else { return 0 }
-        // One byte for the type; the length is left out when it would not fit (draft-ietf-quic-qmux-02, section 8.1).
+        // One byte for the type; the length is left out when it would not fit (draft-ietf-quic-qmux-02, section 9.1).
         return Int(min(known.maxDatagramFrameSize, UInt64(Self.maximumRecordSize))) - 1
     }
 

@@ -119,7 +119,7 @@ struct QMuxClock {
     }
 }
 
-/// Bounds the frames that cost work and bring nothing (draft-ietf-quic-qmux-02, section 11.2). Data in either direction
+/// Bounds the frames that cost work and bring nothing (draft-ietf-quic-qmux-02, section 12.2). Data in either direction
 /// earns more.
 struct QMuxIdleFrameBudget {
     private let burst: Int

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import Foundation
 package import NIOCore
 package import TernQUICCore
 internal import TernTLS
@@ -61,6 +62,9 @@ package final class SimulatedQUICPair {
     ) -> QUICConfiguration {
         var configuration = QUICConfiguration(limits: limits, connectionIDs: identifiers)
         configuration.randomness = .seeded(seed)
+        if let folder = ProcessInfo.processInfo.environment["TERN_SIMULATION_QLOG"] {
+            configuration.makeQlogSink = { QlogFile(path: "\(folder)/\(seed).qlog") }
+        }
         if !growsWindows {
             configuration.maximumConnectionWindow = limits.connectionWindow
             configuration.maximumStreamWindow = limits.streamWindow
@@ -190,5 +194,25 @@ package final class SimulatedQUICPair {
         self.handedOver[core.role, default: (0, 0)].count += 1
         self.handedOver[core.role, default: (0, 0)].bytes += bytes.count
         core.receive(bytes, path: path, ecn: ecn, now: self.now)
+    }
+}
+
+/// For `TERN_SIMULATION_QLOG=FOLDER`: what each end did, to find out why a seed failed.
+private final class QlogFile: QUICQlogSink {
+    private let path: String
+    private var text = Data()
+
+    init(path: String) {
+        self.path = path
+    }
+
+    func begin(_ connection: QUICConnectionID, role: ConnectionRole) {}
+
+    func write(_ bytes: UnsafeRawBufferPointer) {
+        self.text.append(contentsOf: bytes)
+    }
+
+    deinit {
+        try? self.text.write(to: URL(fileURLWithPath: self.path))
     }
 }

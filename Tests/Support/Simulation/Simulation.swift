@@ -19,6 +19,8 @@ package enum Simulation {
         let pair = try SimulatedQUICPair(
             seed: scenario.seed, conditions: scenario.outbound, clientLimits: scenario.limits,
             serverLimits: scenario.limits, growsWindows: scenario.growsWindows)
+        // It refers to the pair.
+        defer { pair.onServer = nil }
         pair.network.inbound = scenario.inbound
         pair.changes = scenario.changes.map { (pair.now + $0.after, $0.change) }
         func application(_ core: QUICConnectionCore, _ workload: Workload) -> SimulatedApplication {
@@ -41,7 +43,6 @@ package enum Simulation {
         try pair.run(for: .seconds(120)) { pair.client.isFinished && pair.server?.isFinished == true }
         self.judgeEnd(ledger, pair.applications, mayMissClose: true)
         self.judgeStatistics(ledger, pair)
-        pair.onServer = nil
         return ledger.failures
     }
 
