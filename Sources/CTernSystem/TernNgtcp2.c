@@ -78,6 +78,8 @@ static tern_quic *allocate(const tern_quic_settings *settings, tern_quic_path pa
     set_path(&quic->read_path, path);
     ngtcp2_path_storage_zero(&quic->write_path);
     ngtcp2_path_storage_zero(&quic->known_path);
+    ngtcp2_path_storage_zero(&quic->probed_path);
+    quic->refuses_preferred_address = settings->refuses_preferred_address;
     return quic;
 }
 
@@ -143,7 +145,12 @@ tern_quic *tern_quic_server(
 #endif
     tern_quic_use_server_token(from, &settings, &parameters);
     parameters.stateless_reset_token_present = 1;
-    if (ngtcp2_crypto_generate_stateless_reset_token(
+    parameters.disable_active_migration = from->forbids_migration;
+    // When a client comes back to its old path ngtcp2 0.12 starts path MTU discovery without asking whether it is wanted, and
+    // aborts the process if it is not. With nothing to find it ends at once.
+    settings.no_pmtud = 0;
+    if (!from->discovers_mtu) { settings.max_tx_udp_payload_size = NGTCP2_MAX_UDP_PAYLOAD_SIZE; }
+    if (tern_quic_offer_preferred_address(quic, from, &parameters) != 0 || ngtcp2_crypto_generate_stateless_reset_token(
             parameters.stateless_reset_token, quic->reset_secret, sizeof quic->reset_secret, &source) != 0
         || ngtcp2_crypto_gnutls_configure_server_session(tls) != 0
         || ngtcp2_conn_server_new(
@@ -152,6 +159,7 @@ tern_quic *tern_quic_server(
         tern_quic_deallocate(quic);
         return NULL;
     }
+    tern_quic_tell_preferred_cid(quic, &parameters);
     return attach(quic, tls);
 }
 
@@ -192,6 +200,7 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
     info.ecn = ecn & 3;
+    quic->now = now;
     tern_quic_reading = quic;
     int result = ngtcp2_conn_read_pkt(quic->conn, &quic->read_path.path, &info, bytes, length, now);
     tern_quic_reading = NULL;

@@ -148,31 +148,9 @@ static int on_remove_connection_id(ngtcp2_conn *conn, const ngtcp2_cid *cid, voi
     return 0;
 }
 
-#if TERN_NGTCP2_1
-static int on_path_validation(
-    ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path, const ngtcp2_path *old,
-    ngtcp2_path_validation_result result, void *user) {
-    (void)old;
-#else
-static int on_path_validation(
-    ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path, ngtcp2_path_validation_result result, void *user) {
-#endif
-    (void)conn, (void)flags, (void)path;
-    tern_quic *quic = user;
-    if (result == NGTCP2_PATH_VALIDATION_RESULT_SUCCESS) { quic->events->path_validated(quic->context); }
-    return 0;
-}
-
 static void on_random(uint8_t *bytes, size_t length, const ngtcp2_rand_ctx *random) {
     tern_quic *quic = random->native_handle;
     quic->events->fill_random(quic->context, bytes, length);
-}
-
-static int on_path_challenge(ngtcp2_conn *conn, uint8_t *data, void *user) {
-    (void)conn;
-    tern_quic *quic = user;
-    quic->events->fill_random(quic->context, data, NGTCP2_PATH_CHALLENGE_DATALEN);
-    return 0;
 }
 
 #if TERN_NGTCP2_TELLS_STOP_SENDING
@@ -191,6 +169,9 @@ static int on_decrypt(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
     if (result != 0 || tern_quic_reading == NULL) { return result; }
     tern_quic_reading->has_decrypted = true;
+    if (tern_quic_awaits_response(tern_quic_reading) && sealed_length > aead->max_overhead) {
+        tern_quic_find_responses(tern_quic_reading, plain, sealed_length - aead->max_overhead);
+    }
     // A short header, its protection removed: 0x80 is the header form, 0x04 the key phase (RFC 9000, section 17.3.1).
     if (header_length > 0 && (header[0] & 0x80) == 0) {
         bool phase = (header[0] & 0x04) != 0;
@@ -231,9 +212,8 @@ void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
     callbacks->recv_stateless_reset = on_stateless_reset;
     callbacks->get_new_connection_id = on_new_connection_id;
     callbacks->remove_connection_id = on_remove_connection_id;
-    callbacks->path_validation = on_path_validation;
     callbacks->rand = on_random;
-    callbacks->get_path_challenge_data = on_path_challenge;
+    tern_quic_use_paths(callbacks);
     callbacks->decrypt = on_decrypt;
 #if TERN_NGTCP2_TELLS_STOP_SENDING
     callbacks->recv_stop_sending = on_stop_sending;

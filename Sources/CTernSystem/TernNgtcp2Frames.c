@@ -103,3 +103,21 @@ void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length)
         stops[tern_quic_stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
     }
 }
+
+void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length) {
+    reader reader = {.next = frames, .end = frames + length};
+    while (!reader.failed && reader.next < reader.end) {
+        uint8_t *start = frames + (reader.next - frames);
+        uint64_t type = read_varint(&reader);
+        if (type == 0x05) {
+            skip_varints(&reader, 2);
+            continue;
+        }
+        const uint8_t *data = reader.next;
+        skip_frame(&reader, type);
+        if (reader.failed || type != 0x1b || !tern_quic_take_response(quic, data)) { continue; }
+        // A PING, so that the packet is acknowledged as before, and padding.
+        memset(start, 0, (size_t)(reader.next - start));
+        *start = 0x01;
+    }
+}

@@ -34,6 +34,15 @@ typedef struct tern_quic_stop {
     uint64_t code;
 } tern_quic_stop;
 
+/// PATH_CHALLENGE frames whose answers are recognized.
+#define TERN_QUIC_CHALLENGES 8
+
+typedef struct tern_quic_challenge {
+    uint8_t data[NGTCP2_PATH_CHALLENGE_DATALEN];
+    /// Its datagram proves nothing about the path's MTU.
+    bool undersized;
+} tern_quic_challenge;
+
 struct tern_quic {
     ngtcp2_conn *conn;
     /// GnuTLS's session finds the connection through this, so it never moves.
@@ -62,6 +71,20 @@ struct tern_quic {
     /// What ngtcp2 has allocated for the connection, and by what.
     size_t memory;
     ngtcp2_mem allocator;
+    /// Of the read or write call that is running.
+    uint64_t now;
+    /// Since the latest path was settled; 0: none.
+    uint64_t first_challenge;
+    uint64_t latest_challenge;
+    size_t challenge_count;
+    tern_quic_challenge challenges[TERN_QUIC_CHALLENGES];
+    bool is_writing_challenge;
+    bool answered_undersized;
+    /// ngtcp2 would leave the current path when the challenge is answered, so it is not told.
+    bool is_probing;
+    bool has_answer;
+    ngtcp2_path_storage probed_path;
+    bool refuses_preferred_address;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -82,6 +105,19 @@ void tern_quic_tell_stops(tern_quic *quic);
 void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
+/// Path validation, and the choice of the preferred address.
+void tern_quic_use_paths(ngtcp2_callbacks *callbacks);
+/// A packet was written.
+void tern_quic_note_packet(tern_quic *quic, size_t length);
+bool tern_quic_awaits_response(const tern_quic *quic);
+/// Notes the data of a PATH_RESPONSE. Returns whether ngtcp2 must not see it.
+bool tern_quic_take_response(tern_quic *quic, const uint8_t *data);
+/// Looks for PATH_RESPONSE in a decrypted packet; one that ngtcp2 must not see becomes a PING and padding.
+void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length);
+/// Returns 0 when the parameters carry the preferred address of the settings, or there is none.
+int tern_quic_offer_preferred_address(
+    tern_quic *quic, const tern_quic_settings *from, ngtcp2_transport_params *parameters);
+void tern_quic_tell_preferred_cid(tern_quic *quic, const ngtcp2_transport_params *parameters);
 /// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.
 int tern_quic_settle_early_data(tern_quic *quic);
 

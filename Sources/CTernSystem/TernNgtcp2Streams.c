@@ -42,6 +42,7 @@ static tern_quic_written held_back(void) { return (tern_quic_written){.bytes = 0
 
 static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t taken, const ngtcp2_pkt_info *info) {
     if (bytes > 0) { quic->unpaced_bytes += (uint64_t)bytes; }
+    if (bytes > 0) { tern_quic_note_packet(quic, (size_t)bytes); }
     if (bytes > 0
         && !(same_address(&quic->write_path.path.local, &quic->known_path.path.local)
              && same_address(&quic->write_path.path.remote, &quic->known_path.path.remote))) {
@@ -61,6 +62,7 @@ tern_quic_written tern_quic_write_stream(
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
     if (holds_challenge(quic, now)) { return held_back(); }
+    quic->now = now;
     ngtcp2_ssize taken = -1;
     uint32_t flags = (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0) | (more ? NGTCP2_WRITE_STREAM_FLAG_MORE : 0);
     ngtcp2_ssize bytes = ngtcp2_conn_writev_stream(
@@ -75,6 +77,7 @@ tern_quic_written tern_quic_write_datagram(
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
     if (holds_challenge(quic, now)) { return held_back(); }
+    quic->now = now;
     int taken = 0;
     ngtcp2_vec vector = {.base = (uint8_t *)bytes, .len = length};
     // An empty vector would be an assertion failure.

@@ -5,18 +5,22 @@ internal import NIOCore
 internal import TernQUICCore
 internal import TernTransport
 
-/// A client's socket and the one connection on it, from the first packet to the last.
+/// A client's one connection and its sockets, from the first packet to the last.
 ///
-/// Confined to its event loop. It lives as long as its socket, which it closes when the connection is finished.
+/// Confined to its event loop. It lives as long as its sockets, which it closes when the connection is finished.
 final class QUICClientEndpoint {
-    private let eventLoop: any EventLoop
+    let eventLoop: any EventLoop
     let remoteAddress: SocketAddress
     private let established: EventLoopPromise<any LoopConnection>
     private let heardFromPeer: EventLoopPromise<Void>
     private var state = State.idle
     private var probe: RefusalProbe?
-    private var socket: UDPSocket?
-    private var connection: QUICConnection?
+    private(set) var connection: QUICConnection?
+    private(set) var socketOptions = UDPSocketOptions()
+    /// The oldest first.
+    var sockets: [QUICClientSocket] = []
+    var socketsBeingOpened = 0
+    var requests: [QUICPathRequest] = []
     /// Called with each token that the server gives us.
     var onToken: ([UInt8]) -> Void = { _ in }
 
@@ -53,12 +57,12 @@ final class QUICClientEndpoint {
         } catch {
             return self.fail(error)
         }
-        let receiver = NIOLoopBound<any UDPSocketReceiver>(self, eventLoop: self.eventLoop)
-        UDPSocket.bind(
-            to: self.remoteAddress.wildcardOfSameFamily, on: self.eventLoop, options: options, receiver: receiver
-        ).assumeIsolated().whenComplete { result in
+        self.socketOptions = options
+        QUICClientSocket.open(
+            at: self.remoteAddress.wildcardOfSameFamily, for: self, options: options, on: self.eventLoop
+        ) { result in
             switch result {
-            case .success(let socket): self.connect(over: socket.value, limits: limits, makeCore: makeCore)
+            case .success(let socket): self.connect(over: socket, limits: limits, makeCore: makeCore)
             case .failure(let error):
                 self.fail(TransportError(.unreachable, message: "no UDP socket", isRetrySafe: true, cause: error))
             }
@@ -81,11 +85,11 @@ final class QUICClientEndpoint {
     }
 
     private func connect(
-        over socket: UDPSocket, limits: ConnectionLimits,
+        over opened: QUICClientSocket, limits: ConnectionLimits,
         makeCore: (QUICPath) throws(TransportError) -> QUICConnectionCore
     ) {
-        self.socket = socket
-        guard case .idle = self.state else { return socket.close() }
+        self.sockets.append(opened)
+        guard case .idle = self.state, let socket = opened.socket else { return opened.close() }
         do throws(TransportError) {
             let core = try makeCore(QUICPath(local: socket.localAddress, remote: self.remoteAddress))
             let connection = QUICConnection(core: core, socket: socket, limits: limits, owner: self)
@@ -127,10 +131,13 @@ final class QUICClientEndpoint {
     }
 }
 
-extension QUICClientEndpoint: UDPSocketReceiver {
+// MARK: What its sockets say
+
+extension QUICClientEndpoint {
     func received(_ train: ReceivedTrain) {
-        // The socket is not connected: anybody can send to it.
-        guard train.path.remote == self.remoteAddress, let connection else { return }
+        // The sockets are not connected: anybody can send to them. Later the server may have moved, and who speaks from
+        // elsewhere is not heard by the core.
+        guard let connection, train.path.remote == self.remoteAddress || connection.core.isConfirmed else { return }
         train.forEachDatagram { connection.receive($0, path: train.path, ecn: train.ecn, now: train.now) }
         self.noteWhetherHeard()
     }
@@ -143,12 +150,11 @@ extension QUICClientEndpoint: UDPSocketReceiver {
         self.connection?.pump()
     }
 
-    func socketClosed() {
+    func lastSocketClosed() {
         let lost = TransportError(.carrierLost, message: "the UDP socket was closed")
         self.connection?.abandon(lost)
         self.fail(lost)
         self.connection = nil
-        self.socket = nil
     }
 }
 
@@ -156,8 +162,6 @@ extension QUICClientEndpoint: QUICConnectionOwner {
     // One connection has the socket to itself: there is nothing to route.
     func connectionIDIssued(_ id: QUICConnectionID, by connection: QUICConnection) {}
     func connectionIDRetired(_ id: QUICConnectionID, by connection: QUICConnection) {}
-
-    func connectionChangedPath(_ connection: QUICConnection) {}
 
     func connectionReceived(token: [UInt8], by connection: QUICConnection) {
         self.onToken(token)
@@ -186,17 +190,9 @@ extension QUICClientEndpoint: QUICConnectionOwner {
     }
 
     func connectionFinished(_ connection: QUICConnection) {
-        self.connection = nil
         self.stopProbe()
-        self.socket?.close()
-    }
-}
-
-extension SocketAddress {
-    /// Where a client binds: any local address, any port.
-    fileprivate var wildcardOfSameFamily: SocketAddress {
-        let zeros = ByteBuffer(repeating: 0, count: self.protocol == .inet6 ? 16 : 4)
-        // Four or sixteen bytes are always an address; the peer's own address would only fail to bind.
-        return (try? SocketAddress(packedIPAddress: zeros, port: 0)) ?? self
+        self.failRequests()
+        self.connection = nil
+        self.closeSockets()
     }
 }

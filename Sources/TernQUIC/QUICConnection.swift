@@ -16,6 +16,13 @@ protocol QUICConnectionOwner: AnyObject {
     func connectionEstablished(_ connection: QUICConnection)
     /// A new path is in use.
     func connectionChangedPath(_ connection: QUICConnection)
+    func connection(_ connection: QUICConnection, settled path: QUICPath, _ outcome: QUICPathOutcome)
+    /// A probed path is not used any more.
+    func connection(_ connection: QUICConnection, released path: QUICPath)
+    /// Looks at another path, or takes it.
+    func connection(
+        _ connection: QUICConnection, goesTo localAddress: SocketAddress?, probes: Bool
+    ) -> EventLoopFuture<PathReport>
     /// The server gave us a token for the next connection.
     func connectionReceived(token: [UInt8], by connection: QUICConnection)
     /// It has more to send than its socket takes: ``QUICConnection/pump()`` when the socket is writable.
@@ -37,17 +44,23 @@ final class QUICConnection: LoopConnection, @unchecked Sendable {
     let carrier = Carrier.quic
     let role: ConnectionRole
     let limits: ConnectionLimits
-    let capabilities = CarrierCapabilities(
-        hasUnreliableDatagrams: true, hasIndependentStreams: true, canMigrate: false, reportsDatagramDelivery: true)
+    var capabilities: CarrierCapabilities {
+        CarrierCapabilities(
+            hasUnreliableDatagrams: true, hasIndependentStreams: true, canMigrate: self.role == .client,
+            reportsDatagramDelivery: true)
+    }
     private(set) var applicationProtocol = ""
     private(set) var peerCertificates: [[UInt8]] = []
 
     let core: QUICConnectionCore
-    let socket: UDPSocket
+    /// The socket of the path in use, or of a server.
+    var socket: UDPSocket
+    /// A client's sockets of other paths: of a new one until it is validated, of an old one for a moment.
+    var otherSockets: [UDPSocket] = []
     /// The owner will pump when the turn of the event loop ends.
     var isInTurn = false
     /// Routes to us; `nil` when it has forgotten us.
-    private var owner: (any QUICConnectionOwner)?
+    private(set) var owner: (any QUICConnectionOwner)?
 
     private var handler: (any LoopConnectionHandler)?
     private var hasToldEnd = false
@@ -161,7 +174,7 @@ extension QUICConnection {
         if self.core.isFinished {
             self.timer.cancel()
             self.finish()
-        } else if self.socket.isBlocked {
+        } else if self.isBlocked {
             // The owner pumps when the socket takes datagrams again; time goes on.
             self.owner?.connectionIsBlocked(self)
             self.armTimer()
@@ -195,12 +208,12 @@ extension QUICConnection {
         self.mayAnswer = false
         self.unsentCredit = 0
         for _ in 0..<Self.trainsPerRound {
-            guard !self.socket.isBlocked else { return false }
+            guard !self.isBlocked else { return false }
             guard let transmit = self.core.nextTransmit(into: self.socket.trainBuffer, now: .now()) else { return true }
             let bytes = UnsafeRawBufferPointer(rebasing: self.socket.trainBuffer[..<transmit.byteCount])
             let path = self.rebinding.pathForSocket(transmit.path, first: self.core.path)
             let train = DatagramTrain(segmentSize: transmit.segmentSize, path: path, ecn: transmit.ecn)
-            guard self.socket.send(bytes, as: train) else { return false }
+            guard self.send(bytes, as: train) else { return false }
             if transmit.isLast, !self.core.hasQueuedData { return true }
         }
         return false
@@ -271,6 +284,10 @@ extension QUICConnection {
         case .pathChanged:
             self.owner?.connectionChangedPath(self)
             self.record(event)
+        case .pathSettled(let path, let outcome):
+            self.owner?.connection(self, settled: path, outcome)
+            if outcome == .failed { self.record(event) }
+        case .pathReleased(let path): self.owner?.connection(self, released: path)
         default: self.record(event)
         }
     }
@@ -335,7 +352,12 @@ extension QUICConnection {
                 accepted
                     ? ConnectionEvent(.earlyDataAccepted, message: "the server took the data sent early")
                     : ConnectionEvent(.earlyDataRejected, message: "the data sent early was sent again"))
-        case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived, .tokenReceived:
+        case .pathSettled(let path, _):
+            handler.connectionEventOccurred(
+                ConnectionEvent(.pathFailed, message: "no answer came on the path from \(path.local) to \(path.remote)")
+            )
+        case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived, .tokenReceived,
+            .pathReleased:
             break
         }
     }

@@ -64,6 +64,7 @@ public struct QUICConnector: CarrierConnector {
         var configuration = QUICConfiguration(
             limits: self.limits, options: self.options, logger: self.logger, connectionIDs: connectionIDs)
         let server = QUICTokenStore.Server(address: endpoint.remoteAddress, name: serverName)
+        configuration.paths.refusesPreferredAddress = !self.options.usesPreferredAddress
         configuration.addressToken = self.tokens.take(for: server)
         endpoint.onToken = { [tokens] in tokens.add($0, of: server) }
         endpoint.start(options: self.socketOptions, limits: self.limits) {

@@ -187,6 +187,7 @@ private struct QUICListenerPlan: Sendable {
     let validator: QUICAddressValidator
     let resetSecret: QUICResetSecret
     let windows: WindowBudget
+    let preferredAddresses: [SocketAddress]
     let logger: Logger
     let onConnection: @Sendable (any LoopConnection) -> Void
 
@@ -207,6 +208,8 @@ private struct QUICListenerPlan: Sendable {
         self.validator = QUICAddressValidator(
             options: serverOptions, secret: secret.derived(for: "tern address token"))
         self.windows = WindowBudget(bytes: serverOptions.windowMemory)
+        self.preferredAddresses = [serverOptions.preferredIPv4Address, serverOptions.preferredIPv6Address].compactMap(
+            \.self)
         self.resetSecret = secret.derived(for: "tern stateless reset")
         self.logger = logger
         self.onConnection = onConnection
@@ -235,6 +238,8 @@ private struct QUICListenerPlan: Sendable {
             core: QUICEndpointCore(connectionIDs: connectionIDs), limits: self.limits, validator: self.validator,
             load: self.load, logger: self.logger,
             makeCore: { (initial, path, now) throws(TransportError) in
+                var configuration = configuration
+                configuration.paths.prefer(self.preferredAddresses, port: path.local.port)
                 let session = try self.context.makeSession(for: .quic, applicationProtocols: self.applicationProtocols)
                 return try QUICConnectionCore.server(
                     configuration: configuration, tls: session, initial: initial, path: path,

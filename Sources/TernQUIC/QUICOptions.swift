@@ -29,6 +29,9 @@ public struct QUICOptions: Sendable, Hashable {
     public var maximumConnectionWindow: Int = 24 << 20
     /// The same for a stream's window, from ``TernTransport/ConnectionLimits/streamWindow``.
     public var maximumStreamWindow: Int = 16 << 20
+    /// Whether a client goes where the server would rather be found (RFC 9000, section 9.6). It never goes from elsewhere to a
+    /// loopback address.
+    public var usesPreferredAddress: Bool = true
     /// Bytes for the kernel to buffer in each direction of a UDP socket; the kernel may give less.
     public var socketBufferSize: Int = 4 << 20
     /// Where a qlog file (draft-ietf-quic-qlog-main-schema) is written for each connection; `nil` writes none. The files show
@@ -68,7 +71,8 @@ public struct QUICServerOptions: Sendable, Hashable {
     /// At least 32 secret bytes from which stateless reset tokens and address tokens are derived: the same for all servers of an
     /// address, and after a restart. `nil` draws them at random.
     public var secret: [UInt8]?
-    /// Where clients should go after the handshake (RFC 9000, section 9.6); the listener must be reachable there.
+    /// Where clients should go after the handshake (RFC 9000, section 9.6); the listener must be reachable there. Port 0 is
+    /// the listener's own.
     public var preferredIPv4Address: SocketAddress?
     public var preferredIPv6Address: SocketAddress?
     /// How many clients are taken on.

@@ -20,6 +20,8 @@ package struct QUICConfiguration: Sendable {
     package var sameHostUDPPayloadSize: Int = 16_384 {
         didSet { self.sameHostUDPPayloadSize = min(max(self.sameHostUDPPayloadSize, 0), 65_507) }
     }
+    /// Whether clients move, and where to.
+    package var paths = QUICPathSettings()
     /// How this endpoint numbers its connections.
     package var connectionIDs: QUICConnectionIDSource
     /// Where unpredictable bytes come from: connection IDs, path challenges, packet number gaps.

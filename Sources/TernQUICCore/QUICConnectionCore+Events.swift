@@ -87,7 +87,7 @@ extension QUICConnectionCore {
         case .connectionIDRetired(let id):
             self.noteRetired(id)
             self.emit(.connectionIDRetired(id))
-        case .pathValidated: self.pathWasValidated()
+        case .pathSettled(let fact): self.digest(fact)
         case .tokenReceived(let token): self.emit(.tokenReceived(token))
         }
     }
@@ -128,13 +128,6 @@ extension QUICConnectionCore {
         guard !self.isConfirmed, self.isEstablished else { return }
         self.isConfirmed = true
         self.emit(.handshakeConfirmed)
-    }
-
-    private func pathWasValidated() {
-        guard let current = self.native.currentPath, current != self.path else { return }
-        self.path = current
-        self.packetSizes.pathChanged()
-        self.emit(.pathChanged(current))
     }
 
     // MARK: Streams

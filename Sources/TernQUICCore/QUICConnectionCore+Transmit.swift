@@ -29,7 +29,8 @@ extension QUICConnectionCore {
         case .open: break
         }
         if self.pendingClose == nil {
-            let transmit = self.writeTrain(into: buffer, now: now)
+            var transmit = self.writeTrain(into: buffer, now: now)
+            if let path = transmit?.path { transmit?.path = self.comeback.pathForSocket(path, current: self.path) }
             self.digest()
             if let transmit { return transmit }
         }

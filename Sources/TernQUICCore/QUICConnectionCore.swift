@@ -70,7 +70,10 @@ package final class QUICConnectionCore {
 
     /// What reaches this connection now; for a server, the client's first choice too. Later ones come as events.
     package private(set) var connectionIDs: [QUICConnectionID]
+    /// The path that was validated last.
     package internal(set) var path: QUICPath
+    var move: PathMove?
+    var comeback = PathComeback()
     package internal(set) var isEstablished = false
     /// Whether any packet of the peer could be decrypted yet.
     package internal(set) var hasHeardFromPeer = false
@@ -150,6 +153,7 @@ package final class QUICConnectionCore {
             return
         case .open:
             guard self.pendingClose == nil else { return }
+            let path = self.comeback.pathForConnection(path, current: self.path)
             let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
             if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
             if self.tls.hasNewTickets { self.rememberTickets() }
@@ -166,9 +170,10 @@ package final class QUICConnectionCore {
         switch self.phase {
         case .finished: return nil
         case .closing(let until), .draining(let until): deadline = until
+        // A nanosecond later: ngtcp2 forgets a retired connection ID only after the instant that it names.
         case .open: deadline = self.native.expiry
         }
-        return deadline >= UInt64(Int64.max) ? nil : .uptimeNanoseconds(deadline)
+        return deadline >= UInt64(Int64.max) ? nil : .uptimeNanoseconds(deadline + 1)
     }
 
     /// Harmless when called early.

@@ -36,6 +36,10 @@ package enum QUICEvent: Sendable {
     case connectionIDRetired(QUICConnectionID)
     /// A new path was validated and is in use.
     case pathChanged(QUICPath)
+    /// What became of a path that this end, or at a server the client, tried. `.pathChanged` follows if it is in use now.
+    case pathSettled(QUICPath, QUICPathOutcome)
+    /// A path that was probed with success is not used any more.
+    case pathReleased(QUICPath)
     /// The server gave us a token (NEW_TOKEN): show it once, when connecting to that server again.
     case tokenReceived([UInt8])
     /// The end, once and last. Keep the connection, and its connection IDs, and feed it datagrams and deadlines until

@@ -72,6 +72,8 @@ final class Pair {
         var toServer: Bool
         var bytes: [UInt8]
         var ecn: ECN
+        /// As the sender sees it; `nil` for the first one.
+        var path: QUICPath?
     }
 
     let client = End()
@@ -99,7 +101,8 @@ final class Pair {
         addresses: (client: String, server: String) = ("192.0.2.1", "198.51.100.1"),
         replayable: [ReplayableStream] = [], clientSession: TLSSession? = nil,
         makeServerSession: (() throws -> TLSSession)? = nil, qlog: (client: QlogText, server: QlogText)? = nil,
-        growsWindows: Bool = true
+        growsWindows: Bool = true,
+        configure: (_ client: inout QUICConfiguration, _ server: inout QUICConfiguration) -> Void = { _, _ in }
     ) throws {
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: addresses.client, port: 40_000),
@@ -113,7 +116,6 @@ final class Pair {
         serverConfiguration.maximumConnectionWindow = max(largest, serverLimits.connectionWindow)
         serverConfiguration.maximumStreamWindow = max(largest, serverLimits.streamWindow)
         if let qlog { serverConfiguration.makeQlogSink = { qlog.server } }
-        self.serverConfiguration = serverConfiguration
         self.endpoint = QUICEndpointCore(connectionIDs: serverIDs)
         self.makeServerSession = makeServerSession ?? { try Sessions.server(protocols: serverProtocols) }
         var configuration = QUICConfiguration(
@@ -121,6 +123,8 @@ final class Pair {
             connectionIDs: QUICConnectionIDSource(
                 length: QUICConnectionID.clientLength, resetSecret: QUICResetSecret()))
         if let qlog { configuration.makeQlogSink = { qlog.client } }
+        configure(&configuration, &serverConfiguration)
+        self.serverConfiguration = serverConfiguration
         self.client.core = try QUICConnectionCore.client(
             configuration: configuration,
             tls: try clientSession
@@ -136,7 +140,10 @@ final class Pair {
     @discardableResult
     func run(for limit: TimeAmount = .seconds(60), until done: () -> Bool = { false }) throws -> Bool {
         let end = self.now + limit
+        var rounds = 0
         while true {
+            rounds += 1
+            guard rounds < 1_000_000 else { throw TransportError(.misuse, message: "time stands still") }
             try self.exchange()
             if done() { return true }
             guard let next = self.nextInstant(), next <= end else {
@@ -192,7 +199,7 @@ final class Pair {
                 let stop = min(start + transmit.segmentSize, transmit.byteCount)
                 let flight = Flight(
                     arrives: self.now + self.delay, toServer: toServer, bytes: Array(self.buffer[start..<stop]),
-                    ecn: transmit.ecn)
+                    ecn: transmit.ecn, path: transmit.path)
                 self.datagramsSent += 1
                 if let network {
                     if let changed = network(flight) { self.flights.append(changed) }
@@ -207,14 +214,16 @@ final class Pair {
     func deliver(_ flight: Flight) throws {
         try flight.bytes.withUnsafeBytes { bytes in
             guard flight.toServer else {
-                self.client.core?.receive(bytes, path: self.clientPath, ecn: flight.ecn, now: self.now)
+                let path = self.pathAtClient(of: flight)
+                self.client.core?.receive(bytes, path: path, ecn: flight.ecn, now: self.now)
                 return
             }
+            let path = self.pathAtServer(of: flight)
             switch self.endpoint.classify(bytes) {
             case .existing(let id, let initial, _):
                 if let core = self.server.core {
                     if core.connectionIDs.contains(id) {
-                        core.receive(bytes, path: self.serverPath, ecn: flight.ecn, now: self.now)
+                        core.receive(bytes, path: path, ecn: flight.ecn, now: self.now)
                     }
                 } else if let initial {
                     let core = try QUICConnectionCore.server(
@@ -227,6 +236,22 @@ final class Pair {
             case .drop: break
             }
         }
+    }
+
+    /// The NAT, if there is one, knows the client's first address only.
+    private func pathAtServer(of flight: Flight) -> QUICPath {
+        guard let path = flight.path, path.local != self.clientPath.local || path.remote != self.clientPath.remote
+        else {
+            return self.serverPath
+        }
+        let isFirst = path.local == self.clientPath.local
+        return QUICPath(local: path.remote, remote: isFirst ? self.serverPath.remote : path.local)
+    }
+
+    private func pathAtClient(of flight: Flight) -> QUICPath {
+        guard let path = flight.path else { return self.clientPath }
+        let isFirst = path.remote == self.serverPath.remote
+        return QUICPath(local: isFirst ? self.clientPath.local : path.remote, remote: path.local)
     }
 }
 

@@ -61,6 +61,23 @@ typedef struct tern_quic_cid {
     uint8_t bytes[20];
 } tern_quic_cid;
 
+typedef struct tern_quic_path {
+    const struct sockaddr *local;
+    socklen_t local_length;
+    const struct sockaddr *remote;
+    socklen_t remote_length;
+} tern_quic_path;
+
+typedef enum tern_quic_path_outcome {
+    /// It is validated, and in use unless it was only probed.
+    TERN_QUIC_PATH_VALID,
+    TERN_QUIC_PATH_FAILED,
+    /// Another path is validated instead.
+    TERN_QUIC_PATH_ABANDONED,
+    /// A probe was answered. ngtcp2 goes on sending challenges for some seconds; then TERN_QUIC_PATH_FAILED follows.
+    TERN_QUIC_PATH_ANSWERED,
+} tern_quic_path_outcome;
+
 /// What happens inside a call. An event may only record; `context` is the one of the settings.
 typedef struct tern_quic_events {
     void (*handshake_completed)(void *context);
@@ -89,7 +106,9 @@ typedef struct tern_quic_events {
     void (*qlog)(void *context, const uint8_t *bytes, size_t length);
     void (*cid_issued)(void *context, tern_quic_cid cid);
     void (*cid_retired)(void *context, tern_quic_cid cid);
-    void (*path_validated)(void *context);
+    /// `elapsed` since the first PATH_CHALLENGE. `undersized`: the challenge that was answered had fewer than 1200 bytes.
+    void (*path_settled)(
+        void *context, tern_quic_path_outcome outcome, tern_quic_path path, uint64_t elapsed, bool undersized);
     void (*stateless_reset)(void *context);
     /// NEW_TOKEN came.
     void (*token_received)(void *context, const uint8_t *token, size_t length);
@@ -127,14 +146,16 @@ typedef struct tern_quic_settings {
     size_t token_length;
     /// A server: the connection ID of the Retry that the token came from; of length 0 if it came from NEW_TOKEN.
     tern_quic_cid retry_source;
+    /// A server: clients may not migrate, but for a rebinding of their NAT.
+    bool forbids_migration;
+    /// A server: where clients should go after the handshake; port 0: nowhere else.
+    uint8_t preferred_ipv4[4];
+    uint16_t preferred_ipv4_port;
+    uint8_t preferred_ipv6[16];
+    uint16_t preferred_ipv6_port;
+    /// A client: stays where it is.
+    bool refuses_preferred_address;
 } tern_quic_settings;
-
-typedef struct tern_quic_path {
-    const struct sockaddr *local;
-    socklen_t local_length;
-    const struct sockaddr *remote;
-    socklen_t remote_length;
-} tern_quic_path;
 
 /// A client's connection to be; `tls` is a gnutls_session_t that outlives it. NULL: out of memory or invalid settings.
 tern_quic *tern_quic_client(const tern_quic_settings *settings, tern_quic_path path, void *tls);
@@ -260,6 +281,19 @@ void tern_quic_get_statistics(tern_quic *quic, tern_quic_statistics *statistics)
 
 /// Blocks of several KiB that the connections of this process hold; 0 where malloc serves alone.
 size_t tern_quic_arenas_in_use(void);
+typedef enum tern_quic_move_result {
+    TERN_QUIC_MOVE_STARTED,
+    /// The handshake is not confirmed, the peer forbids it, or the preferred address is being validated.
+    TERN_QUIC_MOVE_FORBIDDEN,
+    TERN_QUIC_MOVE_SAME_PATH,
+    /// The peer has given no connection ID to spare.
+    TERN_QUIC_MOVE_NO_CID,
+    TERN_QUIC_MOVE_FAILED,
+} tern_quic_move_result;
+
+/// A client: validates `path`, and uses it from now on unless `probes`. Ends the validation before; path_settled follows.
+tern_quic_move_result tern_quic_move(tern_quic *quic, tern_quic_path path, bool probes, uint64_t now);
+bool tern_quic_peer_forbids_migration(tern_quic *quic);
 
 // Packets without a connection.
 

@@ -30,3 +30,17 @@ extension SocketAddress {
         }
     }
 }
+
+extension SocketAddress {
+    /// The address that datagrams to `remote` leave from, where this one is a wildcard.
+    func asRouted(to remote: SocketAddress) -> SocketAddress {
+        guard self.isWildcard else { return self.withoutIPv4Mapping }
+        let descriptor = remote.withSockAddr { address, _ in tern_udp_probe_open(address) }
+        guard descriptor >= 0 else { return self }
+        defer { tern_udp_probe_close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let count = tern_udp_probe_local_address(descriptor, &bytes)
+        let routed = try? SocketAddress(packedIPAddress: ByteBuffer(bytes: bytes.prefix(count)), port: self.port ?? 0)
+        return routed?.withoutIPv4Mapping ?? self
+    }
+}

@@ -75,7 +75,7 @@ final class UDPSocket {
     }
 
     /// Whether the kernel's buffer is full; ``UDPSocketReceiver/socketBecameWritable()`` says when it is not any more.
-    var isBlocked: Bool { self.output.isBlocked }
+    var isBlocked: Bool { self.isOpen && self.output.isBlocked }
     var isOpen: Bool { self.receiver != nil }
 
     /// Sends a train, or keeps what the kernel does not take now.

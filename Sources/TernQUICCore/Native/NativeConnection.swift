@@ -21,7 +21,7 @@ final class NativeConnection {
     let inbox: NativeInbox
     /// Kept because ngtcp2 uses it to the end.
     private let tls: TLSSession
-    private let quic: OpaquePointer
+    let quic: OpaquePointer
     private let vectors: UnsafeMutableBufferPointer<tern_quic_vec>
     private var readPath: QUICPath
     private var writePath: QUICPath
@@ -270,6 +270,7 @@ extension tern_quic_settings {
         self.datagram_frame_size = positive(limits.datagramFrameSize)
         self.maximum_udp_payload = configuration.maximumUDPPayloadSize
         self.discovers_mtu = configuration.discoversPathMTU
+        self.take(configuration.paths)
         self.congestion =
             switch configuration.congestionControl {
             case .reno: TERN_QUIC_RENO

@@ -29,7 +29,7 @@ final class NativeInbox {
         case keysUpdated
         case connectionIDIssued(QUICConnectionID)
         case connectionIDRetired(QUICConnectionID)
-        case pathValidated
+        case pathSettled(NativePathFact)
         case tokenReceived([UInt8])
     }
 
@@ -120,6 +120,11 @@ final class NativeInbox {
         self.qlog?.write(bytes)
     }
 
+    fileprivate func settled(_ fact: NativePathFact?) {
+        guard let fact, self.facts.count < Self.factLimit else { return }
+        self.facts.append(.pathSettled(fact))
+    }
+
     fileprivate func fill(_ bytes: UnsafeMutablePointer<UInt8>?, _ count: Int) {
         self.randomness.fill(UnsafeMutableRawBufferPointer(start: bytes, count: count))
     }
@@ -158,7 +163,7 @@ extension NativeInbox {
                 qlog: { from($0).log(UnsafeRawBufferPointer(start: $1, count: $2)) },
                 cid_issued: { from($0).facts.append(.connectionIDIssued(QUICConnectionID($1))) },
                 cid_retired: { from($0).facts.append(.connectionIDRetired(QUICConnectionID($1))) },
-                path_validated: { from($0).facts.append(.pathValidated) },
+                path_settled: { from($0).settled(NativePathFact($1, $2, elapsed: $3, isUndersized: $4)) },
                 stateless_reset: { from($0).wasStatelesslyReset = true },
                 token_received: { from($0).received(token: UnsafeBufferPointer(start: $1, count: $2)) },
                 fill_random: { from($0).fill($1, $2) }))

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import TernTransport
+import Testing
+
+@testable import TernQUICCore
+
+@Suite("Clients whose address changes without their knowledge, and servers that want to be elsewhere")
+struct RebindingTests {
+    /// Lets the server send until its congestion window has grown.
+    private func warmed(_ pair: Pair) throws -> UInt64 {
+        let id = try #require(try pair.server.core?.openStream(.unidirectional))
+        try StreamTests.send(pattern(2_000_000), on: id, from: pair.server)
+        #expect(try pair.run(for: .seconds(60), until: { pair.client.finished.contains(id) }))
+        return try #require(pair.server.core?.statistics().congestionWindow)
+    }
+
+    @Test("the server follows, and starts congestion control anew only at another address", arguments: [true, false])
+    func congestionWindow(isSameAddress: Bool) throws {
+        let pair = try Pair.confirmed()
+        let before = try self.warmed(pair)
+        pair.serverPath.remote = try Pair.address(isSameAddress ? "192.0.2.1" : "203.0.113.9", 41_000)
+        _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "here I am"))
+        try pair.run(for: .milliseconds(6))
+        let after = try #require(pair.server.core?.statistics().congestionWindow)
+        if isSameAddress { #expect(after >= before) } else { #expect(after < before / 2) }
+        try pair.run(for: .seconds(1))
+        #expect(pair.server.changedPaths == [pair.serverPath])
+        #expect(try pair.transfers(10_000))
+        _ = try self.warmed(pair)
+        #expect(pair.client.changedPaths.isEmpty, "the client cannot know")
+    }
+
+    @Test("again and again during a transfer under loss", arguments: [true, false], [1, 2, 3] as [UInt64])
+    func duringATransfer(toServer: Bool, seed: UInt64) throws {
+        let pair = try Pair.confirmed()
+        var generator = SeededGenerator(seed: seed)
+        pair.network = { flight in
+            // What goes to a port that the NAT has forgotten is lost.
+            if !flight.toServer, flight.path?.remote != pair.serverPath.remote { return nil }
+            return Int.random(in: 0..<20, using: &generator) == 0 ? nil : flight
+        }
+        let (sender, receiver) = toServer ? (pair.client, pair.server) : (pair.server, pair.client)
+        let id = try #require(try sender.core?.openStream(.unidirectional))
+        let bytes = pattern(1_000_000)
+        try StreamTests.send(bytes, on: id, from: sender)
+        for step in 1...12 {
+            try pair.run(for: .milliseconds(40))
+            let host = step % 3 == 0 ? "203.0.113.\(step)" : pair.serverPath.remote.ipAddress ?? ""
+            pair.serverPath.remote = try Pair.address(host, 41_000 + step)
+            // A client that only receives would not be heard otherwise until it acknowledges.
+            _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "here I am"))
+        }
+        #expect(try pair.run(for: .seconds(120), until: { receiver.finished.contains(id) }))
+        let isWhole = receiver.received[id] == bytes
+        #expect(isWhole)
+        try pair.run(for: .seconds(10))
+        #expect(pair.server.core?.path == pair.serverPath)
+    }
+
+    /// Small datagrams, so that the server may not send a full PATH_CHALLENGE, and a client that comes back at once: ngtcp2
+    /// 0.12 ends the process in two such cases unless we take care.
+    @Test(
+        "a client that comes back while its new path is validated",
+        arguments: [("192.0.2.1", "198.51.100.1"), ("127.0.0.1", "127.0.0.1")], [true, false])
+    func comesBack(addresses: (String, String), discoversPathMTU: Bool) throws {
+        for pause in [1, 6, 11, 16, 21, 26, 40, 80] {
+            let pair = try Pair(
+                addresses: addresses,
+                configure: { _, server in server.discoversPathMTU = discoversPathMTU })
+            try pair.establish()
+            try pair.run(for: .milliseconds(200))
+            let old = pair.serverPath.remote
+            for host in [addresses.0, "203.0.113.9"] {
+                pair.serverPath.remote = try Pair.address(host, 41_000)
+                _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "there"))
+                try pair.run(for: .milliseconds(Int64(pause)))
+                pair.serverPath.remote = old
+                for _ in 0..<4 {
+                    _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "and back"))
+                    try pair.run(for: .milliseconds(7))
+                }
+                // In some of these moments ngtcp2 0.12 finds no path that takes 1200 bytes, and ends the connection.
+                withKnownIssue("the connection may end", isIntermittent: true) {
+                    #expect(try pair.transfers(20_000))
+                    try pair.run(for: .seconds(10))
+                    #expect(try pair.transfers(20_000))
+                    #expect(pair.server.core?.path.remote == old)
+                    #expect(pair.server.closeReason == nil)
+                }
+                if pair.server.closeReason != nil || pair.client.closeReason != nil { break }
+            }
+        }
+    }
+
+    // MARK: Preferred addresses
+
+    private func preferring(_ text: String, refused: Bool = false) throws -> Pair {
+        var server = QUICPathSettings()
+        server.preferredIPv4Address = try SocketAddress(ipAddress: text, port: 4434)
+        server.preferredIPv6Address = try SocketAddress(ipAddress: "2001:db8::1", port: 4434)
+        var client = QUICPathSettings()
+        client.refusesPreferredAddress = refused
+        let pair = try Pair(
+            configure: { clientConfiguration, serverConfiguration in
+                clientConfiguration.paths = client
+                serverConfiguration.paths = server
+            })
+        try pair.establish()
+        return pair
+    }
+
+    @Test("the client goes to the preferred address, with the connection ID that belongs to it")
+    func preferredAddress() throws {
+        let pair = try self.preferring("198.51.100.77")
+        let preferred = try SocketAddress(ipAddress: "198.51.100.77", port: 4434)
+        var destinations: [SocketAddress: Set<QUICConnectionID>] = [:]
+        pair.network = { flight in
+            if let id = flight.destination, let path = flight.path { destinations[path.remote, default: []].insert(id) }
+            return flight
+        }
+        #expect(try pair.transfers(200_000))
+        try pair.run(for: .seconds(1))
+        let path = QUICPath(local: pair.clientPath.local, remote: preferred)
+        #expect(pair.client.core?.path == path)
+        #expect(pair.client.changedPaths == [path])
+        #expect(pair.server.core?.path == QUICPath(local: preferred, remote: pair.clientPath.local))
+        let there = try #require(destinations[preferred])
+        #expect(there.isDisjoint(with: destinations[pair.clientPath.remote] ?? []))
+        // And from there it may migrate.
+        try pair.client.core?.migrate(to: try Pair.address("192.0.2.9"), now: pair.now)
+        #expect(try pair.transfers(10_000))
+        try pair.run(for: .seconds(1))
+        #expect(pair.client.core?.path == QUICPath(local: try Pair.address("192.0.2.9"), remote: preferred))
+    }
+
+    @Test("a client that refuses stays, and so does one whose datagrams do not arrive there")
+    func preferredAddressIsRefused() throws {
+        let refusing = try self.preferring("198.51.100.77", refused: true)
+        #expect(try refusing.transfers(50_000))
+        #expect(refusing.client.core?.path == refusing.clientPath)
+        #expect(refusing.client.changedPaths.isEmpty)
+        let dead = try self.preferring("198.51.100.77")
+        dead.network = { $0.path?.remote.port == 4434 || $0.path?.local.port == 4434 ? nil : $0 }
+        #expect(try dead.transfers(50_000))
+        try dead.run(for: .seconds(10))
+        #expect(dead.client.core?.path == dead.clientPath)
+        #expect(dead.client.settled.map(\.outcome) == [.failed])
+        #expect(try dead.transfers(50_000))
+    }
+
+    @Test("a server elsewhere cannot send a client to what listens on its own machine")
+    func preferredLoopback() throws {
+        let pair = try self.preferring("127.0.0.1")
+        var remotes: Set<SocketAddress> = []
+        pair.network = { flight in
+            if flight.toServer, let path = flight.path { remotes.insert(path.remote) }
+            return flight
+        }
+        #expect(try pair.transfers(50_000))
+        try pair.run(for: .seconds(10))
+        #expect(remotes == [pair.clientPath.remote])
+    }
+}
