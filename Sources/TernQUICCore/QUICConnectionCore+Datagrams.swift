@@ -36,9 +36,37 @@ extension QUICConnectionCore {
         self.outboundDatagrams.first?.tag == nil ? 0 : self.lastDatagramNumber &+ 1
     }
 
+    /// ngtcp2 0.12 arms no probe timeout for packets with DATAGRAM frames alone (RFC 9002, section 6.2, wants it; 1.x does):
+    /// when the last of them are lost they count as in flight until a later packet is acknowledged. They may not fill the
+    /// congestion window, or no later packet could be sent, ever.
+    func mayFlyDatagram(of size: Int) -> Bool {
+        let native = self.native.nativeStatistics
+        return native.bytes_in_flight == 0
+            || native.bytes_in_flight + UInt64(size + PacketSizeSearch.smallest) <= native.congestion_window
+    }
+
+    /// Instead of the missing probe timeout: the keep-alive asks after a flight that may hold datagrams only.
+    private func watchDatagrams() {
+        guard !self.watchesDatagrams else { return }
+        self.watchesDatagrams = true
+        self.native.keepAlive(every: min(2 * self.native.probeTimeout, self.keepAliveInterval))
+    }
+
+    /// Everything in flight was acknowledged or is known to be lost.
+    func stopWatchingDatagrams() {
+        guard self.watchesDatagrams, self.native.nativeStatistics.bytes_in_flight == 0 else { return }
+        self.watchesDatagrams = false
+        self.native.keepAlive(every: self.configuration.limits.keepAliveInterval == nil ? 0 : self.keepAliveInterval)
+    }
+
+    private var keepAliveInterval: UInt64 {
+        UInt64(max(self.configuration.limits.keepAliveInterval?.nanoseconds ?? .max, 0))
+    }
+
     /// The oldest waiting datagram is in a packet.
     func datagramWasWritten() {
         guard let datagram = self.outboundDatagrams.popFirst() else { return }
+        self.watchDatagrams()
         self.counters.datagramsSent += 1
         guard let tag = datagram.tag else { return }
         self.lastDatagramNumber &+= 1

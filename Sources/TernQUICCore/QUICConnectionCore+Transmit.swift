@@ -166,6 +166,7 @@ extension QUICConnectionCore {
 
     /// - Returns: `nil` when the packet, begun or not, has room for streams.
     private func writeDatagrams(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written? {
+        guard !self.outboundDatagrams.isEmpty, self.mayFlyDatagram(of: packet.count) else { return nil }
         while let datagram = self.outboundDatagrams.first {
             guard datagram.bytes.readableBytes <= self.native.maximumDatagramSize(capacity: packet.count) else {
                 // The path's MTU shrank since it was queued.

@@ -45,6 +45,8 @@ package final class QUICConnectionCore {
     /// The tags of datagrams in flight, by the number that ngtcp2 knows them by.
     var datagramTags: [UInt64: UInt64] = [:]
     var lastDatagramNumber: UInt64 = 0
+    /// The keep-alive stands in for the probe timeout of datagrams in flight.
+    var watchesDatagrams = false
     /// The path's payload size that was told last.
     var toldPathPayload = PacketSizeSearch.smallest
     /// Tells a stream that is closed from one that never was.
@@ -155,6 +157,7 @@ package final class QUICConnectionCore {
             guard self.pendingClose == nil else { return }
             let path = self.comeback.pathForConnection(path, current: self.path)
             let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
+            if self.watchesDatagrams { self.stopWatchingDatagrams() }
             if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
             if self.tls.hasNewTickets { self.rememberTickets() }
             self.digest()

@@ -127,6 +127,31 @@ struct QUICMomentsTests {
         #expect(try transcript(seed: 3).count > 100)
     }
 
+    @Test("Datagrams that were lost in an outage do not hold up what comes after it", arguments: [true, false])
+    func datagramsBeforeAnOutage(keepsAlive: Bool) throws {
+        var limits = ConnectionLimits()
+        if !keepsAlive { limits.keepAliveInterval = nil }
+        let pair = try SimulatedQUICPair(seed: 9, clientLimits: limits)
+        try self.establish(pair)
+        pair.network.setDown(true)
+        // Small ones at the end fill the congestion window to its last bytes.
+        for index in 0..<500 {
+            _ = try pair.client.sendDatagram(ByteBuffer(repeating: 1, count: index < 5 ? 1000 : 20))
+            try pair.run(for: .milliseconds(2))
+        }
+        pair.network.setDown(false)
+        let stream = try #require(try pair.client.openStream(.unidirectional))
+        _ = try pair.client.write(ByteBuffer(repeating: 2, count: 30_000), to: stream, finish: true)
+        var isFinished = false
+        try pair.run(for: .seconds(8)) {
+            while let fact = pair.server?.nextFact() {
+                if case .received(stream, _, finished: true) = fact { isFinished = true }
+            }
+            return isFinished
+        }
+        #expect(isFinished)
+    }
+
     /// ngtcp2 0.12 forgets a peer's bidirectional stream when its first frame is RESET_STREAM, so that nothing can be
     /// sent in the other direction any more, and the peer waits for it forever.
     @Test(

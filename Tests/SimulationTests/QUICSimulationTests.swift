@@ -35,13 +35,17 @@ struct QUICSimulationTests {
 }
 
 extension QUICSimulationTests {
-    /// What a seed has found and nobody has mended yet; take a seed out when it passes.
-    ///
-    /// 24: after two outages the client's bytes in flight stay above its congestion window of two packets forever:
-    /// packets with acknowledgements go, stream data never does. 33: the client closes with FLOW_CONTROL_ERROR though, by
-    /// the qlog of both ends, the server kept to every limit.
-    @Test("seeds whose cause is not found yet", .disabled("open bugs"), arguments: [24, 33] as [UInt64])
-    func open(seed: UInt64) throws {
+    /// 24: datagrams that were lost at the end of a flight filled the congestion window for ever.
+    @Test("seeds that found something once", arguments: [24] as [UInt64])
+    func mended(seed: UInt64) throws {
+        let failures = try Simulation.runQUIC(Scenario(seed: seed))
+        #expect(failures.isEmpty)
+    }
+
+    /// Take a seed out when it passes. 33: the client closes with FLOW_CONTROL_ERROR though, by the qlog of both ends, the
+    /// server kept to every limit.
+    @Test("seeds whose cause is not found yet", .disabled("open bugs"), arguments: [33] as [UInt64])
+    func unexplained(seed: UInt64) throws {
         let failures = try Simulation.runQUIC(Scenario(seed: seed))
         #expect(failures.isEmpty)
     }

@@ -90,7 +90,8 @@ package final class SimulatedApplication {
             "\(id) \(String(describing: self.streams[id]))"
         }
         return "\(self.role): opened \(self.opened) of \(self.workload.streams), waits for "
-            + "\(self.waitsForStreams), established \(self.isEstablished), \(String(describing: self.closeReason)); \(open)"
+            + "\(self.waitsForStreams), established \(self.isEstablished), "
+            + "\(String(describing: self.closeReason)); \(open)"
     }
 
     private var isFinishing: Bool { self.actionsLeft <= 0 && self.opened >= self.workload.streams }
