@@ -196,13 +196,14 @@ def paths(trace: Trace, from_client_point: bool) -> dict[tuple, list[wire.Packet
     return found
 
 
-def validated(trace: Trace, by_path: dict[tuple, list[wire.Packet]]) -> None:
+def validated(trace: Trace, by_path: dict[tuple, list[wire.Packet]], *first_frames: int) -> None:
+    """The first datagram to a new address has one of these frames, and a challenge there is answered."""
     require(len(by_path) > 1, "the client never changed its address")
     needs_frames(trace, ONE_RTT)
     for path, packets in list(by_path.items())[1:]:
         datagram = packets[0].seen
         first = [packet for packet in packets if packet.seen is datagram]
-        require(any(packet.frames_of(wire.PATH_CHALLENGE) for packet in first),
+        require(any(packet.frames_of(*first_frames) for packet in first),
                 f"the first datagram to {path} has no PATH_CHALLENGE")
     responses = {data for packet in trace.packets for data in packet.frames_of(wire.PATH_RESPONSE)
                  if packet.seen.from_client}
@@ -213,13 +214,14 @@ def validated(trace: Trace, by_path: dict[tuple, list[wire.Packet]]) -> None:
 
 def rebinding(trace: Trace, link: Link) -> None:
     one_handshake(trace, link)
-    validated(trace, paths(trace, from_client_point=False))
+    validated(trace, paths(trace, from_client_point=False), wire.PATH_CHALLENGE)
 
 
 def migration(trace: Trace, link: Link) -> None:
     one_handshake(trace, link)
     if len({seen.path[-1] for seen in link.seen if seen.from_client}) == 1:
-        validated(trace, paths(trace, from_client_point=True))
+        # A client that moves on purpose challenges the path itself, and is answered first.
+        validated(trace, paths(trace, from_client_point=True), wire.PATH_CHALLENGE, wire.PATH_RESPONSE)
     ids: dict[tuple, set[bytes]] = {}
     for packet in trace.packets:
         if packet.seen.from_client and packet.kind == ONE_RTT:
