@@ -53,9 +53,8 @@ struct tern_quic {
     ngtcp2_path_storage write_path;
     ngtcp2_path_storage known_path;
     uint64_t write_path_number;
-    /// Since the pacing interval began; what the next one is for.
-    uint64_t paced_at;
-    uint64_t paced_bytes;
+    /// When the pacing interval is over; what the next one is for.
+    uint64_t paced_until;
     uint64_t unpaced_bytes;
     int last_error;
     bool has_decrypted;

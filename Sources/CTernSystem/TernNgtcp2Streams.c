@@ -32,9 +32,7 @@ static bool holds_challenge(tern_quic *quic, uint64_t now) {
     // matter.
     uint64_t window = found.cwnd < 10 * NGTCP2_MAX_UDP_PAYLOAD_SIZE ? found.cwnd : 10 * NGTCP2_MAX_UDP_PAYLOAD_SIZE;
     if (found.bytes_in_flight >= window && found.pto_count == 0) { return true; }
-    double rate = found.pacing_rate;
-    if (!(rate > 0)) { rate = (double)found.cwnd / (double)found.smoothed_rtt * 1.25; }
-    return (double)(now - quic->paced_at) + (double)NGTCP2_MILLISECONDS < (double)quic->paced_bytes / rate;
+    return now < quic->paced_until;
 #endif
 }
 
@@ -134,11 +132,18 @@ void tern_quic_current_path(tern_quic *quic, struct sockaddr_storage *local, str
 }
 
 void tern_quic_pace(tern_quic *quic, uint64_t now) {
-    if (quic->unpaced_bytes > 0) {
-        quic->paced_at = now;
-        quic->paced_bytes = quic->unpaced_bytes;
-        quic->unpaced_bytes = 0;
+#if !TERN_NGTCP2_1
+    if (quic->unpaced_bytes > 0 && ngtcp2_conn_is_server(quic->conn)) {
+        // As ngtcp2 computes it.
+        ngtcp2_conn_stat found;
+        ngtcp2_conn_get_conn_stat(quic->conn, &found);
+        double rate = found.pacing_rate;
+        if (!(rate > 0)) { rate = (double)found.cwnd / (double)found.smoothed_rtt * 1.25; }
+        double interval = (double)quic->unpaced_bytes / rate;
+        quic->paced_until = now + (interval < 1e9 ? (uint64_t)interval : 1000000000);
     }
+#endif
+    quic->unpaced_bytes = 0;
     ngtcp2_conn_update_pkt_tx_time(quic->conn, now);
 }
 size_t tern_quic_send_quantum(tern_quic *quic) { return ngtcp2_conn_get_send_quantum(quic->conn); }
