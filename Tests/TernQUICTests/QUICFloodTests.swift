@@ -133,7 +133,8 @@ extension SocketTests {
                 }
                 let counters = try await listener.counters().get()
                 #expect(counters.versionNegotiations >= 1 && counters.versionNegotiations < 900)
-                #expect(counters.versionNegotiations + counters.repliesWithheld == 1000)
+                // Some may be lost before the listener sees them.
+                #expect((900...1000).contains(counters.versionNegotiations + counters.repliesWithheld))
                 #expect(counters.accepted == 20)
             }
         }
