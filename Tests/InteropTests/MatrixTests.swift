@@ -16,7 +16,7 @@ struct MatrixTests {
                 "ecn", "amplificationlimit",
                 "transferloss",
                 "transfercorruption",
-                "ipv6", "rebind-port", "rebind-addr",
+                "ipv6", "rebind-port", "rebind-addr", "connectionmigration",
             ])
     }
 
@@ -24,7 +24,10 @@ struct MatrixTests {
     func foreignServer() async throws {
         try await Self.run(
             clients: ["tern"], servers: ["aioquic"],
-            cases: ["handshake", "transfer", "chacha20", "retry", "resumption", "zerortt", "keyupdate", "ipv6"])
+            cases: [
+                "handshake", "transfer", "chacha20", "retry", "resumption", "zerortt", "keyupdate", "ipv6",
+                "connectionmigration",
+            ])
     }
 
     @Test("Our server against aioquic")
