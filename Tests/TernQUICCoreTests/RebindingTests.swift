@@ -82,7 +82,8 @@ struct RebindingTests {
                     _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "and back"))
                     try pair.run(for: .milliseconds(7))
                 }
-                // In some of these moments ngtcp2 0.12 finds no path that takes 1200 bytes, and ends the connection.
+                // In some of these moments the server ends the connection on ngtcp2 0.12 (decisions/0020); why is open. What is tested here
+                // is that no process ends.
                 withKnownIssue("the connection may end", isIntermittent: true) {
                     #expect(try pair.transfers(20_000))
                     try pair.run(for: .seconds(10))

@@ -21,9 +21,12 @@ extension Workload {
             """
         },
         contenders: { profile in
-            [BenchmarkCarrier.quic, .tls].map { carrier in
-                Contender(name: "tern-\(carrier)", expectedSeconds: Double(profile.idleConnections) * 3e-3 + 3) {
-                    try $0.idle(profile.idleConnections, over: carrier)
+            [(BenchmarkCarrier.quic, false), (.quic, true), (.tls, false)].map { carrier, onLoop in
+                Contender(
+                    name: "tern-\(carrier)\(onLoop ? "-handler" : "")",
+                    expectedSeconds: Double(profile.idleConnections) * 3e-3 + 3
+                ) {
+                    try $0.idle(profile.idleConnections, over: carrier, onLoop: onLoop)
                 }
             }
         },
@@ -39,6 +42,9 @@ extension Workload {
                 figure: "resident KB per idle QUIC connection", key: "kilobytesPerConnection", of: "tern-quic",
                 bound: .atMost(64)),
             Goal(
+                figure: "the same on the handler surface", key: "kilobytesPerConnection", of: "tern-quic-handler",
+                bound: .atMost(64)),
+            Goal(
                 figure: "resident KB per idle QMux/TLS connection", key: "kilobytesPerConnection", of: "tern-tls",
                 bound: .atMost(48)),
         ],
@@ -46,16 +52,22 @@ extension Workload {
 }
 
 extension Stage {
-    fileprivate func idle(_ count: Int, over carrier: BenchmarkCarrier) throws -> [String: Double] {
-        let server = try self.start(.idleServer(IdleServer(carrier: carrier)), name: "idle-server")
+    /// - Parameter onLoop: whether the server is one on the handler surface.
+    fileprivate func idle(
+        _ count: Int, over carrier: BenchmarkCarrier, onLoop: Bool
+    ) throws -> [String: Double] {
+        let role: Role =
+            onLoop ? .loopEchoServer(LoopEchoServer(carrier: carrier)) : .idleServer(IdleServer(carrier: carrier))
+        let server = try self.start(role, name: "idle-server")
         let address: ServerAddress = try self.answer(of: server)
         // One connection, so that what is made once is there before.
         let first = try self.start(
-            .idleClient(IdleClient(server: address, carrier: carrier, count: 1)), name: "first-client")
+            .idleClient(IdleClient(server: address, carrier: carrier, count: 1, onLoop: onLoop)), name: "first-client")
         let _: Int = try self.answer(of: first)
         let before = server.residentBytes
         let client = try self.start(
-            .idleClient(IdleClient(server: address, carrier: carrier, count: count)), name: "idle-client")
+            .idleClient(IdleClient(server: address, carrier: carrier, count: count, onLoop: onLoop)),
+            name: "idle-client")
         let clientBefore = client.residentBytes
         let open: Int = try self.answer(of: client)
         let after = server.residentBytes
@@ -87,12 +99,16 @@ struct IdleClient: Codable {
     var server: ServerAddress
     var carrier: BenchmarkCarrier
     var count: Int
+    /// What kind of server it is.
+    var onLoop: Bool
 
     private static let atOnce = 32
 
     func play() async throws {
         raiseDescriptorLimit()
-        let dialer = try LoopDialer(to: self.server, over: self.carrier, IdleServer.applicationProtocol)
+        let dialer = try LoopDialer(
+            to: self.server, over: self.carrier,
+            self.onLoop ? LoopEchoServer.applicationProtocol : IdleServer.applicationProtocol)
         let connections = try await withThrowingTaskGroup(of: [any LoopConnection].self) { group in
             for number in 0..<Self.atOnce {
                 let share = self.count / Self.atOnce + (number < self.count % Self.atOnce ? 1 : 0)
