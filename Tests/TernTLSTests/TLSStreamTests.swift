@@ -132,6 +132,18 @@ struct TLSStreamTests {
         }
     }
 
+    @Test func aCloseRightBehindBytesIsHeard() throws {
+        let pair = try TLSPair.trusting()
+        try pair.handshake()
+        try pair.client.write(ByteBuffer(string: "last words"))
+        pair.client.close()
+        pair.server.receive(try #require(pair.client.takeCiphertext()))
+        var received = ByteBuffer()
+        #expect(try pair.server.read(into: &received, limit: 1 << 20) == .bytes)
+        #expect(received == ByteBuffer(string: "last words"))
+        for _ in 0..<2 { #expect(try pair.server.read(into: &received, limit: 10) == .closed) }
+    }
+
     @Test func aServerSpeaksBeforeTheClientHasFinished() throws {
         let pair = try TLSPair.trusting()
         _ = try pair.client.handshake()

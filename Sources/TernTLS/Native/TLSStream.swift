@@ -33,6 +33,8 @@ package final class TLSStream {
     package private(set) var isConfirmed = false
     private var hasReadAnything = false
     private var didSendClose = false
+    /// Its close_notify came, perhaps right behind bytes.
+    private var didPeerClose = false
     /// What broke behind bytes that were still good.
     private var failure: TransportError?
     /// How much the last ciphertext was: the next one is likely to be as much.
@@ -111,6 +113,7 @@ package final class TLSStream {
     /// Appends decrypted bytes to `buffer`, about `limit` of them. What came before an error is handed out before it.
     package func read(into buffer: inout ByteBuffer, limit: Int) throws(TransportError) -> ReadOutcome {
         if let failure { throw failure }
+        if self.didPeerClose { return .closed }
         // Whoever read the ciphertext may use its memory again.
         defer { if self.wire.inbound.readableBytes == 0 { self.wire.inbound = ByteBuffer() } }
         var total = 0
@@ -136,6 +139,7 @@ package final class TLSStream {
                 self.hasReadAnything = true
                 total += status
             } else if status == 0 {
+                self.didPeerClose = true
                 return total > 0 ? .bytes : .closed
             } else if status == Int(GNUTLS_E_AGAIN) {
                 // Also said after a record that was a ticket or a key update, when more may follow it.
