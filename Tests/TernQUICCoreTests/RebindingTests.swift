@@ -82,14 +82,19 @@ struct RebindingTests {
                     _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "and back"))
                     try pair.run(for: .milliseconds(7))
                 }
-                // In some of these moments the server ends the connection on ngtcp2 0.12 (decisions/0020); why is open. What is tested here
-                // is that no process ends.
-                withKnownIssue("the connection may end", isIntermittent: true) {
+                func expectIntact() throws {
                     #expect(try pair.transfers(20_000))
                     try pair.run(for: .seconds(10))
                     #expect(try pair.transfers(20_000))
                     #expect(pair.server.core?.path.remote == old)
                     #expect(pair.server.closeReason == nil)
+                }
+                if pause == 16 {
+                    // The new path was validated by a small PATH_CHALLENGE, and the client is gone before ngtcp2 0.12 has tried it
+                    // with a full one (NGTCP2_PV_FLAG_MTU_PROBE): it gives up with NO_VIABLE_PATH and forgets the old path.
+                    withKnownIssue("ngtcp2 ends the connection", isIntermittent: true) { try expectIntact() }
+                } else {
+                    try expectIntact()
                 }
                 if pair.server.closeReason != nil || pair.client.closeReason != nil { break }
             }
