@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
 internal import Foundation
 
 /// One run of this program: every contender of every workload in turns, written down as it happens.
@@ -24,7 +25,7 @@ struct Session {
         let recorder = try Recorder(path: "\(self.output)/\(name)-\(self.profileName).jsonl")
         try recorder.append(run)
 
-        let progress = Progress(self.steps)
+        let progress = StepProgress(self.steps)
         let stage = Stage(scratch: scratch, tick: progress.tick)
         print(self.heading(run))
         var figures: [FigureRecord] = []
@@ -40,7 +41,7 @@ struct Session {
     }
 
     private func run(
-        _ workload: Workload, on stage: Stage, progress: Progress, recorder: Recorder
+        _ workload: Workload, on stage: Stage, progress: StepProgress, recorder: Recorder
     ) throws -> [SampleRecord] {
         let contenders = workload.contenders(self.profile)
         for contender in contenders {
@@ -64,11 +65,11 @@ struct Session {
         return samples
     }
 
-    private var steps: [Progress.Step] {
+    private var steps: [StepProgress.Step] {
         self.workloads.flatMap { workload in
             (0..<workload.rounds(of: self.profile)).flatMap { _ in
                 workload.contenders(self.profile).filter { $0.missing == nil }.map { contender in
-                    Progress.Step(
+                    StepProgress.Step(
                         title: "\(workload.name) \(contender.name)", expectedSeconds: contender.expectedSeconds)
                 }
             }

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import ArgumentParser
+internal import BenchSupport
 internal import Foundation
 internal import Synchronization
 

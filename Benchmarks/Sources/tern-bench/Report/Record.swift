@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
 internal import Foundation
 
 /// The first line of a results file.
@@ -50,27 +51,5 @@ struct FigureRecord: Codable {
             ]
         }
         return markdownTable([["figure", "target", "median (range)", "verdict"]] + rows)
-    }
-}
-
-/// Appends records to a file, each as a line of JSON; what was measured before an interruption is kept.
-final class Recorder {
-    let path: String
-    private let file: FileHandle
-    private let encoder: JSONEncoder
-
-    init(path: String) throws {
-        guard FileManager.default.createFile(atPath: path, contents: nil), let file = FileHandle(forWritingAtPath: path)
-        else { throw BenchmarkError("cannot write \(path)") }
-        self.path = path
-        self.file = file
-        self.encoder = JSONEncoder()
-        self.encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    }
-
-    func append(_ record: some Encodable) throws {
-        var line = try self.encoder.encode(record)
-        line.append(UInt8(ascii: "\n"))
-        try self.file.write(contentsOf: line)
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
+
 /// What the samples of a workload say, as text.
 struct Report {
     let workload: Workload

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
+
 /// `gtlsserver` and `gtlsclient`: ngtcp2's own programs (HTTP/3), as the distribution packages them. They use the same
 /// ngtcp2 and GnuTLS as Tern does.
 struct ForeignPair {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
 internal import Foundation
 
 /// `nginx` and `curl` of the distribution: HTTP/1.1 over TLS 1.3 over TCP, by OpenSSL, with the cipher that Tern prefers.

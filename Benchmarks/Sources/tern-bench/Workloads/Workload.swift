@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
+
 /// Something that is measured: contenders do the same work in turns, round after round, so that what disturbs the machine
 /// disturbs all of them.
 struct Workload: Sendable {

@@ -10,22 +10,22 @@ internal import Darwin
 #endif
 
 /// Where and with what something was measured.
-struct Machine: Codable {
-    var cores: Int
-    var processor: String
-    var kernel: String
-    var system: String
-    var memoryMiB: Int
+package struct Machine: Codable {
+    package var cores: Int
+    package var processor: String
+    package var kernel: String
+    package var system: String
+    package var memoryMiB: Int
     /// The file system that the store is on, and how long writing 4 KiB and flushing them takes there: the median of 100.
-    var fileSystem: String
-    var flushMicroseconds: Double
-    var versions: [String: String]
-    var revision: String
+    package var fileSystem: String
+    package var flushMicroseconds: Double
+    package var versions: [String: String]
+    package var revision: String
     /// Whether files differ from the revision.
-    var hasChanges: Bool
+    package var hasChanges: Bool
 
     /// - Parameter scratch: a directory on the disk that the store will be on.
-    init(scratch: String) {
+    package init(scratch: String) {
         func said(_ program: String, _ arguments: String...) -> String {
             ChildProcess.firstLine(of: program, arguments, scratch: scratch) ?? "unknown"
         }
@@ -52,7 +52,7 @@ struct Machine: Codable {
     }
 
     /// How many programs want a processor, on average over the last minute; 0 where that is unknown.
-    static var load: Double {
+    package static var load: Double {
         var averages = [Double](repeating: 0, count: 1)
         return getloadavg(&averages, 1) == 1 ? averages[0] : 0
     }

@@ -4,18 +4,18 @@
 internal import Foundation
 
 /// A number with a fixed count of decimals, whatever the locale.
-func fixed(_ number: Double, _ decimals: Int) -> String {
+package func fixed(_ number: Double, _ decimals: Int) -> String {
     String(format: "%.\(decimals)f", number)
 }
 
 /// Seconds as `1:07`.
-func minutes(_ seconds: Double) -> String {
+package func minutes(_ seconds: Double) -> String {
     let whole = Int(max(0, seconds).rounded())
     return "\(whole / 60):" + String(format: "%02d", whole % 60)
 }
 
 /// Rows as a table that is also Markdown.
-func markdownTable(_ rows: [[String]]) -> String {
+package func markdownTable(_ rows: [[String]]) -> String {
     guard let head = rows.first else { return "" }
     let widths = head.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     func line(_ cells: [String]) -> String {

@@ -10,8 +10,8 @@ internal import Darwin
 #endif
 
 /// For servers that take no port 0: the kernel is asked for a port, which is free again when the server binds it.
-enum FreePort {
-    enum Kind {
+package enum FreePort {
+    package enum Kind {
         case udp
         case tcp
 
@@ -22,7 +22,7 @@ enum FreePort {
         #endif
     }
 
-    static func find(_ kind: Kind) throws -> Int {
+    package static func find(_ kind: Kind) throws -> Int {
         try Self.withSocket(kind, boundTo: 0) { descriptor in
             guard let descriptor else { throw BenchmarkError("no port is free") }
             var address = sockaddr_in()
@@ -34,11 +34,11 @@ enum FreePort {
         }
     }
 
-    static func isFree(_ port: Int, _ kind: Kind) throws -> Bool {
+    package static func isFree(_ port: Int, _ kind: Kind) throws -> Bool {
         try Self.withSocket(kind, boundTo: UInt16(port)) { $0 != nil }
     }
 
-    static func untilTaken(_ port: Int, by program: String, _ isFree: (Int) throws -> Bool) throws {
+    package static func untilTaken(_ port: Int, by program: String, _ isFree: (Int) throws -> Bool) throws {
         let deadline = ContinuousClock.now + .seconds(10)
         while try isFree(port) {
             guard ContinuousClock.now < deadline else { throw BenchmarkError("\(program) does not listen") }

@@ -11,10 +11,15 @@ internal import Darwin
 
 /// Says on the standard error what runs, how much is done and how long the rest will take. On a terminal one line is rewritten;
 /// elsewhere every step is a line.
-final class Progress {
-    struct Step {
-        var title: String
-        var expectedSeconds: Double
+package final class StepProgress {
+    package struct Step {
+        package var title: String
+        package var expectedSeconds: Double
+
+        package init(title: String, expectedSeconds: Double) {
+            self.title = title
+            self.expectedSeconds = expectedSeconds
+        }
     }
 
     private var rest: [Step]
@@ -24,12 +29,12 @@ final class Progress {
     private var doneSeconds = 0.0
     private let isTerminal = isatty(2) == 1
 
-    init(_ steps: [Step]) {
+    package init(_ steps: [Step]) {
         self.rest = steps
     }
 
     /// - Parameter note: such as the number of the round.
-    func begin(note: String) {
+    package func begin(note: String) {
         guard !self.rest.isEmpty else { return }
         let step = self.rest.removeFirst()
         self.current = (step, .now)
@@ -39,12 +44,12 @@ final class Progress {
 
     private var note = ""
 
-    func tick() {
+    package func tick() {
         guard let (step, _) = self.current else { return }
         self.show("\(step.title) \(self.note)", isTick: true)
     }
 
-    func end() {
+    package func end() {
         guard let (step, started) = self.current else { return }
         let seconds = (ContinuousClock.now - started).seconds
         let before = self.measured[step.title] ?? (0, 0)
@@ -55,7 +60,7 @@ final class Progress {
     }
 
     /// Prints a line between the steps.
-    func say(_ text: String) {
+    package func say(_ text: String) {
         self.clear()
         Self.print(text + "\n")
     }

@@ -2,14 +2,14 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import Foundation
-internal import Synchronization
+package import Synchronization
 
 #if canImport(Glibc)
-internal import Glibc
+package import Glibc
 private typealias FileActions = posix_spawn_file_actions_t
 private typealias Attributes = posix_spawnattr_t
 #elseif canImport(Darwin)
-internal import Darwin
+package import Darwin
 private typealias FileActions = posix_spawn_file_actions_t?
 private typealias Attributes = posix_spawnattr_t?
 #endif
@@ -18,18 +18,18 @@ private typealias Attributes = posix_spawnattr_t?
 /// what is dropped unfinished is killed.
 ///
 /// Confined to the thread that made it; every method blocks.
-final class ChildProcess {
+package final class ChildProcess {
     /// What the kernel says of a program that ended.
-    struct Ending {
+    package struct Ending {
         /// From the start of the program to its end.
-        var wallSeconds: Double
+        package var wallSeconds: Double
         /// User and system time of all its threads.
-        var cpuSeconds: Double
-        var maximumResidentMiB: Double
+        package var cpuSeconds: Double
+        package var maximumResidentMiB: Double
     }
 
     /// User and system time of all its threads until now.
-    var cpuSeconds: Double {
+    package var cpuSeconds: Double {
         var clock = clockid_t()
         var time = timespec()
         guard clock_getcpuclockid(self.processID, &clock) == 0, clock_gettime(clock, &time) == 0 else { return 0 }
@@ -37,21 +37,21 @@ final class ChildProcess {
     }
 
     /// What it occupies of the machine's memory now.
-    var residentBytes: Int {
+    package var residentBytes: Int {
         guard let text = try? String(contentsOfFile: "/proc/\(self.processID)/statm", encoding: .utf8) else { return 0 }
         let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
 
     /// How a server is asked to end.
-    enum Stop {
+    package enum Stop {
         /// Ours end when their standard input does, also if this program dies.
         case closingInput
         case signal(Int32)
     }
 
     private let name: String
-    private let processID: pid_t
+    package let processID: pid_t
     private let started = ContinuousClock.now
     private let errorFile: String
     private var input: Int32
@@ -60,10 +60,19 @@ final class ChildProcess {
     private var hasEnded = false
 
     /// Set by SIGINT and SIGTERM: whoever waits gives up, and the programs are ended on the way out.
-    static let isInterrupted = Atomic<Bool>(false)
+    package static let isInterrupted = Atomic<Bool>(false)
 
-    /// - Parameter scratch: a directory for what the program writes to its standard error.
-    init(_ name: String, _ executable: String, _ arguments: [String], scratch: String) throws {
+    /// Where a program is started. The closure that it is given starts the program from the thread that calls it, so a place
+    /// may be a thread that lives in another network namespace.
+    package typealias Place = (_ start: () throws -> pid_t) throws -> pid_t
+
+    /// - Parameters:
+    ///   - scratch: a directory for what the program writes to its standard error.
+    ///   - place: calls the closure that starts the program once.
+    package init(
+        _ name: String, _ executable: String, _ arguments: [String], scratch: String,
+        in place: Place = { try $0() }
+    ) throws {
         self.name = name
         self.errorFile = "\(scratch)/\(name).stderr"
         let (inputEnd, input) = try Self.pipe()
@@ -74,8 +83,10 @@ final class ChildProcess {
         }
         self.input = input
         self.output = output
-        self.processID = try Self.spawn(
-            executable, arguments, input: inputEnd, output: outputEnd, errorFile: self.errorFile)
+        let errorFile = self.errorFile
+        self.processID = try place {
+            try Self.spawn(executable, arguments, input: inputEnd, output: outputEnd, errorFile: errorFile)
+        }
     }
 
     deinit {
@@ -89,7 +100,7 @@ final class ChildProcess {
     }
 
     /// The next line that the program prints.
-    func line(within limit: Duration, whileWaiting: () -> Void = {}) throws -> String {
+    package func line(within limit: Duration, whileWaiting: () -> Void = {}) throws -> String {
         let deadline = ContinuousClock.now + limit
         while true {
             if let newline = self.unread.firstIndex(of: UInt8(ascii: "\n")) {
@@ -104,14 +115,14 @@ final class ChildProcess {
     }
 
     /// Waits until the program ends by itself, and throws when it does not say success.
-    func finish(within limit: Duration, whileWaiting: () -> Void = {}) throws -> Ending {
+    package func finish(within limit: Duration, whileWaiting: () -> Void = {}) throws -> Ending {
         let deadline = ContinuousClock.now + limit
         while try self.readMore(before: deadline, whileWaiting: whileWaiting) {}
         return try self.reap()
     }
 
     /// Ends a server.
-    func stop(_ stop: Stop) throws -> Ending {
+    package func stop(_ stop: Stop) throws -> Ending {
         switch stop {
         case .closingInput:
             close(self.input)
@@ -191,7 +202,7 @@ final class ChildProcess {
 
 extension ChildProcess {
     /// Runs a small program to its end and returns the first line that it prints; `nil` when it fails or is missing.
-    static func firstLine(of program: String, _ arguments: [String], scratch: String) -> String? {
+    package static func firstLine(of program: String, _ arguments: [String], scratch: String) -> String? {
         guard let path = Self.path(of: program),
             let child = try? ChildProcess(program, path, arguments, scratch: scratch),
             let line = try? child.line(within: .seconds(20)), (try? child.finish(within: .seconds(20))) != nil
@@ -200,7 +211,7 @@ extension ChildProcess {
     }
 
     /// Where a program is; also looks where servers are installed, which is not in everybody's PATH.
-    static func path(of program: String) -> String? {
+    package static func path(of program: String) -> String? {
         let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
         let directories = path.split(separator: ":").map(String.init) + ["/usr/local/sbin", "/usr/sbin"]
         return directories.lazy.map { "\($0)/\(program)" }.first { access($0, X_OK) == 0 }
@@ -263,14 +274,14 @@ extension Optional {
 #endif
 
 /// Why a benchmark could not be run, in a sentence.
-struct BenchmarkError: Error, CustomStringConvertible {
-    let description: String
+package struct BenchmarkError: Error, CustomStringConvertible {
+    package let description: String
 
-    init(_ description: String) {
+    package init(_ description: String) {
         self.description = description
     }
 }
 
 extension Duration {
-    var seconds: Double { self / .seconds(1) }
+    package var seconds: Double { self / .seconds(1) }
 }
