@@ -52,6 +52,7 @@ let package = Package(
             name: "tern-lab",
             dependencies: [
                 "BenchSupport",
+                "CTernLab",
                 "LabLink",
                 "LabNetwork",
                 "LabReport",
