@@ -10,7 +10,7 @@ internal import Darwin
 #endif
 
 /// Where and with what something was measured.
-package struct Machine: Codable {
+package struct Machine: Codable, Sendable {
     package var cores: Int
     package var processor: String
     package var kernel: String

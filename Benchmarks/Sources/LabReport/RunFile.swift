@@ -11,7 +11,7 @@ package enum RunFormat {
 }
 
 /// The first line: under which circumstances everything below was measured, and how to do the same again.
-package struct RunHeader: Codable {
+package struct RunHeader: Codable, Sendable {
     package var record = "lab"
     package var format = RunFormat.version
     /// ISO 8601, UTC.
@@ -29,10 +29,26 @@ package struct RunHeader: Codable {
     package var missing: [String]
     /// The scenarios of this run, in their order.
     package var scenarios: [ScenarioRecord]
+
+    package init(
+        startedAt: String, arguments: [String], profile: String, seed: UInt64, rounds: Int, isEmulated: Bool,
+        load: Double, machine: Machine, missing: [String], scenarios: [ScenarioRecord]
+    ) {
+        self.startedAt = startedAt
+        self.arguments = arguments
+        self.profile = profile
+        self.seed = seed
+        self.rounds = rounds
+        self.isEmulated = isEmulated
+        self.load = load
+        self.machine = machine
+        self.missing = missing
+        self.scenarios = scenarios
+    }
 }
 
 /// A scenario with what it compares, part of the header, so that a report needs nothing but the file.
-package struct ScenarioRecord: Codable {
+package struct ScenarioRecord: Codable, Sendable {
     /// Such as `messages-loss`; unique in a file.
     package var name: String
     /// Such as "200 small messages per second over 20 streams, 1 % loss, 40 ms round trip".
@@ -41,13 +57,29 @@ package struct ScenarioRecord: Codable {
     package var summary: String
     /// What the network is like, in words: "20 Mbit/s, 40 ms, 1 % loss".
     package var network: String
+    /// How many rounds are measured, where that differs from the header's: what takes long is done less often.
+    package var rounds: Int?
     package var metrics: [MetricRecord]
     /// Names of those who are compared, in the order in which they are shown.
     package var contenders: [ContenderRecord]
     package var expectations: [ExpectationRecord]
+
+    package init(
+        name: String, title: String, summary: String, network: String, rounds: Int? = nil, metrics: [MetricRecord],
+        contenders: [ContenderRecord], expectations: [ExpectationRecord]
+    ) {
+        self.name = name
+        self.title = title
+        self.summary = summary
+        self.network = network
+        self.rounds = rounds
+        self.metrics = metrics
+        self.contenders = contenders
+        self.expectations = expectations
+    }
 }
 
-package struct ContenderRecord: Codable {
+package struct ContenderRecord: Codable, Sendable {
     /// Such as `quic`, `tls`, `auto`, `gtls`, `nginx-curl`, `iperf3`.
     package var name: String
     /// Such as "Tern over QUIC".
@@ -56,9 +88,16 @@ package struct ContenderRecord: Codable {
     package var kind: String
     /// Why it cannot run on this machine.
     package var missing: String?
+
+    package init(name: String, title: String, kind: String, missing: String? = nil) {
+        self.name = name
+        self.title = title
+        self.kind = kind
+        self.missing = missing
+    }
 }
 
-package struct MetricRecord: Codable {
+package struct MetricRecord: Codable, Sendable {
     /// The key in a sample's values.
     package var key: String
     package var title: String
@@ -68,11 +107,20 @@ package struct MetricRecord: Codable {
     package var decimals: Int
     /// Whether it stands in the bars and in the summary; the others are in the tables only.
     package var isMain: Bool
+
+    package init(key: String, title: String, unit: String, isBetterLower: Bool, decimals: Int, isMain: Bool) {
+        self.key = key
+        self.title = title
+        self.unit = unit
+        self.isBetterLower = isBetterLower
+        self.decimals = decimals
+        self.isMain = isMain
+    }
 }
 
 /// What is expected of a scenario: a ratio or a difference of two contenders' medians of one metric, taken round by round.
-package struct ExpectationRecord: Codable {
-    package enum Relation: String, Codable {
+package struct ExpectationRecord: Codable, Sendable {
+    package enum Relation: String, Codable, Sendable {
         /// The first's value divided by the second's.
         case ratio
         /// The first's value less the second's.
@@ -88,10 +136,23 @@ package struct ExpectationRecord: Codable {
     package var relation: Relation
     package var atMost: Double?
     package var atLeast: Double?
+
+    package init(
+        text: String, metric: String, first: String, second: String? = nil, relation: Relation, atMost: Double? = nil,
+        atLeast: Double? = nil
+    ) {
+        self.text = text
+        self.metric = metric
+        self.first = first
+        self.second = second
+        self.relation = relation
+        self.atMost = atMost
+        self.atLeast = atLeast
+    }
 }
 
 /// How well the emulated network does what it is told, measured before the scenarios and after them.
-package struct AccuracyRecord: Codable {
+package struct AccuracyRecord: Codable, Sendable {
     package var record = "accuracy"
     /// `before` or `after`.
     package var moment: String
@@ -103,10 +164,22 @@ package struct AccuracyRecord: Codable {
     /// How far off it may be, as a part of `expected`.
     package var tolerance: Double
     package var isGood: Bool
+
+    package init(
+        moment: String, check: String, unit: String, expected: Double, measured: Double, tolerance: Double, isGood: Bool
+    ) {
+        self.moment = moment
+        self.check = check
+        self.unit = unit
+        self.expected = expected
+        self.measured = measured
+        self.tolerance = tolerance
+        self.isGood = isGood
+    }
 }
 
 /// One contender in one round.
-package struct LabSample: Codable {
+package struct LabSample: Codable, Sendable {
     package var record = "sample"
     package var scenario: String
     package var contender: String
@@ -123,27 +196,59 @@ package struct LabSample: Codable {
     package var timeline: Timeline?
     /// What happened meanwhile, in order.
     package var events: [LabEvent]?
+
+    package init(
+        scenario: String, contender: String, round: Int, load: Double, values: [String: Double], failure: String? = nil,
+        latenciesMicroseconds: [Int]? = nil, timeline: Timeline? = nil, events: [LabEvent]? = nil
+    ) {
+        self.scenario = scenario
+        self.contender = contender
+        self.round = round
+        self.load = load
+        self.values = values
+        self.failure = failure
+        self.latenciesMicroseconds = latenciesMicroseconds
+        self.timeline = timeline
+        self.events = events
+    }
 }
 
-package struct Timeline: Codable {
+package struct Timeline: Codable, Sendable {
     /// Seconds per value.
     package var step: Double
     /// `bytes` or `messages`: what is counted per step.
     package var unit: String
     package var values: [Double]
+
+    package init(step: Double, unit: String, values: [Double]) {
+        self.step = step
+        self.unit = unit
+        self.values = values
+    }
 }
 
-package struct LabEvent: Codable {
+package struct LabEvent: Codable, Sendable {
     /// Seconds after the start of the measurement.
     package var at: Double
     /// `network`: the script; `transport`: an event of the connection; `application`: such as a reconnect.
     package var source: String
     package var text: String
+
+    package init(at: Double, source: String, text: String) {
+        self.at = at
+        self.source = source
+        self.text = text
+    }
 }
 
 /// The last line.
-package struct RunEnd: Codable {
+package struct RunEnd: Codable, Sendable {
     package var record = "end"
     package var finishedAt: String
     package var load: Double
+
+    package init(finishedAt: String, load: Double) {
+        self.finishedAt = finishedAt
+        self.load = load
+    }
 }
