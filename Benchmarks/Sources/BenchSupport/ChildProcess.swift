@@ -121,6 +121,14 @@ package final class ChildProcess {
         return try self.reap()
     }
 
+    /// Waits until the program ends by itself with success, and returns everything that it printed and was not read.
+    package func output(
+        within limit: Duration, whileWaiting: () -> Void = {}
+    ) throws -> (text: String, ending: Ending) {
+        let ending = try self.finish(within: limit, whileWaiting: whileWaiting)
+        return (String(decoding: self.unread, as: UTF8.self), ending)
+    }
+
     /// Ends a server.
     package func stop(_ stop: Stop) throws -> Ending {
         switch stop {

@@ -42,7 +42,8 @@ package final class StepProgress {
         self.note = note
     }
 
-    private var note = ""
+    /// What the running step says beside its title.
+    package var note = ""
 
     package func tick() {
         guard let (step, _) = self.current else { return }

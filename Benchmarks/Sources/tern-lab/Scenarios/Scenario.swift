@@ -20,7 +20,7 @@ struct Scenario: Sendable {
     /// How long one contender takes, for the first guess of the time that is left.
     let expectedSeconds: @Sendable (LabProfile) -> Double
     /// Whether a contender leaves the processor idle most of the time: then all run at the same time, each on a network of its
-    /// own, and what disturbs the machine disturbs all of them alike. Others run one after the other.
+    /// own, and what disturbs the machine disturbs all of them alike. Others have the machine for themselves, one by one.
     var isLight = false
     /// In which profiles it runs.
     var profiles: Set<LabProfile.Name> = [.quick, .standard, .full]
@@ -152,10 +152,13 @@ struct LabProfile: Sendable {
         switch name {
         case .ci: LabProfile(name: name, rounds: 1, time: 0.5, amount: 0.2, warmsUp: false)
         case .quick: LabProfile(name: name, rounds: 2, time: 0.5, amount: 0.25, warmsUp: false)
-        case .standard: LabProfile(name: name, rounds: 3, time: 1, amount: 1, warmsUp: false)
+        case .standard: LabProfile(name: name, rounds: 4, time: 1, amount: 1, warmsUp: false)
         case .full: LabProfile(name: name, rounds: 9, time: 2, amount: 2, warmsUp: true)
         }
     }
+
+    /// 0 is the warm-up.
+    var allRounds: ClosedRange<Int> { (self.warmsUp ? 0 : 1)...self.rounds }
 
     func count(_ standard: Int, atLeast minimum: Int = 1) -> Int { max(minimum, Int(Double(standard) * self.amount)) }
 }

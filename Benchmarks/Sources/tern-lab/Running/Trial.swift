@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import BenchSupport
+internal import Foundation
+internal import LabLink
+internal import LabReport
+
+/// One contender doing a scenario's work once.
+struct Trial: Sendable {
+    let scenario: Scenario
+    let contender: LabContender
+    let profile: LabProfile
+    /// From 1; 0 does not count.
+    let round: Int
+    let seed: UInt64
+    /// A directory for what the programs write; no other trial of this moment has it.
+    let scratch: String
+
+    /// - Throws: only when the whole run cannot go on. That a contender fails is a result.
+    func run(on ground: TrialGround, tick: @Sendable () -> Void) throws -> LabSample {
+        var sample = LabSample(
+            scenario: self.scenario.name, contender: self.contender.name, round: self.round, load: Machine.load,
+            values: [:])
+        do {
+            try ground.prepare(
+                self.scenario.ground.conditions, tcpCongestionControl: self.contender.tcpCongestionControl,
+                seed: self.seed)
+            switch self.contender.play {
+            case .tern(let carrier, let work):
+                try self.run(carrier, work(self.profile), on: ground, tick, into: &sample)
+            case .foreign(let program, let byteCount):
+                let before = ground.wireBytes
+                sample.values = try program.run(
+                    ForeignTrial(
+                        ground: ground, byteCount: byteCount(self.profile), scratch: self.scratch,
+                        patience: self.patience), tick)
+                if let before, let after = ground.wireBytes { sample.values["wireBytes"] = after - before }
+            }
+        } catch let error as BenchmarkError {
+            if ChildProcess.isInterrupted.load(ordering: .relaxed) { throw error }
+            sample.failure = error.description
+        }
+        return sample
+    }
+
+    private var patience: Duration { .seconds(60 + 3 * self.scenario.expectedSeconds(self.profile)) }
+
+    private func run(
+        _ carrier: LabCarrier, _ work: LabClient.Work, on ground: TrialGround, _ tick: @Sendable () -> Void,
+        into sample: inout LabSample
+    ) throws {
+        let server = try self.start(
+            .server(LabServer(host: ground.serverHost, congestionControl: self.contender.quicCongestionControl)),
+            "server", in: ground.serverPlace)
+        let ready: ServerReady = try Self.answer(try server.line(within: .seconds(20), whileWaiting: tick))
+        let client = try self.start(
+            .client(LabClient(host: ground.serverHost, server: ready, carrier: carrier, work: work)), "client",
+            in: ground.clientPlace)
+
+        var line = try client.line(within: self.patience, whileWaiting: tick)
+        let atStart = (client: client.cpuSeconds, server: server.cpuSeconds, wire: ground.wireBytes)
+        if (try? Self.answer(line) as ClientStarted) != nil {
+            ground.begin(self.scenario.script(self.profile))
+            line = try client.line(within: self.patience, whileWaiting: tick)
+        }
+        let result: ClientResult = try Self.answer(line)
+        let clientCPU = client.cpuSeconds - atStart.client
+        let serverCPU = server.cpuSeconds - atStart.server
+        let wireBytes = ground.wireBytes.flatMap { after in atStart.wire.map { after - $0 } }
+        _ = try client.finish(within: .seconds(20), whileWaiting: tick)
+        _ = try server.stop(.closingInput)
+
+        sample.take(result)
+        sample.values["clientCPU"] = clientCPU
+        sample.values["serverCPU"] = serverCPU
+        if let wireBytes { sample.values["wireBytes"] = wireBytes }
+        sample.addCostsPerMessage()
+        sample.events = (ground.takeEvents() + (sample.events ?? [])).sorted { $0.at < $1.at }
+    }
+
+    private func start(_ role: EndRole, _ name: String, in place: ChildProcess.Place) throws -> ChildProcess {
+        let role = String(decoding: try JSONEncoder().encode(role), as: UTF8.self)
+        return try ChildProcess(name, Self.ownPath, ["role", role], scratch: self.scratch, in: place)
+    }
+
+    private static func answer<Answer: Decodable>(_ line: String) throws -> Answer {
+        do {
+            return try JSONDecoder().decode(Answer.self, from: Data(line.utf8))
+        } catch {
+            throw BenchmarkError("a program of the lab said what cannot be read: \(line.prefix(200))")
+        }
+    }
+
+    private static var ownPath: String {
+        #if os(Linux)
+        "/proc/self/exe"
+        #else
+        CommandLine.arguments[0]
+        #endif
+    }
+}
+
+extension LabSample {
+    fileprivate mutating func take(_ result: ClientResult) {
+        self.values = result.values
+        self.failure = result.failure
+        self.latenciesMicroseconds = result.latenciesMicroseconds
+        if let step = result.timelineStep, let unit = result.timelineUnit, let values = result.timeline {
+            self.timeline = Timeline(step: step, unit: unit, values: values)
+        }
+        self.events = result.events.map {
+            LabEvent(at: $0.at, source: $0.isOfTransport ? "transport" : "application", text: $0.text)
+        }
+    }
+
+    fileprivate mutating func addCostsPerMessage() {
+        guard let count = self.values["messages"], count > 0 else { return }
+        self.values["clientCPUPerMessage"] = (self.values["clientCPU"] ?? 0) * 1e6 / count
+        self.values["serverCPUPerMessage"] = (self.values["serverCPU"] ?? 0) * 1e6 / count
+        if let wire = self.values["wireBytes"] { self.values["wireBytesPerMessage"] = wire / count }
+    }
+}
