@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+/// How the figures came about, for readers of a report.
+enum Method {
+    static let brief =
+        "Figures are medians of the rounds, with the interval that holds the true median with at least 85 % (sign test); "
+        + "the warm-up does not count. A difference counts when it is at least 2 % and Mann and Whitney's exact test on the "
+        + "rounds gives chance less than 5 %; that takes \(RankTest.leastRounds) rounds."
+
+    static let sentences = [
+        "The contenders of a scenario take turns, round after round, so that whatever disturbs the machine disturbs all of them. "
+            + "The first turn is a warm-up that no figure counts.",
+        "A figure is the median of the rounds. Behind it, in brackets, are the ends of an interval that holds the true median "
+            + "with a confidence of at least 85 %: order statistics of the rounds (the sign test's interval), which assume "
+            + "nothing about how rounds are distributed. With fewer than \(MedianInterval.leastRounds) rounds the ends are "
+            + "those of the rounds, and no verdict is given.",
+        "One contender is said to be better than another where Mann and Whitney's exact two-sided test on the rounds "
+            + "leaves chance less than 5 %, and the medians are at least 2 % apart. The test uses ranks, so one disturbed round "
+            + "cannot decide it, and it counts all orders instead of assuming a distribution. It takes "
+            + "\(RankTest.leastRounds) rounds on each side. Of a hundred comparisons without any difference "
+            + "up to five would still be called one: look at the size too.",
+        "An expectation is confirmed where the whole interval of the round-by-round ratios (or differences, or values) is within "
+            + "the bound, refuted where all of it is outside, otherwise undecided.",
+        "Percentiles of latencies are of all rounds' single measurements together (nearest rank); one that stands for less "
+            + "than one measurement is left out.",
+        "Whoever fails in more rounds than another is never called better, whatever it did in the rest.",
+    ]
+}
+
+extension LatencyDistribution {
+    static let shown: [(title: String, quantile: Double)] = [
+        ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1),
+    ]
+
+    func text(at quantile: Double) -> String {
+        let value = quantile == 1 ? self.longestMilliseconds : self.milliseconds(at: quantile)
+        return value.map(significant) ?? "–"
+    }
+}
+
+extension LabSample {
+    var eventsInOrder: [LabEvent] {
+        (self.events ?? []).filter(\.at.isFinite).sorted { $0.at < $1.at }
+    }
+}
+
+extension ExpectationResult {
+    /// Such as "ratio 0.15, 0.12–0.19 round by round; at most 0.2", or why there is none.
+    var measured: String {
+        guard let interval = self.interval else { return self.reason ?? "" }
+        let spread = "\(significant(interval.low))–\(significant(interval.high))"
+        let text = "\(self.bound): \(significant(interval.median)), round by round \(spread)"
+        return self.reason.map { "\(text); \($0)" } ?? text
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import Testing
+
+@testable internal import LabReport
+
+@Suite struct ResultTests {
+    @Test func neverCountsTheWarmUp() throws {
+        var run = try SyntheticRun([.simple()])
+        run.add("messages", "p99", ["quic": [1, 2, 3, 4]])
+        run.samples.append(
+            LabSample(scenario: "messages", contender: "quic", round: 0, load: 0, values: ["p99": 1_000]))
+        run.samples.append(
+            LabSample(scenario: "messages", contender: "quic", round: -1, load: 0, values: ["p99": 1_000]))
+        let result = try #require(try run.run.results.first?.contender("quic"))
+        #expect(result.values("p99") == [1, 2, 3, 4])
+    }
+
+    @Test func takesARoundThatIsThereTwiceAsItWasLast() throws {
+        var run = try SyntheticRun([.simple()])
+        run.add("messages", "p99", ["quic": [1, 2]])
+        run.samples.append(LabSample(scenario: "messages", contender: "quic", round: 1, load: 0, values: ["p99": 9]))
+        #expect(try run.run.results.first?.contender("quic")?.values("p99") == [9, 2])
+    }
+
+    static let fifth = ExpectationRecord(
+        text: "at most a fifth", metric: "p99", first: "quic", second: "tls", relation: .ratio, atMost: 0.2)
+
+    @Test(arguments: [
+        ([10.0, 11, 12, 13], ExpectationResult.Verdict.confirmed), ([30.0, 31, 32, 33], .refuted),
+        ([10.0, 11, 12, 33], .undecided), ([10.0, 11, 12], .undecided), ([], .notMeasured),
+    ])
+    func comparesExpectationsRoundByRound(quic: [Double], verdict: ExpectationResult.Verdict) throws {
+        var run = try SyntheticRun([.simple(expectations: [Self.fifth])])
+        run.add("messages", "p99", ["quic": quic, "tls": [100, 100, 100, 100]])
+        let result = try #require(try run.run.results.first?.expectations.first)
+        #expect(result.verdict == verdict)
+        #expect((result.reason == nil) == (verdict == .confirmed || verdict == .refuted))
+    }
+
+    @Test func pairsTheRoundsThatBothHave() throws {
+        var run = try SyntheticRun([.simple(expectations: [Self.fifth])])
+        run.add("messages", "p99", ["quic": [10, 20, 30, 40, 50], "tls": [100, 200, 300, 400, 500]])
+        run.samples.removeAll { $0.contender == "tls" && $0.round == 3 }
+        let interval = try #require(try run.run.results.first?.expectations.first?.interval)
+        #expect(interval.rounds == 4)
+        #expect((interval.low, interval.high) == (0.1, 0.1))
+    }
+
+    @Test func doesNotConfirmWhatFailed() throws {
+        var run = try SyntheticRun([.simple(expectations: [Self.fifth])])
+        run.add("messages", "p99", ["quic": [10, 11, 12, 13], "tls": [100, 100, 100, 100]])
+        run.samples.append(
+            LabSample(scenario: "messages", contender: "quic", round: 5, load: 0, values: [:], failure: "gone"))
+        let result = try #require(try run.run.results.first?.expectations.first)
+        #expect(result.verdict == .undecided)
+        #expect(result.reason == "quic failed in 1 round")
+    }
+
+    @Test func saysWhyAnExpectationWasNotMeasured() throws {
+        let missing = ContenderRecord(name: "tls", title: "TLS", kind: "tcp", missing: "no TCP here")
+        var run = try SyntheticRun([.simple(contenders: [.quic, missing], expectations: [Self.fifth])])
+        run.add("messages", "p99", ["quic": [10, 11, 12, 13]])
+        let result = try #require(try run.run.results.first?.expectations.first)
+        #expect(result.verdict == .notMeasured)
+        #expect(result.reason == "tls could not run: no TCP here")
+    }
+
+    @Test func sortsWhatItFindsByWhoWins() throws {
+        let findings = Findings(try SyntheticLab.make().run)
+        func names(_ findings: [Finding]) -> [String] { findings.map { "\($0.scenario.record.name) \($0.metric.key)" } }
+        #expect(names(findings.quicWins) == ["messages-loss p99", "handover gap", "handover bytes", "connect cold"])
+        #expect(names(findings.tcpWins) == ["bulk-clean rate", "bulk-clean cpu"])
+        #expect(names(findings.ties) == ["connect resumed"])
+        #expect(names(findings.ofOne) == ["udp-blocked first"])
+        #expect(findings.undecided.isEmpty)
+        #expect(findings.failures.map(\.text).first?.contains("failed in every round (5)") == true)
+        #expect(findings.notRun.map(\.text) == ["iperf3 could not run: iperf3 is not installed"])
+    }
+
+    @Test func saysByHowMuchInTheMetricsOwnDirection() throws {
+        var run = try SyntheticRun([.simple("low"), .simple("high", metric: .rate)])
+        run.add("low", "p99", ["quic": [10, 10, 10, 10], "tls": [40, 40, 40, 40]])
+        run.add("high", "rate", ["quic": [80, 80, 80, 80], "tls": [100, 100, 100, 100]])
+        let findings = Findings(try run.run)
+        #expect(
+            findings.quicWins.map(\.text) == [
+                "p99 10.0 ms over QUIC, 40.0 ms over TCP: QUIC's is 4.0 times lower in every round."
+            ])
+        #expect(
+            findings.tcpWins.map(\.text) == [
+                "Throughput 80.0 MB/s over QUIC, 100.0 MB/s over TCP: TCP's is 25 % higher in every round."
+            ])
+    }
+
+    @Test func claimsNothingFromTooFewRounds() throws {
+        let findings = Findings(try SyntheticLab.make(rounds: 3).run)
+        #expect(findings.quicWins.isEmpty && findings.tcpWins.isEmpty && findings.ties.isEmpty && findings.auto.isEmpty)
+        #expect(findings.undecided.allSatisfy { $0.text.contains("too few rounds") })
+    }
+
+    @Test func comparesWhatRanWhereTernDidNot() throws {
+        let foreign = ContenderRecord(name: "nginx-curl", title: "nginx and curl", kind: "tcp")
+        let missing = ContenderRecord(name: "tls", title: "TLS", kind: "tcp", missing: "not here")
+        var run = try SyntheticRun([.simple(contenders: [.quic, missing, foreign])])
+        run.add("messages", "p99", ["quic": [1, 1, 1, 1], "nginx-curl": [2, 2, 2, 2]])
+        #expect(Findings(try run.run).quicWins.first?.tcp.record.name == "nginx-curl")
+    }
+}
