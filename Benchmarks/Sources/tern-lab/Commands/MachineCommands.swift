@@ -22,7 +22,7 @@ struct CheckCommand: ParsableCommand {
             throw ExitCode(2)
         }
         var isGood = true
-        for result in try NetworkAccuracy.measure() {
+        for result in try EmulatedNetwork.measureAccuracy() {
             print(
                 """
                 \(result.isGood ? "good" : "BAD "): \(result.check): \(fixed(result.measured, 3)) \(result.unit), \
@@ -126,7 +126,7 @@ private final class ShellProcess {
     init(_ command: String, in place: ChildProcess.Place) throws {
         self.processID = try place {
             var processID: pid_t = 0
-            var arguments = ["/bin/sh", "-c", command].map { strdup($0) }
+            var arguments = ["/bin/sh", "-c", command].map { (text: String) in strdup(text) }
             defer { for argument in arguments { free(argument) } }
             arguments.append(nil)
             let error = posix_spawn(&processID, "/bin/sh", nil, nil, arguments, environ)

@@ -4,8 +4,10 @@
 internal import ArgumentParser
 internal import BenchSupport
 internal import Foundation
+internal import LabLink
 internal import LabNetwork
 internal import LabReport
+internal import Synchronization
 
 /// Compares, and shows what came of it.
 struct RunCommand: ParsableCommand {

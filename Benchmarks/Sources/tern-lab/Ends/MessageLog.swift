@@ -151,6 +151,8 @@ final class MessageLog: Sendable {
             var result = ClientResult()
             result.add(latencies: state.latencies.sorted { $0.key < $1.key }.map(\.value))
             let unanswered = self.work.count - state.latencies.count
+            // What never came counts as a gap until the end.
+            if unanswered > 0, let last = state.lastArrival { state.longestGap = max(state.longestGap, .now - last) }
             result.values["gap"] = state.longestGap.seconds * 1e3
             result.values["unanswered"] = Double(unanswered)
             result.values["reconnects"] = Double(state.reconnects)

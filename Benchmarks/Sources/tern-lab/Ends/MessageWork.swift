@@ -138,7 +138,8 @@ private final class MessageLink: Sendable {
                 group.addTask { try await self.watchForSilence() }
                 group.addTask { try await self.followAddresses(of: connection) }
                 group.addTask { await self.noteEvents(of: connection) }
-                try await group.waitForAll()
+                // The first that fails ends the others.
+                while try await group.next() != nil {}
             }
         } catch {
             await Self.abandon(connection)

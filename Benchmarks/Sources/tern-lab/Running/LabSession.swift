@@ -126,7 +126,7 @@ final class LabSession {
     private func checkAccuracy(_ moment: String) throws {
         guard self.header.isEmulated else { return }
         self.progress.begin(note: "")
-        for result in try NetworkAccuracy.measure() {
+        for result in try EmulatedNetwork.measureAccuracy() {
             let record = AccuracyRecord(
                 moment: moment, check: result.check, unit: result.unit, expected: result.expected,
                 measured: result.measured, tolerance: result.tolerance, isGood: result.isGood)

@@ -5,6 +5,7 @@ internal import BenchSupport
 internal import Foundation
 internal import LabLink
 internal import LabReport
+internal import Synchronization
 
 /// One contender doing a scenario's work once.
 struct Trial: Sendable {

@@ -4,6 +4,7 @@
 internal import BenchSupport
 internal import Dispatch
 internal import Foundation
+internal import LabLink
 internal import LabReport
 internal import Synchronization
 
