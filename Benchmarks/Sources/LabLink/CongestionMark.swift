@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+/// Congestion Experienced (RFC 3168, section 5).
+enum CongestionMark {
+    /// - Returns: whether the packet is ECN-capable and marked now; one that was marked before counts, too.
+    static func set(on packet: PacketBytes) -> Bool {
+        guard let headers = PacketHeaders(packet) else { return false }
+        switch headers.version {
+        case .v4:
+            guard packet[1] & 3 != 0 else { return false }
+            let before = packet[word: 0]
+            packet[1] |= 3
+            var change = ChecksumChange()
+            change.replaced(before, by: packet[word: 0])
+            packet[word: 10] = change.applied(to: packet[word: 10])
+        case .v6:
+            // The traffic class lies across the first two bytes: ECN is bits 5 and 4 of the second.
+            guard packet[1] & 0x30 != 0 else { return false }
+            packet[1] |= 0x30
+        }
+        return true
+    }
+}
+
+/// How a checksum changes with the words that it covers (RFC 1624): what is wrong before stays wrong.
+struct ChecksumChange {
+    private var sum: UInt64 = 0
+
+    mutating func replaced(_ before: UInt16, by after: UInt16) {
+        self.sum += UInt64(~before) + UInt64(after)
+    }
+
+    func applied(to checksum: UInt16) -> UInt16 {
+        var sum = self.sum + UInt64(~checksum)
+        while sum > 0xffff { sum = (sum & 0xffff) + (sum >> 16) }
+        return ~UInt16(sum)
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import BenchSupport
+internal import CTernLab
+internal import Foundation
+internal import LabLink
+
+/// The thread that carries packets from the devices of one end to those of the other, when the link says so.
+///
+/// Unchecked: everything but the descriptor that wakes the thread up is touched under the lock.
+final class Carrier: @unchecked Sendable {
+    private let lock = NSLock()
+    private var link: EmulatedLink
+    private let client: Host
+    private let server: Host
+    private var scriptBegan: UInt64 = 0
+    private var events: [NetworkEvent] = []
+    private var isClosed = false
+
+    private let wakeUp: Int32
+    private let hasEnded = DispatchSemaphore(value: 0)
+
+    init(_ link: consuming EmulatedLink, client: Host, server: Host) throws {
+        self.link = link
+        self.client = client
+        self.server = server
+        self.wakeUp = try check(ternlab_event_open(), "an event descriptor")
+        let thread = Thread { [self] in
+            ternlab_be_punctual()
+            self.carry()
+            self.hasEnded.signal()
+        }
+        thread.name = "lab-link"
+        thread.start()
+    }
+
+    deinit {
+        Foundation.close(self.wakeUp)
+    }
+
+    var counters: [AccessCounters] {
+        self.lock.withLock { self.link.counters }
+    }
+
+    func reset(_ conditions: NetworkConditions, seed: UInt64) throws {
+        try self.lock.withLock {
+            self.link.reset(conditions, seed: seed)
+            self.events.removeAll()
+            try self.client.restore(conditions)
+            try self.server.restore(conditions)
+        }
+        self.wake()
+    }
+
+    func begin(_ script: [NetworkChange]) {
+        self.lock.withLock {
+            self.scriptBegan = Self.now
+            self.events.removeAll()
+            self.link.begin(script, at: self.scriptBegan)
+        }
+        self.wake()
+    }
+
+    func takeEvents() -> [NetworkEvent] {
+        self.lock.withLock {
+            defer { self.events.removeAll() }
+            return self.events
+        }
+    }
+
+    func close() {
+        let wasClosed = self.lock.withLock {
+            defer { self.isClosed = true }
+            return self.isClosed
+        }
+        guard !wasClosed else { return }
+        self.wake()
+        self.hasEnded.wait()
+        self.client.close()
+        self.server.close()
+    }
+
+    private func wake() {
+        var one: UInt64 = 1
+        _ = write(self.wakeUp, &one, MemoryLayout.size(ofValue: one))
+    }
+
+    static var now: UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}
+
+// MARK: The thread
+
+extension Carrier {
+    /// How many packets are taken from one device before the others have their turn.
+    private static let batch = 32
+
+    private func carry() {
+        let devices = self.client.tuns + self.server.tuns
+        var descriptors = (devices + [self.wakeUp]).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        var mayHavePackets = devices.map { _ in true }
+        while true {
+            self.lock.lock()
+            let isClosed = self.isClosed
+            var wait: Int64 = 0
+            if !isClosed { wait = self.turn(&mayHavePackets) }
+            self.lock.unlock()
+            guard !isClosed else { return }
+            guard ternlab_poll(&descriptors, descriptors.count, wait) > 0 else { continue }
+            for device in devices.indices where descriptors[device].revents != 0 { mayHavePackets[device] = true }
+            if descriptors[devices.count].revents != 0 {
+                var count: UInt64 = 0
+                _ = read(self.wakeUp, &count, MemoryLayout.size(ofValue: count))
+            }
+        }
+    }
+
+    /// - Returns: how many nanoseconds there is nothing to do unless a packet comes; negative: for ever.
+    private func turn(_ mayHavePackets: inout [Bool]) -> Int64 {
+        let accesses = self.client.tuns.count
+        var isBusy = false
+        for access in 0..<accesses {
+            for (device, tun, direction) in [
+                (access, self.client.tuns[access], Direction.up),
+                (accesses + access, self.server.tuns[access], Direction.down),
+            ] where mayHavePackets[device] {
+                mayHavePackets[device] = self.receive(tun, access, direction)
+                isBusy = isBusy || mayHavePackets[device]
+            }
+        }
+        self.deliver()
+        self.applyChanges()
+        guard !isBusy else { return 0 }
+        guard let next = self.link.nextTime else { return -1 }
+        return max(0, Int64(clamping: next) - Int64(clamping: Self.now))
+    }
+
+    /// - Returns: whether there may be more.
+    private func receive(_ tun: Int32, _ access: Int, _ direction: Direction) -> Bool {
+        for _ in 0..<Self.batch {
+            // Without memory for further packets, they wait in the device.
+            guard let buffer = self.link.pool.take() else { return true }
+            let space = self.link.pool.space(of: buffer)
+            let count = read(tun, space.baseAddress, space.count)
+            guard count > 0 else {
+                self.link.pool.giveBack(buffer)
+                return false
+            }
+            self.link.sent(buffer, count: count, access: access, direction: direction, at: Self.now)
+        }
+        return true
+    }
+
+    private func deliver() {
+        while let arrival = self.link.takeArrival(by: Self.now) {
+            let tuns = arrival.direction == .up ? self.server.tuns : self.client.tuns
+            let packet = self.link.pool.space(of: arrival.buffer)
+            // What the kernel refuses is lost, as it would be at a real host.
+            _ = write(tuns[arrival.access], packet.baseAddress, arrival.count)
+            self.link.pool.giveBack(arrival.buffer)
+        }
+    }
+
+    private func applyChanges() {
+        for applied in self.link.takeAppliedChanges() {
+            var text = applied.change.what.text
+            do {
+                try self.client.apply(applied.change.what, access: applied.change.access)
+            } catch {
+                text += " failed: \(error)"
+            }
+            let at = Double(applied.time - min(applied.time, self.scriptBegan)) / 1e9
+            self.events.append(NetworkEvent(at: at, access: applied.change.access, text: text))
+        }
+    }
+}
