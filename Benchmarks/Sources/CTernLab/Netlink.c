@@ -109,7 +109,7 @@ int ternlab_address(int netlink, bool add, int family, int index, const uint8_t 
 
 int ternlab_route(
     int netlink, bool add, int family, const uint8_t *destination, uint8_t prefix, int index, const uint8_t *source,
-    uint32_t table, uint32_t metric) {
+    uint32_t table, uint32_t metric, const char *congestion_control) {
     struct request request;
     struct rtmsg *route = begin(
         &request, add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof *route);
@@ -131,6 +131,16 @@ int ternlab_route(
     put(&request, RTA_TABLE, &table, sizeof table);
     if (metric != 0) {
         put(&request, RTA_PRIORITY, &metric, sizeof metric);
+    }
+    if (add && congestion_control != NULL && strlen(congestion_control) < 16) {
+        /* TCP_CA_NAME_MAX is 16. */
+        char name[RTA_LENGTH(16)] __attribute__((aligned(RTA_ALIGNTO)));
+        struct rtattr *attribute = (struct rtattr *)name;
+        size_t size = strlen(congestion_control) + 1;
+        attribute->rta_type = RTAX_CC_ALGO;
+        attribute->rta_len = (uint16_t)RTA_LENGTH(size);
+        memcpy(RTA_DATA(attribute), congestion_control, size);
+        put(&request, RTA_METRICS, name, attribute->rta_len);
     }
     return ask(netlink, &request);
 }
@@ -172,7 +182,8 @@ int ternlab_address(int netlink, bool add, int family, int index, const uint8_t 
 }
 int ternlab_route(
     int netlink, bool add, int family, const uint8_t *destination, uint8_t prefix, int index, const uint8_t *source,
-    uint32_t table, uint32_t metric) {
+    uint32_t table, uint32_t metric, const char *congestion_control) {
+    (void)congestion_control;
     (void)netlink;
     (void)add;
     (void)family;

@@ -53,6 +53,13 @@ final class Carrier: @unchecked Sendable {
         self.wake()
     }
 
+    func setCongestionControl(_ name: String) throws {
+        try self.lock.withLock {
+            try self.client.setCongestionControl(name)
+            try self.server.setCongestionControl(name)
+        }
+    }
+
     func begin(_ script: [NetworkChange]) {
         self.lock.withLock {
             self.scriptBegan = Self.now

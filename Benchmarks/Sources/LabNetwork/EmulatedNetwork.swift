@@ -79,8 +79,11 @@ package final class EmulatedNetwork: Sendable {
     ///
     /// - Throws: ``BenchmarkError`` when the kernel does not have it, or does not allow it here.
     package func setTCPCongestionControl(_ name: String) throws {
-        try self.client.run { try KernelSetting.setCongestionControl(name) }
-        try self.server.run { try KernelSetting.setCongestionControl(name) }
+        do {
+            try self.carrier.setCongestionControl(name)
+        } catch {
+            throw BenchmarkError("TCP cannot use \(name): \(error)")
+        }
     }
 
     /// Makes the network as if it were new: nothing is under way, counters are zero, addresses and routes are as at the

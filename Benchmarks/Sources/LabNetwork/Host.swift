@@ -28,6 +28,8 @@ final class Host {
     private let side: Side
     private let plan: AddressPlan
     private var preferred = 0
+    /// What TCP uses over these routes; `nil`: the kernel's default.
+    private var congestionControl: String?
     /// Whether the client has its address of each access.
     private var hasAddress: [Bool]
 
@@ -74,6 +76,25 @@ final class Host {
         try self.prefer(0)
     }
 
+    /// The routes say it, not the namespace: the default of a namespace can only be what everybody on the machine may use, while
+    /// a route may name whatever the kernel has.
+    func setCongestionControl(_ name: String) throws {
+        guard name != self.congestionControl else { return }
+        let before = self.congestionControl
+        self.congestionControl = name
+        do {
+            switch self.side {
+            case .server:
+                for (access, index) in self.indexes.enumerated() { try self.addRouteToClient(access, index) }
+            case .client:
+                for access in self.tuns.indices where self.hasAddress[access] { try self.addRoutes(access) }
+            }
+        } catch {
+            self.congestionControl = before
+            throw error
+        }
+    }
+
     /// How many packets wait in a device until the link takes them. The link's own queue is what is emulated; this one is
     /// only to be long enough for the moments in which the link's thread does not run.
     private static let devicePackets: UInt32 = 10_000
@@ -117,11 +138,11 @@ final class Host {
         try check(
             ternlab_route(
                 self.netlink, true, AF_INET, AddressPlan.network4(of: addresses), 24, index, self.plan.server4,
-                Self.mainTable, 0), "a route")
+                Self.mainTable, 0, self.congestionControl), "a route")
         try check(
             ternlab_route(
                 self.netlink, true, AF_INET6, AddressPlan.network6(of: addresses), 64, index, self.plan.server6,
-                Self.mainTable, 0), "an IPv6 route")
+                Self.mainTable, 0, self.congestionControl), "an IPv6 route")
     }
 
     private static func close(_ descriptor: Int32) -> Int32 {
@@ -155,12 +176,21 @@ extension Host {
         let index = self.indexes[access]
         for (family, address) in self.clientAddresses(access) {
             try check(ternlab_address(self.netlink, true, family, index, address, Self.bits(address)), "an address")
+        }
+        try self.addRoutes(access)
+        self.hasAddress[access] = true
+    }
+
+    private func addRoutes(_ access: Int) throws {
+        let index = self.indexes[access]
+        for (family, address) in self.clientAddresses(access) {
             for (table, metric) in [(Self.mainTable, self.metric(of: access)), (Self.table(of: access), 10)] {
                 try check(
-                    ternlab_route(self.netlink, true, family, nil, 0, index, address, table, metric), "a route")
+                    ternlab_route(
+                        self.netlink, true, family, nil, 0, index, address, table, metric, self.congestionControl),
+                    "a route")
             }
         }
-        self.hasAddress[access] = true
     }
 
     private func removeAddress(_ access: Int) throws {
@@ -168,7 +198,7 @@ extension Host {
         for (family, address) in self.clientAddresses(access) {
             // The kernel takes away IPv4's routes with the address that they prefer, but not all of IPv6's.
             for (table, metric) in [(Self.mainTable, self.metric(of: access)), (Self.table(of: access), 10)] {
-                _ = ternlab_route(self.netlink, false, family, nil, 0, index, nil, table, metric)
+                _ = ternlab_route(self.netlink, false, family, nil, 0, index, nil, table, metric, nil)
             }
             let result = ternlab_address(self.netlink, false, family, index, address, Self.bits(address))
             guard result == 0 else { throw BenchmarkError("the address stays: \(String(cString: strerror(-result)))") }
@@ -197,7 +227,7 @@ extension Host {
             try check(
                 ternlab_route(
                     self.netlink, add, family, nil, 0, self.indexes[access], add ? address : nil, Self.mainTable,
-                    metric), "a route")
+                    metric, self.congestionControl), "a route")
         }
     }
 

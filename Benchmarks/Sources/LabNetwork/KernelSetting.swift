@@ -21,17 +21,6 @@ enum KernelSetting {
         }
     }
 
-    /// Only algorithms that the kernel's administrator allowed to everybody can be the default of a namespace; root may
-    /// allow more, which lasts for the one moment that it takes.
-    static func setCongestionControl(_ name: String) throws {
-        let path = "net/ipv4/tcp_congestion_control"
-        do {
-            try self.set(path, name)
-        } catch {
-            throw BenchmarkError("TCP cannot use \(name): \(error)")
-        }
-    }
-
     static func set(_ path: String, _ value: String) throws {
         let file = open("/proc/sys/\(path)", O_WRONLY | O_CLOEXEC)
         guard file >= 0 else {

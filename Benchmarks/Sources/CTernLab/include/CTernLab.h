@@ -61,7 +61,7 @@ int ternlab_address(int netlink, bool add, int family, int index, const uint8_t 
 /* destination NULL: the default route. source NULL: none preferred. */
 int ternlab_route(
     int netlink, bool add, int family, const uint8_t *destination, uint8_t prefix, int index, const uint8_t *source,
-    uint32_t table, uint32_t metric);
+    uint32_t table, uint32_t metric, const char *congestion_control);
 /* What is sent from this address looks for its route in this table first. */
 int ternlab_source_rule(int netlink, int family, const uint8_t *source, uint32_t table);
 

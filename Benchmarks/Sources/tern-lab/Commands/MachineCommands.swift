@@ -11,7 +11,8 @@ internal import LabNetwork
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Say whether a network can be emulated here, and how accurately.",
-        discussion: "Ends with code 0 when everything runs, 2 when only the loopback does, 3 when the machine is too busy.")
+        discussion:
+            "Ends with code 0 when everything runs, 2 when only the loopback does, 3 when the machine is too busy.")
 
     func run() throws {
         for sentence in LabMachine.missing() { print("note: \(sentence)") }

@@ -36,11 +36,18 @@ struct RunCommand: ParsableCommand {
     @Option(help: "How often each contender has its turn. (default: the profile's)")
     var rounds: Int?
 
-    @Option(help: "Where the chances of the network begin: the same seed brings the same losses. (default: by the clock)")
+    @Option(
+        help: "Where the chances of the network begin: the same seed brings the same losses. (default: by the clock)")
     var seed: UInt64?
 
     @Option(help: ArgumentHelp("Where samples and reports are written.", valueName: "directory"))
     var output: String = LabFiles.results
+
+    @Option(
+        help: ArgumentHelp(
+            "Write a qlog file of every QUIC connection of ours there. Costs time: not for figures.",
+            valueName: "directory"))
+    var qlog: String?
 
     @Flag(help: "Neither summary nor report, only the file with the samples.")
     var samplesOnly = false
@@ -61,7 +68,9 @@ struct RunCommand: ParsableCommand {
         }
         let seed = self.seed ?? UInt64(Date().timeIntervalSince1970)
         try LabRunner(samplesOnly: self.samplesOnly).run(
-            LabSession.Plan(profile: profile, scenarios: chosen, seed: seed, output: self.output))
+            LabSession.Plan(
+                profile: profile, scenarios: chosen, seed: seed, output: self.output,
+                qlogDirectory: self.qlog.map { URL(filePath: $0).path }))
     }
 }
 

@@ -12,6 +12,8 @@ struct LabClient: Codable {
     var server: ServerReady
     var carrier: LabCarrier
     var work: Work
+    /// Where qlog files go; `nil`: nowhere.
+    var qlogDirectory: String?
 
     /// What is done and measured.
     enum Work: Codable {
@@ -51,7 +53,9 @@ struct LabClient: Codable {
     }
 
     func makeConnector(_ tls: TLSClientConfiguration) throws -> Connector {
-        try Connector(applicationProtocol: .lab, tls: tls, policy: self.carrier.policy)
+        var quic = QUICOptions()
+        quic.qlogDirectory = self.qlogDirectory
+        return try Connector(applicationProtocol: .lab, tls: tls, policy: self.carrier.policy, quic: quic)
     }
 }
 

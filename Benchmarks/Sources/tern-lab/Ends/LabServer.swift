@@ -13,12 +13,15 @@ struct LabServer: Codable {
     var host: String
     /// The congestion controller of QUIC by name; `nil`: Tern's default.
     var congestionControl: String?
+    /// Where qlog files go; `nil`: nowhere.
+    var qlogDirectory: String?
 
     func play() async throws {
         let development = try TLSIdentity.selfSigned(for: [self.host])
         var tls = TLSServerConfiguration(identity: development.identity)
         tls.earlyData = TLSEarlyData()
         var quic = QUICOptions()
+        quic.qlogDirectory = self.qlogDirectory
         if let congestionControl {
             guard let chosen = QUICOptions.CongestionControl(rawValue: congestionControl) else {
                 throw BenchmarkError("no congestion control of QUIC is called \(congestionControl)")

@@ -204,6 +204,7 @@ private final class MessageLink: Sendable {
 
     private static func brief(_ error: any Error) -> String {
         guard let error = error as? TransportError else { return "\(error)" }
-        return "\(error.code): \(error.message.prefix(120))"
+        let wireCode = error.wireCode.map { " (0x\(String($0, radix: 16)))" } ?? ""
+        return "\(error.code)\(wireCode) by \(error.initiator): \(error.message.prefix(120))"
     }
 }

@@ -14,6 +14,8 @@ final class LabSession {
         var scenarios: [Scenario]
         var seed: UInt64
         var output: String
+        /// Where qlog files of our ends go; `nil`: nowhere.
+        var qlogDirectory: String?
     }
 
     private let plan: Plan
@@ -76,7 +78,11 @@ final class LabSession {
         for scenario in self.plan.scenarios where !scenario.isLight {
             for trial in self.trials(of: scenario, round: round) {
                 self.progress.begin(note: note)
-                try self.crew.run([trial], together: 1) { self.progress.tick() } each: { try self.recorder.append($0) }
+                try self.crew.run([trial], together: 1) {
+                    self.progress.tick()
+                } each: {
+                    try self.recorder.append($0)
+                }
                 self.progress.end()
             }
         }
@@ -99,7 +105,8 @@ final class LabSession {
             Trial(
                 scenario: scenario, contender: contender, profile: self.plan.profile, round: round,
                 seed: Self.seed(self.plan.seed, scenario.name, round),
-                scratch: "\(self.scratch)/\(scenario.name)-\(contender.name)")
+                scratch: "\(self.scratch)/\(scenario.name)-\(contender.name)",
+                qlogDirectory: self.plan.qlogDirectory)
         }
     }
 

@@ -17,6 +17,8 @@ struct Trial: Sendable {
     let seed: UInt64
     /// A directory for what the programs write; no other trial of this moment has it.
     let scratch: String
+    /// Where qlog files of our ends go; `nil`: nowhere.
+    let qlogDirectory: String?
 
     /// - Throws: only when the whole run cannot go on. That a contender fails is a result.
     func run(on ground: TrialGround, tick: @Sendable () -> Void) throws -> LabSample {
@@ -52,12 +54,16 @@ struct Trial: Sendable {
         into sample: inout LabSample
     ) throws {
         let server = try self.start(
-            .server(LabServer(host: ground.serverHost, congestionControl: self.contender.quicCongestionControl)),
-            "server", in: ground.serverPlace)
+            .server(
+                LabServer(
+                    host: ground.serverHost, congestionControl: self.contender.quicCongestionControl,
+                    qlogDirectory: try self.qlogDirectory(of: "server"))), "server", in: ground.serverPlace)
         let ready: ServerReady = try Self.answer(try server.line(within: .seconds(20), whileWaiting: tick))
         let client = try self.start(
-            .client(LabClient(host: ground.serverHost, server: ready, carrier: carrier, work: work)), "client",
-            in: ground.clientPlace)
+            .client(
+                LabClient(
+                    host: ground.serverHost, server: ready, carrier: carrier, work: work,
+                    qlogDirectory: try self.qlogDirectory(of: "client"))), "client", in: ground.clientPlace)
 
         var line = try client.line(within: self.patience, whileWaiting: tick)
         let atStart = (client: client.cpuSeconds, server: server.cpuSeconds, wire: ground.wireBytes)
@@ -78,6 +84,13 @@ struct Trial: Sendable {
         if let wireBytes { sample.values["wireBytes"] = wireBytes }
         sample.addCostsPerMessage()
         sample.events = (ground.takeEvents() + (sample.events ?? [])).sorted { $0.at < $1.at }
+    }
+
+    private func qlogDirectory(of end: String) throws -> String? {
+        guard let qlogDirectory else { return nil }
+        let path = "\(qlogDirectory)/\(self.scenario.name)/\(self.contender.name)/\(self.round)/\(end)"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        return path
     }
 
     private func start(_ role: EndRole, _ name: String, in place: ChildProcess.Place) throws -> ChildProcess {

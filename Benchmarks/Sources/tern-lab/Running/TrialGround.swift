@@ -21,7 +21,7 @@ final class TrialGround: @unchecked Sendable {
     func prepare(_ conditions: NetworkConditions?, tcpCongestionControl: String, seed: UInt64) throws {
         guard let network, let conditions else { return }
         try network.reset(conditions, seed: seed)
-        try? network.setTCPCongestionControl(tcpCongestionControl)
+        try network.setTCPCongestionControl(tcpCongestionControl)
     }
 
     func close() { self.network?.close() }

@@ -39,7 +39,8 @@ extension Scenario {
 
     private static let udpBlockedBefore = Scenario(
         name: "udp-blocked-before", title: "UDP is blocked from the beginning",
-        summary: "How long until the first byte where QUIC cannot work; the choice that is made by itself must cost little.",
+        summary:
+            "How long until the first byte where QUIC cannot work; the choice that is made by itself must cost little.",
         ground: .emulated(NetworkConditions(blocked), words: homeWords + ", UDP dropped in silence"),
         contenders: LabContender.carriers([.tls, .auto]) {
             .connects(ConnectWork(mode: .cold, count: $0.count(12, atLeast: 4)))
