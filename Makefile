@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: The Tern authors
 
-.PHONY: demo test interop bench lint docs clean
+.PHONY: demo test interop bench figures lint docs clean
 
 demo: ## Two people chat through a durable server while it is killed and UDP is blocked.
 	Scripts/demo
@@ -12,8 +12,11 @@ test: ## Every test, after installing what they need.
 interop: ## Clients against servers, ours and foreign, through the cases of the quic-interop-runner: the matrix.
 	Scripts/interop
 
-bench: ## The figures of the README, each with the command that makes it.
-	Scripts/bench
+bench: ## QUIC and TCP compared on the same work, with a report. PROFILE=quick takes three minutes, PROFILE=full an hour.
+	Scripts/bench $(if $(PROFILE),--profile $(PROFILE))
+
+figures: ## Tern beside other programs on the loopback: the ratios that have targets.
+	Scripts/figures
 
 lint: ## Format, arrows between the targets, documents that must match the code.
 	Scripts/lint

@@ -21,7 +21,7 @@ struct TernCommand: AsyncParsableCommand {
         version: Program.version,
         subcommands: [
             ServeCommand.self, TokenCommand.self, SendCommand.self, TailCommand.self, ChatCommand.self,
-            PingCommand.self,
+            PingCommand.self, BenchCommand.self,
         ])
 }
 

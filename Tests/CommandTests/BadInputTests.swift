@@ -110,6 +110,24 @@ struct BadInputTests {
         #expect(!run.errors.isEmpty)
     }
 
+    @Test("A lab that is not where it should be")
+    func labIsMissing() async throws {
+        let missing = self.tern.path("tern-lab")
+        let run = try await self.tern.run(["bench", "list"], environment: ["TERN_LAB": missing])
+        self.expect(run, code: 69, says: "tern-lab is not here")
+    }
+
+    @Test("The lab gets all arguments and gives the exit code")
+    func labTakesOver() async throws {
+        let lab = self.tern.path("tern-lab")
+        try Data("#!/bin/sh\necho \"$@\"\nexit 7\n".utf8).write(to: URL(filePath: lab))
+        try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: lab)
+        let run = try await self.tern.run(
+            ["bench", "run", "--profile", "quick", "--help"], environment: ["TERN_LAB": lab])
+        #expect(run.exitCode == 7)
+        #expect(run.output == ["run --profile quick --help"])
+    }
+
     @Test("A secret that is too short, and one that is not there")
     func badSecret() async throws {
         try Data("short\n".utf8).write(to: URL(filePath: self.tern.path("secret")))
