@@ -40,7 +40,7 @@ extension MetricRecord {
     }
 
     func textWithUnit(_ value: Double) -> String {
-        self.unit == "count" ? self.text(value) : "\(self.text(value)) \(self.unit)"
+        self.unit == "count" ? self.text(value) : "\(self.text(value))\u{a0}\(self.unit)"
     }
 
     /// Such as "p99, ms".
@@ -67,7 +67,7 @@ func advantage(_ comparison: Comparison) -> String? {
     if factor >= 1_000 { return "more than 1000 times \(word)" }
     if factor >= 1.5 { return "\(fixed(factor, factor >= 10 ? 0 : 1)) times \(word)" }
     let part = comparison.isBetterLower ? 1 - 1 / factor : factor - 1
-    return "\(fixed(part * 100, 0)) % \(word)"
+    return "\(fixed(part * 100, 0))\u{a0}% \(word)"
 }
 
 extension String {

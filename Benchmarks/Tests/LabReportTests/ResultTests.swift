@@ -86,11 +86,11 @@ internal import Testing
         let findings = Findings(try run.run)
         #expect(
             findings.quicWins.map(\.text) == [
-                "p99 10.0 ms over QUIC, 40.0 ms over TCP: QUIC's is 4.0 times lower in every round."
+                "p99 10.0\u{a0}ms over QUIC, 40.0\u{a0}ms over TCP: QUIC's is 4.0 times lower in every round."
             ])
         #expect(
             findings.tcpWins.map(\.text) == [
-                "Throughput 80.0 MB/s over QUIC, 100.0 MB/s over TCP: TCP's is 25 % higher in every round."
+                "Throughput 80.0\u{a0}MB/s over QUIC, 100.0\u{a0}MB/s over TCP: TCP's is 25\u{a0}% higher in every round."
             ])
     }
 

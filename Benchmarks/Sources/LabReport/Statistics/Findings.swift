@@ -61,11 +61,11 @@ package struct Finding: Sendable {
         let (low, high) = isQUIC ? (lead.low, lead.high) : (1 / lead.high, 1 / lead.low)
         let isPart = low > 1 && high < 1.5
         func part(_ factor: Double) -> String {
-            guard isPart else { return significant(factor) }
+            guard isPart else { return fixed(factor, high >= 100 ? 0 : high >= 10 ? 1 : 2) }
             return fixed((self.metric.isBetterLower ? 1 - 1 / factor : factor - 1) * 100, 0)
         }
         guard part(low) != part(high) else { return text + " in every round" }
-        return text + ", round by round \(part(low)) to \(part(high)) \(isPart ? "%" : "times")"
+        return text + ", round by round \(part(low)) to \(part(high))\u{a0}\(isPart ? "%" : "times")"
     }
 }
 
@@ -165,6 +165,6 @@ package struct Findings: Sendable {
 
     private static func by(_ comparison: Comparison) -> String {
         guard let factor = comparison.factor else { return "" }
-        return factor >= 1.5 ? ", by a factor of \(fixed(factor, 1))" : ", by \(fixed((factor - 1) * 100, 0)) %"
+        return factor >= 1.5 ? ", by a factor of \(fixed(factor, 1))" : ", by \(fixed((factor - 1) * 100, 0))\u{a0}%"
     }
 }

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import BenchSupport
+
+/// All scenarios at a glance: how many times better QUIC or TCP is, round by round, on one scale.
+struct OverviewPlot {
+    let findings: Findings
+    let mark: String
+
+    private let width = 760.0
+    private let left = 290.0
+    private let top = 30.0
+    private let rowHeight = 26.0
+    /// For the figures on the right.
+    private let room = 110.0
+
+    /// `nil` where nothing could be compared.
+    var figure: Figure? {
+        let findings = self.findings.all
+        guard !findings.isEmpty else { return nil }
+        let bottom = self.top + self.rowHeight * Double(findings.count)
+        let scale = self.scale(findings)
+        var content = self.axis(scale, bottom: bottom)
+        for (index, finding) in findings.enumerated() {
+            let isNew = index == 0 || findings[index - 1].scenario.record.name != finding.scenario.record.name
+            content += self.row(finding, isNew: isNew, y: self.top + self.rowHeight * Double(index), scale)
+        }
+        return Figure(
+            title: "QUIC against TCP in all scenarios",
+            description: findings.map { "\($0.scenario.record.name): \($0.text)" }.joined(separator: " "),
+            width: self.width,
+            height: bottom + 24, content: content)
+    }
+
+    private func scale(_ findings: [Finding]) -> Scale {
+        let leads = findings.compactMap(\.lead).flatMap { [$0.low, $0.high] }
+        return .logarithmic(leads + [0.5, 2], from: self.left, to: self.width - self.room)
+    }
+
+    private func axis(_ scale: Scale, bottom: Double) -> [Markup] {
+        let one = scale.place(1)
+        let ticks = scale.ticks(7).flatMap { tick in
+            let x = scale.place(tick)
+            let label = tick == 1 ? "same" : "\(significant(tick < 1 ? 1 / tick : tick))×"
+            return [
+                PlotParts.line(x, self.top - 4, x, bottom, "grid"),
+                PlotParts.text(label, x, bottom + 15, anchor: "middle", style: "small muted"),
+            ]
+        }
+        let left = PlotText.width(of: "◀ TCP is better") < one - self.left ? "◀ TCP is better" : "◀ TCP"
+        return ticks + [
+            PlotParts.text(left, one - 10, 14, anchor: "end", style: "strong f-tcp"),
+            PlotParts.text("QUIC is better ▶", one + 10, 14, style: "strong f-quic"),
+            PlotParts.line(one, self.top - 4, one, bottom, "axis"),
+        ]
+    }
+
+    private func row(_ finding: Finding, isNew: Bool, y: Double, _ scale: Scale) -> [Markup] {
+        let middle = y + self.rowHeight / 2
+        let name = finding.scenario.record.name
+        let nameRoom = self.left * 0.48
+        var parts: [Markup] = []
+        if isNew {
+            parts.append(PlotParts.text(PlotText.shortened(name, to: nameRoom), 0, middle + 4, style: "strong"))
+            if y > self.top { parts.append(PlotParts.line(0, y, self.width, y, "grid")) }
+        }
+        parts.append(
+            PlotParts.text(
+                PlotText.shortened(finding.metric.title, to: self.left - nameRoom - 14), self.left - 8, middle + 4,
+                anchor: "end", style: "muted"))
+        return parts + self.bar(finding, middle: middle, scale)
+    }
+
+    private func bar(_ finding: Finding, middle: Double, _ scale: Scale) -> [Markup] {
+        let right = self.width
+        guard let lead = finding.lead, lead.median > 0 else {
+            return [PlotParts.text("no ratio", right, middle + 4, anchor: "end", style: "small muted")]
+        }
+        let (one, end) = (scale.place(1), scale.place(lead.median))
+        let (style, label): (String, String)
+        switch finding.comparison.verdict {
+        case .firstIsBetter: (style, label) = ("f-quic", Self.factor(lead.median))
+        case .secondIsBetter: (style, label) = ("f-tcp", Self.factor(lead.median))
+        case .withinNoise: (style, label) = ("hollow f-other s-other", "within noise")
+        case .tooFewRounds: (style, label) = ("hollow f-other s-other", "too few rounds")
+        case .failures, .notMeasured: (style, label) = ("hollow f-other s-other", "failures")
+        }
+        let isVerdict = style.hasPrefix("f-")
+        let (low, high) = (scale.place(lead.low), scale.place(lead.high))
+        return [
+            tag(
+                "rect",
+                [
+                    "class": style, "x": length(min(one, end)), "y": length(middle - 7),
+                    "width": length(max(1.5, abs(end - one))), "height": "14",
+                ], [tag("title", [:], "\(finding.scenario.record.name): \(finding.text)")]),
+            tag(
+                "path",
+                ["class": "whisker", "d": "M\(length(low)) \(length(middle - 4))v8m0-4H\(length(high))m0-4v8"]),
+            PlotParts.text(
+                label + self.mark, right, middle + 4, anchor: "end", style: isVerdict ? "strong" : "small muted"),
+        ]
+    }
+
+    private static func factor(_ lead: Double) -> String {
+        let factor = lead < 1 ? 1 / lead : lead
+        return "\(factor >= 10 ? fixed(factor, 0) : fixed(factor, factor < 2 ? 2 : 1))× \(lead < 1 ? "TCP" : "QUIC")"
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import BenchSupport
+
+/// A scenario on the page: what it does, what was expected, bars, distributions, what happened over time, and the tables.
+struct ScenarioSection {
+    let result: ScenarioResult
+    let run: Run
+    let id: String
+
+    var markup: Markup {
+        let record = self.result.record
+        let content =
+            [
+                tag("h2", [:], record.title), tag("p", [:], record.summary),
+                tag("p", ["class": "network"], "\(record.name) · \(record.network)"),
+            ] + self.expectations + self.bars + [self.values] + self.failures + self.latencies + self.timeline
+        return tag("section", ["id": self.id], content)
+    }
+
+    private var able: [ContenderResult] { self.result.contenders.filter { !$0.rounds.isEmpty } }
+
+    private func name(_ contender: ContenderResult) -> Markup {
+        tag(
+            "span", ["title": contender.record.title],
+            [tag("span", ["class": "swatch \(contender.kind.rawValue)"]), .text(contender.record.name)])
+    }
+
+    private var expectations: [Markup] {
+        let all = self.result.expectations
+        guard !all.isEmpty else { return [] }
+        let rows = all.map { [Markup.text($0.record.text), verdict($0, mark: self.run.mark), .text($0.measured)] }
+        return [table(["Expectation", "Verdict", "Measured"], rows, style: "words")]
+    }
+
+    private var bars: [Markup] {
+        let figures = self.result.mainMetrics.enumerated().map { index, metric in
+            let figure = BarsPlot(metric: metric, result: self.result, mark: self.run.mark).figure
+            return tag("figure", [:], [figure.inline(id: "\(self.id)-b\(index)")])
+        }
+        return figures.isEmpty ? [] : [tag("div", ["class": "pair"], figures)]
+    }
+
+    /// Every metric of every contender, and for the main ones whether the difference to the first contender counts.
+    private var values: Markup {
+        let metrics = self.result.record.metrics
+        let first = self.able.first
+        var head = ["Contender"]
+        for metric in metrics {
+            head.append(metric.heading)
+            if metric.isMain, let first { head.append("against \(first.record.name)") }
+        }
+        head.append("Rounds")
+        let rows = self.result.contenders.map { contender -> [Markup] in
+            var row = [self.name(contender)]
+            for metric in metrics {
+                row.append(self.cell(metric, contender))
+                if metric.isMain, let first { row.append(.text(self.against(first, contender, metric))) }
+            }
+            return row + [.text(self.rounds(contender))]
+        }
+        let caption = "Median of the rounds (interval of at least 85 %); ratios are of the medians."
+        return table(head, rows, caption: caption)
+    }
+
+    private func cell(_ metric: MetricRecord, _ contender: ContenderResult) -> Markup {
+        guard let spread = contender.spread(metric.key) else { return "–" }
+        let interval = " (\(metric.text(spread.low))–\(metric.text(spread.high)))"
+        return tag(
+            "span", [:],
+            [.text(metric.text(spread.median) + self.run.mark), tag("span", ["class": "spread"], interval)])
+    }
+
+    private func against(_ first: ContenderResult, _ contender: ContenderResult, _ metric: MetricRecord) -> String {
+        guard first.record.name != contender.record.name else { return "–" }
+        let comparison = self.result.comparison(of: metric, contender, first)
+        guard let one = comparison.first, let other = comparison.second else { return "–" }
+        let ratio = other.median == 0 ? "" : "\(significant(one.median / other.median))×, "
+        switch comparison.verdict {
+        case .firstIsBetter: return ratio + "better"
+        case .secondIsBetter: return ratio + "worse"
+        case .withinNoise: return ratio + "within noise"
+        case .tooFewRounds: return ratio + "too few rounds"
+        case .failures: return ratio + "no verdict: failures"
+        case .notMeasured: return "–"
+        }
+    }
+
+    private func rounds(_ contender: ContenderResult) -> String {
+        if contender.record.missing != nil { return "could not run" }
+        let measured = contender.rounds.count
+        let text =
+            measured < self.result.expectedRounds ? "\(measured) of \(self.result.expectedRounds)" : "\(measured)"
+        return contender.failures.isEmpty ? text : "\(text), \(contender.failures.count) failed"
+    }
+
+    private var failures: [Markup] {
+        let rows = self.result.contenders.flatMap { contender in
+            contender.failures.prefix(20).map { failure -> [Markup] in
+                [self.name(contender), .text("\(failure.round)"), .text(failure.reason)]
+            }
+        }
+        let missing = self.result.contenders.compactMap { contender in
+            contender.record.missing.map {
+                tag("p", ["class": "muted"], "\(contender.record.title) could not run: \($0)")
+            }
+        }
+        guard !rows.isEmpty else { return missing }
+        return missing + [tag("h3", [:], "What failed"), table(["Contender", "Round", "Why"], rows, style: "words")]
+    }
+
+    private var latencies: [Markup] {
+        guard let figure = LatencyPlot(result: self.result).figure else { return [] }
+        let rows = self.able.filter { !$0.latencies.isEmpty }.map { contender in
+            [self.name(contender), .text("\(contender.latencies.count)")]
+                + LatencyDistribution.shown.map { .text(contender.latencies.text(at: $0.quantile) + self.run.mark) }
+        }
+        let head = ["Contender", "Times"] + LatencyDistribution.shown.map { "\($0.title), ms" }
+        return [
+            tag("h3", [:], "Single measurements of all rounds"),
+            tag(
+                "div", ["class": "beside"],
+                [
+                    tag("figure", [:], [figure.inline(id: "\(self.id)-l")]), table(head, rows),
+                ]),
+        ]
+    }
+
+    private var timeline: [Markup] {
+        guard let figure = TimelinePlot(result: self.result).figure else { return [] }
+        let key = self.result.mainMetrics.first?.key
+        let typical = self.able.compactMap { contender in contender.typicalRound(by: key).map { (contender, $0) } }
+        let rows = typical.compactMap { contender, sample in
+            sample.timeline.map { timeline -> [Markup] in
+                [
+                    self.name(contender), .text("\(sample.round)"), .text(timeline.text(timeline.values.reduce(0, +))),
+                    .text("\(significant(timeline.step * Double(timeline.values.count))) s"),
+                    .text("\(significant(timeline.longestPause)) s"),
+                ]
+            }
+        }
+        let events = typical.flatMap { contender, sample in
+            sample.eventsInOrder.prefix(100).map { event -> [Markup] in
+                [
+                    self.name(contender), .text("\(fixed(event.at, 3)) s"),
+                    .text(TimelinePlot.titles[event.source] ?? event.source), .text(event.text),
+                ]
+            }
+        }
+        var content = [
+            tag("h3", [:], "Over time"),
+            tag(
+                "figure", [:],
+                [
+                    figure.inline(id: "\(self.id)-t"),
+                    tag(
+                        "figcaption", [:],
+                        "The round whose \(self.result.mainMetrics.first?.title ?? "value") is the median; the others are pale."
+                    ),
+                ]),
+            table(["Contender", "Round", "In all", "Time", "Longest pause"], rows),
+        ]
+        if !events.isEmpty {
+            let summary = tag("summary", [:], "The \(counted(events.count, "event")) as a table")
+            let rows = table(["Contender", "At", "Source", "Event"], events, style: "words")
+            content.append(tag("details", [:], [summary, rows]))
+        }
+        return content
+    }
+}
+
+extension Timeline {
+    /// The longest time without anything, in seconds.
+    fileprivate var longestPause: Double {
+        var (longest, current) = (0, 0)
+        for value in self.values {
+            current = value > 0 ? 0 : current + 1
+            longest = max(longest, current)
+        }
+        return Double(longest) * self.step
+    }
+
+    fileprivate func text(_ total: Double) -> String {
+        guard self.unit == "bytes" else { return "\(significant(total)) \(self.unit)" }
+        return total >= 1e6 ? "\(significant(total / 1e6)) MB" : "\(significant(total / 1e3)) kB"
+    }
+}
