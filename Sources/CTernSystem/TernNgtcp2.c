@@ -163,6 +163,8 @@ tern_quic *tern_quic_server(
     return attach(quic, tls);
 }
 
+void tern_quic_forget_tls(tern_quic *quic) { ngtcp2_conn_set_tls_native_handle(quic->conn, NULL); }
+
 void tern_quic_free(tern_quic *quic) {
     if (quic == NULL) { return; }
     ngtcp2_conn_del(quic->conn);

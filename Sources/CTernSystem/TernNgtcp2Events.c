@@ -188,8 +188,25 @@ static int on_decrypt(
     return result;
 }
 
+#if TERN_NGTCP2_1
+typedef ngtcp2_encryption_level encryption_level;
+#else
+typedef ngtcp2_crypto_level encryption_level;
+#endif
+
+static int on_crypto_data(
+    ngtcp2_conn *conn, encryption_level level, uint64_t offset, const uint8_t *bytes, size_t length, void *user) {
+    if (ngtcp2_conn_get_tls_native_handle(conn) != NULL) {
+        return ngtcp2_crypto_recv_crypto_data_cb(conn, level, offset, bytes, length, user);
+    }
+    // After the handshake a client may send nothing: neither a KeyUpdate (RFC 9001, section 6) nor a certificate that nobody
+    // asked for (RFC 8446, section 4.6.2).
+    ngtcp2_conn_set_tls_alert(conn, GNUTLS_A_UNEXPECTED_MESSAGE);
+    return NGTCP2_ERR_CRYPTO;
+}
+
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
-    callbacks->recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+    callbacks->recv_crypto_data = on_crypto_data;
     callbacks->encrypt = ngtcp2_crypto_encrypt_cb;
     callbacks->hp_mask = ngtcp2_crypto_hp_mask_cb;
     callbacks->update_key = ngtcp2_crypto_update_key_cb;

@@ -58,7 +58,11 @@ static void skip_stream(reader *reader, uint64_t type) {
 /// Steps over a frame of RFC 9000, section 19, or RFC 9221; an unknown one ends the search.
 static void skip_frame(reader *reader, uint64_t type) {
     switch (type) {
-    case 0x00: case 0x01: case 0x1e: return;
+    case 0x00:
+        // The first packets of a client are mostly padding.
+        while (reader->next < reader->end && *reader->next == 0) { reader->next++; }
+        return;
+    case 0x01: case 0x1e: return;
     case 0x02: case 0x03: skip_ack(reader, type == 0x03); return;
     case 0x04: skip_varints(reader, 3); return;
     case 0x06: skip_varints(reader, 1); skip(reader, read_varint(reader)); return;

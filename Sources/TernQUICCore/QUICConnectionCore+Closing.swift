@@ -88,7 +88,9 @@ extension QUICConnectionCore {
         let error = TLSSession.error(forAlert: alert == 0 ? 80 : alert, initiator: .local)
         guard error.code == .certificateRejected else {
             self.fail(
-                code: error.wireCode ?? Self.cryptoError, error.message, as: error.code, isRetrySafe: error.isRetrySafe)
+                code: error.wireCode ?? Self.cryptoError, error.message,
+                as: self.isEstablished ? .transport : error.code,
+                isRetrySafe: error.isRetrySafe && !self.isEstablished)
             return
         }
         do throws(TransportError) {

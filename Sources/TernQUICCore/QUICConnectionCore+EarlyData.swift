@@ -62,6 +62,7 @@ extension QUICConnectionCore {
     func settleEarlyData() {
         if self.role == .server {
             self.tls.sendTicket()
+            self.native.retireTLS()
         }
         switch self.earlyData {
         case .pending:

@@ -36,6 +36,22 @@ package struct QUICConnectionID: Hashable, Sendable {
         self.length = length
     }
 
+    /// The same for bytes in memory; every datagram needs it once or twice.
+    package init(copying bytes: UnsafeRawBufferPointer) {
+        let bytes = UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.maximumLength))
+        var words: (UInt64, UInt64, UInt32) = (0, 0, 0)
+        withUnsafeMutableBytes(of: &words) { $0.copyMemory(from: bytes) }
+        self.low = UInt64(littleEndian: words.0)
+        self.middle = UInt64(littleEndian: words.1)
+        self.high = UInt32(littleEndian: words.2)
+        self.length = UInt8(bytes.count)
+    }
+
+    /// The bytes, followed by zeros.
+    var words: (UInt64, UInt64, UInt32) {
+        (self.low.littleEndian, self.middle.littleEndian, self.high.littleEndian)
+    }
+
     package var count: Int { Int(self.length) }
 
     /// The byte at `position`; 0 outside the connection ID, so that a short one never traps.

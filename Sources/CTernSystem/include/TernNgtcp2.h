@@ -163,6 +163,9 @@ tern_quic *tern_quic_client(const tern_quic_settings *settings, tern_quic_path p
 tern_quic *tern_quic_server(
     const tern_quic_settings *settings, tern_quic_path path, void *tls, uint32_t version, tern_quic_cid destination,
     tern_quic_cid source);
+/// A server whose handshake is done, and which has sent its tickets: the TLS session may go. Any CRYPTO frame that follows is
+/// answered as TLS answers what a client must not send.
+void tern_quic_forget_tls(tern_quic *quic);
 void tern_quic_free(tern_quic *quic);
 
 /// The connection ID that the client chose for the server first.

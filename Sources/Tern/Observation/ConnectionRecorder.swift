@@ -46,6 +46,10 @@ struct TransportObservation: Sendable {
 final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
     private let number: UInt64
     private var logger: Logger
+    /// The logger's messages say which connection they are about; not before there is one, because most never say a word.
+    private var isNamed = false
+    private var carrier: Carrier?
+    private var remoteAddress: SocketAddress?
     private let metrics: TransportMetrics?
     private let interval: TimeAmount
 
@@ -71,11 +75,10 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
         self.source = source
         self.eventLoop = connection.eventLoop
         self.began = connection.eventLoop.now
-        self.logger[metadataKey: "connection"] = "\(self.number)"
-        self.logger[metadataKey: "carrier"] = "\(connection.carrier)"
-        if let remote = connection.remoteAddress { self.logger[metadataKey: "remote"] = "\(remote.hostAndPort)" }
-        self.logger.debug(
-            "connection opened",
+        self.carrier = connection.carrier
+        self.remoteAddress = connection.remoteAddress
+        self.log(
+            .debug, "connection opened",
             metadata: [
                 "role": connection.role == .client ? "client" : "server",
                 "protocol": "\(connection.applicationProtocol)",
@@ -95,7 +98,7 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
     }
 
     func connectionEventOccurred(_ event: ConnectionEvent) {
-        self.logger.debug("\(event.kind)", metadata: ["message": "\(event.message.onOneLine)"])
+        self.log(.debug, "\(event.kind)", metadata: ["message": "\(event.message.onOneLine)"])
         if let instruments { self.metrics?.eventOccurred(event.kind, in: instruments) }
     }
 
@@ -109,13 +112,30 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
             instruments.duration.recordNanoseconds(lasted.nanoseconds)
             self.metrics?.connectionClosed(reason, in: instruments)
         }
-        self.logger.log(
-            level: Self.level(of: reason), "connection closed",
+        self.log(
+            Self.level(of: reason), "connection closed",
             metadata: [
                 "reason": "\(reason.description.onOneLine)", "lasted": "\(ConnectionReport.milliseconds(lasted))",
                 "bytesSent": "\(activity.statistics.bytesSent)",
                 "bytesReceived": "\(activity.statistics.bytesReceived)",
             ])
+    }
+
+    private func log(
+        _ level: Logger.Level, _ message: @autoclosure () -> Logger.Message,
+        metadata: @autoclosure () -> Logger.Metadata
+    ) {
+        guard level >= self.logger.logLevel else { return }
+        self.name()
+        self.logger.log(level: level, message(), metadata: metadata())
+    }
+
+    private func name() {
+        guard !self.isNamed else { return }
+        self.isNamed = true
+        self.logger[metadataKey: "connection"] = "\(self.number)"
+        if let carrier { self.logger[metadataKey: "carrier"] = "\(carrier)" }
+        if let remoteAddress { self.logger[metadataKey: "remote"] = "\(remoteAddress.hostAndPort)" }
     }
 
     /// What this program did wrong is for its operator; what a peer or a network does is their ordinary life.

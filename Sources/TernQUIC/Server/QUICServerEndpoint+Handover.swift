@@ -70,7 +70,8 @@ extension QUICServerEndpoint {
     private func loop(ofLongHeader datagram: UnsafeRawBufferPointer) -> UInt8? {
         // RFC 8999, section 5.1: a byte, the version, the length of the destination connection ID, and it.
         guard datagram.count >= 6, datagram.count >= 6 + Int(datagram[5]) else { return nil }
-        let id = QUICConnectionID(datagram[6..<(6 + Int(datagram[5]))])
+        let id = QUICConnectionID(
+            copying: UnsafeRawBufferPointer(rebasing: datagram[6..<(6 + Int(datagram[5]))]))
         if self.hasRoute(id) { return self.loop }
         return self.loops.loop(of: id) ?? self.loops.handshakeLoop(of: id)
     }

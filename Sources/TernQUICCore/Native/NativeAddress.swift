@@ -48,14 +48,16 @@ extension SocketAddress {
 
 extension QUICConnectionID {
     init(_ native: tern_quic_cid) {
-        self = withUnsafeBytes(of: native.bytes) { QUICConnectionID($0.prefix(Int(native.length))) }
+        self = withUnsafeBytes(of: native.bytes) {
+            QUICConnectionID(copying: UnsafeRawBufferPointer(rebasing: $0.prefix(Int(native.length))))
+        }
     }
 
     var native: tern_quic_cid {
         var cid = tern_quic_cid()
         cid.length = UInt8(self.count)
         withUnsafeMutableBytes(of: &cid.bytes) { bytes in
-            for position in 0..<self.count { bytes[position] = self[position] }
+            withUnsafeBytes(of: self.words) { bytes.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<20])) }
         }
         return cid
     }

@@ -19,7 +19,7 @@ internal import Darwin
 /// The owner of one ngtcp2 connection. Every call into it goes through here; facts come out of ``inbox``.
 final class NativeConnection {
     let inbox: NativeInbox
-    /// Kept because ngtcp2 uses it to the end.
+    /// Kept because ngtcp2 uses it to the end, unless it is retired.
     private let tls: TLSSession
     let quic: OpaquePointer
     private let vectors: UnsafeMutableBufferPointer<tern_quic_vec>
@@ -72,6 +72,13 @@ final class NativeConnection {
     deinit {
         tern_quic_free(self.quic)
         self.vectors.deallocate()
+    }
+
+    /// The handshake is done, and what TLS has to say is said.
+    func retireTLS() {
+        guard self.tls.mayRetire else { return }
+        tern_quic_forget_tls(self.quic)
+        self.tls.retire()
     }
 
     var hasHeardFromPeer: Bool { tern_quic_has_decrypted(self.quic) }

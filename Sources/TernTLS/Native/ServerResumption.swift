@@ -3,15 +3,24 @@
 
 internal import CGnuTLS
 internal import NIOCore
+internal import Synchronization
 
 /// Owns what a server's sessions share to make and take tickets.
 ///
-/// Written only while it is made, then read by any number of sessions on any thread; with a window that never passes GnuTLS
+/// But for a key behind a mutex, written only while it is made, then read by any number of sessions on any thread; with a window that never passes GnuTLS
 /// changes nothing in the anti-replay object after its set-up, and the memory behind it is thread-safe: hence `Sendable`.
 final class ServerResumption: @unchecked Sendable {
     private let key: UnsafeMutableBufferPointer<UInt8>
     private let lifetime: UInt32
     private let antiReplay: AntiReplay?
+    /// The key of the sessions made last: a listener's are all alike.
+    private let latestKey = Mutex<DerivedKey?>(nil)
+
+    private struct DerivedKey {
+        let flavour: TLSFlavour
+        let applicationProtocols: [String]
+        var bytes: [UInt8]
+    }
 
     /// GnuTLS's TICKET_MASTER_KEY_SIZE.
     private static let keySize = 64
@@ -40,6 +49,10 @@ final class ServerResumption: @unchecked Sendable {
     deinit {
         gnutls_memset(self.key.baseAddress, 0, Self.keySize)
         self.key.deallocate()
+        self.latestKey.withLock { latest in
+            guard var derived = latest.take() else { return }
+            gnutls_memset(&derived.bytes, 0, derived.bytes.count)
+        }
     }
 
     var takesEarlyData: Bool { self.antiReplay != nil }
@@ -62,17 +75,27 @@ final class ServerResumption: @unchecked Sendable {
     private func withKey(
         _ flavour: TLSFlavour, _ applicationProtocols: [String], _ body: (UnsafeMutableBufferPointer<UInt8>) -> Int32
     ) -> Int32 {
+        self.latestKey.withLock { latest in
+            if latest?.flavour != flavour || latest?.applicationProtocols != applicationProtocols {
+                latest = self.deriveKey(flavour, applicationProtocols)
+            }
+            return latest?.bytes.withUnsafeMutableBufferPointer { body($0) } ?? GNUTLS_E_INTERNAL_ERROR
+        }
+    }
+
+    private func deriveKey(_ flavour: TLSFlavour, _ applicationProtocols: [String]) -> DerivedKey? {
         var context = Array("tern ticket \(flavour)".utf8)
         for name in applicationProtocols.sorted() {
             context.append(UInt8(truncatingIfNeeded: name.utf8.count))
             context += Array(name.utf8)
         }
         // As long as GnuTLS's keys are.
-        var key = [UInt8](repeating: 0, count: Self.keySize)
-        defer { gnutls_memset(&key, 0, key.count) }
+        var key = DerivedKey(
+            flavour: flavour, applicationProtocols: applicationProtocols,
+            bytes: [UInt8](repeating: 0, count: Self.keySize))
         let status = gnutls_hmac_fast(
-            GNUTLS_MAC_SHA512, self.key.baseAddress, self.key.count, context, context.count, &key)
-        return status == 0 ? key.withUnsafeMutableBufferPointer { body($0) } : status
+            GNUTLS_MAC_SHA512, self.key.baseAddress, self.key.count, context, context.count, &key.bytes)
+        return status == 0 ? key : nil
     }
 
     /// Over a byte stream GnuTLS keeps what comes early in memory until it is read.

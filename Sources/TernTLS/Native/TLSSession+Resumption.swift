@@ -7,7 +7,7 @@ package import TernTransport
 // Tickets, 0-RTT and what both ends can derive from the handshake.
 extension TLSSession {
     /// Whether the handshake resumed an earlier session.
-    package var isResumed: Bool { gnutls_session_is_resumed(self.handle) != 0 }
+    package var isResumed: Bool { self.outcome?.isResumed ?? (gnutls_session_is_resumed(self.handle) != 0) }
 
     /// Client: what the carrier kept beside the ticket that this session tries to resume; `nil` without a ticket.
     package var carrierState: [UInt8]? { self.resumption?.entry?.carrierState }
@@ -23,7 +23,8 @@ extension TLSSession {
 
     /// Whether 0-RTT was accepted: at a client known when the handshake is done, at a server from the ClientHello on.
     package var wasEarlyDataAccepted: Bool {
-        UInt32(bitPattern: Int32(gnutls_session_get_flags(self.handle))) & GNUTLS_SFLAGS_EARLY_DATA.rawValue != 0
+        if let outcome { return outcome.wasEarlyDataAccepted }
+        return UInt32(bitPattern: Int32(gnutls_session_get_flags(self.handle))) & GNUTLS_SFLAGS_EARLY_DATA.rawValue != 0
     }
 
     /// Server: the handshake was told to be done before the client had finished it.
@@ -51,7 +52,7 @@ extension TLSSession {
 
     /// Server: sends a ticket; after the handshake, and only where GnuTLS does not by itself (QUIC).
     package func sendTicket() {
-        guard case .server(_, .some) = self.side else { return }
+        guard case .server(_, .some) = self.side, self.outcome == nil else { return }
         // It fails only where it does not matter: the client will do a full handshake.
         _ = gnutls_session_ticket_send(self.handle, 1, 0)
     }
@@ -63,6 +64,10 @@ extension TLSSession {
         // HKDF-Expand gives at most 255 blocks of the hash (RFC 5869, section 2.3).
         guard (1...8160).contains(count), (1...249).contains(label.utf8.count), context.count <= 65_535 else {
             throw TransportError(.misuse, message: "an exporter gives 1 to 8160 bytes for a label of 1 to 249")
+        }
+        if let outcome {
+            return try outcome.exportKeyingMaterial(
+                from: self.exporterSecret, label: label, context: context, count: count)
         }
         var bytes = [CChar](repeating: 0, count: count)
         let status = context.withUnsafeBytes { context in

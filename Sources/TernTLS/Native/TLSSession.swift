@@ -8,15 +8,20 @@ package import TernTransport
 /// Owns a `gnutls_session_t`: one end of one TLS 1.3 handshake.
 ///
 /// Confined to the event loop of its connection. The peer is verified inside the handshake, which fails with the right alert
-/// when the peer can't be trusted; ``verifyPeer()`` says afterwards that this has happened.
+/// when the peer can't be trusted; ``verifyPeer()`` says afterwards that this has happened. A session that will hear no more
+/// is retired: see ``retire()``.
 package final class TLSSession {
     enum Side {
         case client(serverName: String, TLSTrust)
         case server(TLSClientAuthentication, ServerResumption?)
     }
 
-    /// For the QUIC core and the TLS stream; valid as long as this object.
-    package let handle: OpaquePointer
+    /// `nil` when the session is retired.
+    private var session: OpaquePointer?
+    /// What is left of a retired session.
+    var outcome: TLSOutcome?
+    /// From which both ends derive keys for the application (RFC 8446, section 7.1); kept where GnuTLS will not be asked.
+    var exporterSecret: [UInt8] = []
     private let credentials: Credentials
     let side: Side
     let flavour: TLSFlavour
@@ -38,16 +43,30 @@ package final class TLSSession {
         var session: gnutls_session_t?
         let status = gnutls_init(&session, Self.flags(side, flavour, resumption))
         guard status == 0, let session else { throw Self.setUpError(status) }
-        self.handle = session
+        self.session = session
         self.credentials = credentials
         self.side = side
         self.flavour = flavour
         self.requirement = Self.requirement(of: side)
         try self.setUp(flavour, priorities, applicationProtocols: applicationProtocols)
+        self.keepExporterSecret()
     }
 
     deinit {
-        gnutls_deinit(self.handle)
+        self.endSession()
+        gnutls_memset(&self.exporterSecret, 0, self.exporterSecret.count)
+    }
+
+    /// For the QUIC core and the TLS stream; valid until the session is retired, at the longest as long as this object.
+    package var handle: OpaquePointer {
+        // Who retires a session has said that nobody uses it any more.
+        guard let session else { preconditionFailure("the TLS session is retired") }
+        return session
+    }
+
+    func endSession() {
+        if let session { gnutls_deinit(session) }
+        self.session = nil
     }
 
     package var role: ConnectionRole {
@@ -56,6 +75,7 @@ package final class TLSSession {
 
     /// The negotiated ALPN identifier.
     package var applicationProtocol: String? {
+        if let outcome { return outcome.applicationProtocol }
         var datum = gnutls_datum_t()
         guard gnutls_alpn_get_selected_protocol(self.handle, &datum) == 0, let bytes = datum.data else { return nil }
         return String(decoding: UnsafeBufferPointer(start: bytes, count: Int(datum.size)), as: UTF8.self)
@@ -63,7 +83,8 @@ package final class TLSSession {
 
     /// What protects the connection; `nil` before it is agreed on.
     package var cipherSuite: TLSCipherSuite? {
-        switch gnutls_cipher_get(self.handle) {
+        if let outcome { return outcome.cipherSuite }
+        return switch gnutls_cipher_get(self.handle) {
         case GNUTLS_CIPHER_AES_128_GCM: .aes128GCM
         case GNUTLS_CIPHER_AES_256_GCM: .aes256GCM
         case GNUTLS_CIPHER_CHACHA20_POLY1305: .chaCha20Poly1305
@@ -73,6 +94,7 @@ package final class TLSSession {
 
     /// The peer's certificates, leaf first, each DER.
     package var peerCertificates: [[UInt8]] {
+        if let outcome { return outcome.peerCertificates }
         var count: UInt32 = 0
         guard let list = gnutls_certificate_get_peers(self.handle, &count) else { return [] }
         return (0..<Int(count)).map { Array(UnsafeBufferPointer(start: list[$0].data, count: Int(list[$0].size))) }
@@ -80,6 +102,8 @@ package final class TLSSession {
 
     /// Confirms, after the handshake, that the peer was verified and that an application protocol was agreed on.
     package func verifyPeer() throws(TransportError) {
+        // It was before.
+        guard self.outcome == nil else { return }
         guard self.applicationProtocol != nil else {
             throw TransportError(
                 .handshakeFailed, message: "the peer agreed to no application protocol", wireCode: Self.wireCode(120),
