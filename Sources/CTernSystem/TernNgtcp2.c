@@ -33,9 +33,11 @@ static void fill_settings(tern_quic *quic, const tern_quic_settings *from, ngtcp
     settings->cc_algo = algorithm(from->congestion);
     settings->initial_ts = from->now;
     settings->max_tx_udp_payload_size = from->maximum_udp_payload;
-    // The caller tunes the window of the connection: ngtcp2 would take the memory for it from nowhere.
+    // The caller tunes the windows. ngtcp2 would take the memory for the connection's from nowhere; and when the
+    // MAX_STREAM_DATA that grows a stream's does not fit the packet, 0.12 sends it with the next one but forgets that the
+    // limit rose (mended in 0.19), so that a peer that keeps to it dies of FLOW_CONTROL_ERROR.
     settings->max_window = 0;
-    settings->max_stream_window = from->maximum_stream_window;
+    settings->max_stream_window = 0;
     // The defaults differ between versions: 10 s in 0.12, none in 1.x.
     settings->handshake_timeout = from->handshake_timeout == 0 ? UINT64_MAX : from->handshake_timeout;
     settings->no_pmtud = !from->discovers_mtu || from->caller_sizes_packets;

@@ -95,11 +95,18 @@ extension QUICConnectionCore {
         let count = min(count, stream.unconsumed)
         guard count > 0 else { return false }
         stream.unconsumed -= count
-        if !stream.isEnded, !stream.receivedFinish { self.native.credit(id, count) }
+        if !stream.isEnded, !stream.receivedFinish { self.native.credit(id, self.credit(count, of: stream)) }
         self.native.creditConnection(
             self.window.consume(count, now: self.lastNow, roundTrip: { self.native.nativeStatistics.smoothed_rtt }))
         self.forgetIfDone(stream)
         return stream.isEnded && stream.unconsumed == 0
+    }
+
+    /// By how much the limit of a stream rises whose reader is done with `count` bytes.
+    private func credit(_ count: Int, of stream: QUICStream) -> Int {
+        stream.window.consume(
+            count, initial: self.configuration.limits.streamWindow, maximum: self.configuration.maximumStreamWindow,
+            now: self.lastNow, roundTrip: { self.native.nativeStatistics.smoothed_rtt })
     }
 
     /// Application error codes are varints (RFC 9000, section 16).

@@ -31,6 +31,7 @@ final class QUICStream {
     var cameEarly = false
     /// Bytes whose credit the peer has not got back yet.
     var unconsumed = 0
+    var window = StreamWindow()
     /// The application wants no more, or the peer sends no more.
     var dropsInput = false
     /// ngtcp2 is done with the stream; we are too when everything is consumed.

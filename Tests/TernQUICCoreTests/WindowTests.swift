@@ -85,6 +85,23 @@ struct WindowTests {
         #expect(budget.available == 1 << 30 - 55_000)
     }
 
+    @Test("a stream's window doubles as far as its maximum, and only for who reads fast")
+    func streamGrows() {
+        var window = StreamWindow()
+        var (credit, consumed) = (0, 0)
+        func consume(at now: UInt64, roundTrip: UInt64) {
+            consumed += 1_000
+            credit += window.consume(1_000, initial: 10_000, maximum: 65_000, now: now, roundTrip: { roundTrip })
+        }
+        for _ in 0..<50 { consume(at: 5, roundTrip: 100_000) }
+        for second in 1...50 as ClosedRange<UInt64> { consume(at: second * 1_000_000_000, roundTrip: 100_000_000) }
+        for instant in 1...50 as ClosedRange<UInt64> { consume(at: 60_000_000_000 + instant, roundTrip: 0) }
+        #expect(window.growth == 0 && credit == consumed)
+        for instant in 1...200 as ClosedRange<UInt64> { consume(at: 70_000_000_000 + instant, roundTrip: 100_000) }
+        #expect(window.growth == 55_000)
+        #expect(credit - consumed == 55_000)
+    }
+
     @Test("one large read after a pause, an unknown round trip and a slow reader grow nothing")
     func growsNothing() {
         let share = WindowShare(of: nil)

@@ -126,7 +126,6 @@ typedef struct tern_quic_settings {
     uint64_t idle_timeout;
     uint64_t connection_window;
     uint64_t stream_window;
-    uint64_t maximum_stream_window;
     uint64_t bidirectional_streams;
     uint64_t unidirectional_streams;
     uint64_t datagram_frame_size;

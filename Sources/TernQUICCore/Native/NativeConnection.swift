@@ -271,7 +271,6 @@ extension tern_quic_settings {
         self.idle_timeout = nanoseconds(limits.idleTimeout)
         self.connection_window = positive(limits.connectionWindow)
         self.stream_window = positive(limits.streamWindow)
-        self.maximum_stream_window = positive(configuration.maximumStreamWindow)
         self.bidirectional_streams = positive(limits.bidirectionalStreams)
         self.unidirectional_streams = positive(limits.unidirectionalStreams)
         self.datagram_frame_size = positive(limits.datagramFrameSize)
