@@ -39,15 +39,26 @@ extension QUICConnectionCore {
         let inbox = self.native.inbox
         guard !inbox.facts.isEmpty else { return }
         var index = 0
+        let count = inbox.facts.count
         while index < inbox.facts.count {
             let fact = inbox.facts[index]
             index += 1
-            if self.closeReason == nil { self.digest(fact) }
+            guard self.closeReason == nil else { continue }
+            if index <= count, case .streamWasStopped(let id, _) = fact, self.isYetToBeOpened(id) {
+                // The bridge tells what it found in a packet as soon as one stream closes; another may open further on.
+                inbox.facts.append(fact)
+            } else {
+                self.digest(fact)
+            }
         }
         inbox.facts.removeAll(keepingCapacity: true)
         if self.pending.count > Self.eventLimit {
             self.fail(code: TransportErrorCode.internalError, "more events than this end keeps")
         }
+    }
+
+    private func isYetToBeOpened(_ id: StreamID) -> Bool {
+        id.initiator != self.role && self.stream(id)?.isTold == false
     }
 
     private func digest(_ fact: NativeInbox.Fact) {
@@ -58,6 +69,7 @@ extension QUICConnectionCore {
         case .streamOpened(let stream):
             self.noteEarlyStream()
             self.openedStreams.note(stream.id)
+            stream.isTold = true
             self.emit(.streamOpened(stream.id))
         case .streamReceived(let stream): self.pending.append(.streamReceived(stream))
         case .streamWasReset(let id, let code): self.streamWasReset(id, code: code)

@@ -7,6 +7,8 @@ internal import TernTransport
 /// One stream of a connection: its send queue, and the account of what it received.
 final class QUICStream {
     let id: StreamID
+    /// The application was told of this stream of the peer.
+    var isTold = false
     var priority: StreamPriority = .normal
 
     // Sending

@@ -5,6 +5,15 @@ package import NIOCore
 package import TernTesting
 package import TernTransport
 
+/// Something that happens to a network.
+package struct NetworkChange {
+    package var after: TimeAmount
+    package var name: String
+    /// No handshake survives it, and none has to: RFC 9000, section 9 has no migration before the handshake is confirmed.
+    package var waitsForHandshake = false
+    package var change: (inout SimulatedNetwork) -> Void
+}
+
 /// A network, its changes, limits and two workloads, all from one seed.
 package struct Scenario: CustomStringConvertible {
     package let seed: UInt64
@@ -14,7 +23,7 @@ package struct Scenario: CustomStringConvertible {
     package var client = Workload()
     package var server = Workload()
     package var growsWindows = false
-    package var changes: [(after: TimeAmount, name: String, change: (inout SimulatedNetwork) -> Void)] = []
+    package var changes: [NetworkChange] = []
 
     package init(seed: UInt64) {
         self.seed = seed
@@ -94,21 +103,24 @@ package struct Scenario: CustomStringConvertible {
         let outage = TimeAmount.milliseconds(100) + random.amount(upTo: .seconds(4))
         switch random.next() % 4 {
         case 0:
-            self.changes.append((after, "new port \(port)", { $0.rebind(port: port) }))
+            self.changes.append(
+                NetworkChange(after: after, name: "new port \(port)", change: { $0.rebind(port: port) }))
         case 1:
-            self.changes.append((after, "new address \(host)", { $0.rebind(host: host, port: port) }))
+            self.changes.append(
+                NetworkChange(
+                    after: after, name: "new address \(host)", waitsForHandshake: true,
+                    change: { $0.rebind(host: host, port: port) }))
         case 2:
             self.changes.append(
-                (
-                    after, "payload \(payload)",
-                    {
+                NetworkChange(
+                    after: after, name: "payload \(payload)",
+                    change: {
                         $0.outbound.maximumPayload = payload
                         $0.inbound.maximumPayload = payload
-                    }
-                ))
+                    }))
         default:
-            self.changes.append((after, "down", { $0.setDown(true) }))
-            self.changes.append((after + outage, "up", { $0.setDown(false) }))
+            self.changes.append(NetworkChange(after: after, name: "down", change: { $0.setDown(true) }))
+            self.changes.append(NetworkChange(after: after + outage, name: "up", change: { $0.setDown(false) }))
         }
     }
 }

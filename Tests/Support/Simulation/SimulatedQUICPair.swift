@@ -20,7 +20,7 @@ package final class SimulatedQUICPair {
     /// Sees every datagram that is sent.
     package var onDatagram: ((SimulatedDatagram) -> Void)?
     /// What happens to the network, and when; sorted.
-    package var changes: [(at: NIODeadline, change: (inout SimulatedNetwork) -> Void)] = []
+    package var changes: [(at: NIODeadline, change: NetworkChange)] = []
     /// Two ends without an application take nothing: this takes everything.
     package var applications: [SimulatedApplication] = []
     /// Datagrams given to each core, by role.
@@ -29,6 +29,8 @@ package final class SimulatedQUICPair {
     /// Why the run cannot go on.
     package private(set) var breakdown: String?
 
+    /// As a server's driver has it.
+    private var rebinding = HandshakeRebinding()
     private let clientPath: QUICPath
     private let serverConfiguration: QUICConfiguration
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
@@ -103,7 +105,13 @@ package final class SimulatedQUICPair {
     private func timePassed() {
         while let change = self.changes.first, change.at <= self.now {
             self.changes.removeFirst()
-            change.change(&self.network)
+            if change.change.waitsForHandshake, !self.client.isConfirmed, !self.client.isFinished {
+                let later = self.now + .milliseconds(50)
+                let index = self.changes.firstIndex { $0.at > later } ?? self.changes.endIndex
+                self.changes.insert((later, change.change), at: index)
+            } else {
+                change.change.change(&self.network)
+            }
         }
         for core in [self.client, self.server].compactMap({ $0 }) {
             if let deadline = core.nextDeadline, deadline <= self.now { core.deadlineReached(now: self.now) }
@@ -138,10 +146,12 @@ package final class SimulatedQUICPair {
         var moved = false
         while let transmit = core.nextTransmit(into: self.buffer, now: self.now) {
             moved = true
+            let path =
+                core.role == .client ? transmit.path : self.rebinding.pathForSocket(transmit.path, first: core.path)
             for start in stride(from: 0, to: transmit.byteCount, by: max(transmit.segmentSize, 1)) {
                 let stop = min(start + transmit.segmentSize, transmit.byteCount)
                 let datagram = SimulatedDatagram(
-                    source: transmit.path.local, destination: transmit.path.remote,
+                    source: path.local, destination: path.remote,
                     bytes: ByteBuffer(bytes: self.buffer[start..<stop]), ecn: transmit.ecn.rawValue)
                 self.handedOut[core.role, default: (0, 0)].count += 1
                 self.handedOut[core.role, default: (0, 0)].bytes += stop - start
@@ -163,6 +173,8 @@ package final class SimulatedQUICPair {
             switch self.endpoint.classify(bytes) {
             case .existing(let id, let initial, _):
                 if let server, server.connectionIDs.contains(id) {
+                    let path = self.rebinding.pathForConnection(
+                        path, first: server.path, isEstablished: server.isEstablished)
                     self.handOver(bytes, to: server, path: path, ecn: ecn)
                 } else if let initial, self.server == nil {
                     try self.accept(initial, bytes, path: path, ecn: ecn)

@@ -22,7 +22,7 @@ package enum Simulation {
         // It refers to the pair.
         defer { pair.onServer = nil }
         pair.network.inbound = scenario.inbound
-        pair.changes = scenario.changes.map { (pair.now + $0.after, $0.change) }
+        pair.changes = scenario.changes.map { (pair.now + $0.after, $0) }
         func application(_ core: QUICConnectionCore, _ workload: Workload) -> SimulatedApplication {
             SimulatedApplication(
                 role: core.role, core: core, ledger: ledger, workload: workload,

@@ -2,20 +2,21 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import NIOCore
-internal import TernQUICCore
 
 /// A server's view of a client whose port changes before the handshake is done, because a NAT forgot it.
 ///
 /// RFC 9000, section 9 has no migration that early, and ngtcp2 ignores what comes from elsewhere, so such a client could
 /// never connect. Its packets are taken as if they came from the first port, and the answers go to the latest one. Only
 /// the port may differ: nobody can direct the answers at another host.
-struct HandshakeRebinding {
+package struct HandshakeRebinding {
     private var latest: QUICPath?
+
+    package init() {}
 
     /// The path on which the connection is to see a datagram.
     ///
     /// - Parameter first: the connection's path.
-    mutating func pathForConnection(_ path: QUICPath, first: QUICPath, isEstablished: Bool) -> QUICPath {
+    package mutating func pathForConnection(_ path: QUICPath, first: QUICPath, isEstablished: Bool) -> QUICPath {
         if path == first {
             if !isEstablished { self.latest = nil }
             return path
@@ -31,7 +32,7 @@ struct HandshakeRebinding {
     }
 
     /// Where a train of the connection goes.
-    func pathForSocket(_ path: QUICPath, first: QUICPath) -> QUICPath {
+    package func pathForSocket(_ path: QUICPath, first: QUICPath) -> QUICPath {
         guard let latest, path == first else { return path }
         return latest
     }
