@@ -30,11 +30,12 @@ package struct AccessAddresses: Sendable, Equatable {
     }
 }
 
-/// What the network between a client and a server does to packets: takes them with the time they were sent, gives them back
-/// at the time they arrive, or not at all.
+/// What the network between a client and a server does to packets: takes them with the time they were sent, gives them
+/// back at the time they arrive, or not at all.
 ///
-/// A pure machine: it reads no clock and no random source. The same seed, packets and times give the same result. Times are
-/// nanoseconds of any clock that does not go back; a call with an earlier time than the last is taken as of the last.
+/// A pure machine: it reads no clock and no random source. The same seed, packets and times give the same result. Times
+/// are nanoseconds of any clock that does not go back; a call with an earlier time than the last is taken as of the
+/// last.
 package struct EmulatedLink: ~Copyable {
     /// A packet that has arrived. Whoever takes it gives the buffer back to the pool.
     package struct Arrival {
@@ -99,7 +100,8 @@ package struct EmulatedLink: ~Copyable {
         self.now = max(self.now, time)
     }
 
-    /// - Returns: a packet that has arrived and that nobody took yet; in the order of arrival in each direction of each access.
+    /// - Returns: a packet that has arrived and that nobody took yet; in the order of arrival in each direction of each
+    ///   access.
     package mutating func takeArrival(by time: UInt64) -> Arrival? {
         self.advance(to: time)
         return self.arrived.popFirst() ?? self.nextArrival(by: self.now)
@@ -116,7 +118,8 @@ package struct EmulatedLink: ~Copyable {
         return nil
     }
 
-    /// When to call again at the earliest: something may have arrived then, or the script goes on. `nil`: nothing is to come.
+    /// When to call again at the earliest: something may have arrived then, or the script goes on. `nil`: nothing is to
+    /// come.
     package var nextTime: UInt64? {
         guard self.arrived.isEmpty else { return self.now }
         var next = self.script.nextTime ?? .max
@@ -161,7 +164,8 @@ extension EmulatedLink {
         self.advance(to: self.now)
     }
 
-    /// What the script did since the last call, in order. Addresses and routes are changed by whoever carries the packets.
+    /// What the script did since the last call, in order. Addresses and routes are changed by whoever carries the
+    /// packets.
     package mutating func takeAppliedChanges() -> [AppliedChange] {
         self.script.takeApplied()
     }

@@ -20,7 +20,8 @@ struct LossProcess {
         case .random(let probability):
             return self.generator.fraction() < probability
         case .bursts(let enter, let leave, let inside):
-            // Two numbers for each packet, whatever becomes of it: what is lost then depends on the packet's number alone.
+            // Two numbers for each packet, whatever becomes of it: what is lost then depends on the packet's number
+            // alone.
             let (change, fate) = (self.generator.fraction(), self.generator.fraction())
             if change < (self.isInBadSpell ? leave : enter) { self.isInBadSpell.toggle() }
             return self.isInBadSpell && fate < inside

@@ -3,8 +3,8 @@
 
 /// The queue in front of a bottleneck, the bottleneck, and the way behind it, for one direction of one access.
 ///
-/// Times are nanoseconds of any clock that does not go back. What happens between two calls happens at its exact time: a packet
-/// that waited began to be sent when the one before was sent, however late this is told what time it is.
+/// Times are nanoseconds of any clock that does not go back. What happens between two calls happens at its exact time:
+/// a packet that waited began to be sent when the one before was sent, however late this is told what time it is.
 struct OneWay {
     struct Waiting {
         var buffer: Int32

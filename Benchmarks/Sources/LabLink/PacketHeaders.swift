@@ -54,7 +54,8 @@ struct PacketHeaders {
         self.end = min(end, packet.count)
         var next = packet[start + 6]
         var offset = start + 40
-        // Hop-by-hop options, routing, destination options, fragment (RFC 8200, section 4.1). Each has at least 8 bytes.
+        // Hop-by-hop options, routing, destination options, fragment (RFC 8200, section 4.1). Each has at least 8
+        // bytes.
         while [0, 43, 44, 60].contains(next) {
             guard self.end - offset >= 8 else { return nil }
             let isFragment = next == 44
@@ -71,8 +72,8 @@ struct PacketHeaders {
         self.transportOffset = offset
     }
 
-    /// What hosts tell their neighbours and nobody else: multicast, and IPv6 from a link-local address. A link carries none of
-    /// it, else such packets would take their turn in what is lost and what is delayed.
+    /// What hosts tell their neighbours and nobody else: multicast, and IPv6 from a link-local address. A link carries
+    /// none of it, else such packets would take their turn in what is lost and what is delayed.
     static func isOfNeighbours(_ packet: PacketBytes) -> Bool {
         switch packet.count > 0 ? packet[0] >> 4 : 0 {
         case 4: packet.count >= 20 && packet[16] >> 4 == 14

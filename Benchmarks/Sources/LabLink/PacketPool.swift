@@ -55,8 +55,8 @@ package final class PacketPool {
     }
 }
 
-/// The bytes of a packet where they lie, with numbers in network order. Every access is within bounds or traps; who reads what
-/// the network sent compares with ``count`` first.
+/// The bytes of a packet where they lie, with numbers in network order. Every access is within bounds or traps; who
+/// reads what the network sent compares with ``count`` first.
 package struct PacketBytes {
     private let memory: UnsafeMutableRawBufferPointer
 

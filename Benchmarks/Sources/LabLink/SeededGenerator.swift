@@ -5,7 +5,8 @@
 struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 
-    /// - Parameter stream: gives each user of one seed numbers of its own, so that what one draws does not shift the others'.
+    /// - Parameter stream: gives each user of one seed numbers of its own, so that what one draws does not shift the
+    ///   others'.
     init(seed: UInt64, stream: UInt64) {
         self.state = Self.mixed(seed &+ 0x9e37_79b9_7f4a_7c15 &* (stream &+ 1))
     }

@@ -19,8 +19,8 @@ package struct AccuracyFinding: Sendable, Equatable {
 }
 
 extension EmulatedNetwork {
-    /// Measures a round trip and a transfer whose times are known, over a network of its own. Takes between four and five
-    /// seconds.
+    /// Measures a round trip and a transfer whose times are known, over a network of its own. Takes between four and
+    /// five seconds.
     ///
     /// - Throws: ``BenchmarkError`` when there can be no network, or when it carries nothing.
     package static func measureAccuracy() throws -> [AccuracyFinding] {
@@ -71,8 +71,8 @@ extension EmulatedNetwork {
     /// Bytes over TCP from the server to the client: how long they should take from the first to the last, and how long
     /// they took.
     ///
-    /// - Parameter bitsPerSecond: the rate of the way to the client; it should have no delay and a long queue, so that the
-    ///   bottleneck is never idle.
+    /// - Parameter bitsPerSecond: the rate of the way to the client; it should have no delay and a long queue, so that
+    ///   the bottleneck is never idle.
     package func measureTransfer(bytes: Int, bitsPerSecond: Double?) throws -> (expected: Double, measured: Double) {
         let listener = try self.probe(.tcp, atServer: true)
         try listener.listen()

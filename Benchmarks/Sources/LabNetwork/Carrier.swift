@@ -16,6 +16,7 @@ final class Carrier: @unchecked Sendable {
     private let server: Host
     private var scriptBegan: UInt64 = 0
     private var events: [NetworkEvent] = []
+    private var lateness = NetworkLateness()
     private var isClosed = false
 
     private let wakeUp: Int32
@@ -43,10 +44,15 @@ final class Carrier: @unchecked Sendable {
         self.lock.withLock { self.link.counters }
     }
 
+    var networkLateness: NetworkLateness {
+        self.lock.withLock { self.lateness }
+    }
+
     func reset(_ conditions: NetworkConditions, seed: UInt64) throws {
         try self.lock.withLock {
             self.link.reset(conditions, seed: seed)
             self.events.removeAll()
+            self.lateness = NetworkLateness()
             try self.client.restore(conditions)
             try self.server.restore(conditions)
         }
@@ -163,7 +169,10 @@ extension Carrier {
     }
 
     private func deliver() {
-        while let arrival = self.link.takeArrival(by: Self.now) {
+        while true {
+            let now = Self.now
+            guard let arrival = self.link.takeArrival(by: now) else { return }
+            self.lateness.count(now - arrival.due)
             let tuns = arrival.direction == .up ? self.server.tuns : self.client.tuns
             let packet = self.link.pool.space(of: arrival.buffer)
             // What the kernel refuses is lost, as it would be at a real host.

@@ -12,16 +12,18 @@ internal import Glibc
 internal import Darwin
 #endif
 
-/// A client and a server on this machine with a network of one's own choosing between them: each has a network namespace, and
-/// a TUN device for each access network; a thread carries the packets from one end to the other through an ``EmulatedLink``.
+/// A client and a server on this machine with a network of one's own choosing between them: each has a network
+/// namespace, and a TUN device for each access network; a thread carries the packets from one end to the other through
+/// an ``EmulatedLink``.
 ///
-/// Nothing outside sees it, and nothing of it outlives ``close()`` or this process: devices vanish with their descriptors,
-/// namespaces with their last thread and process. All methods may be called from every thread and block shortly.
+/// Nothing outside sees it, and nothing of it outlives ``close()`` or this process: devices vanish with their
+/// descriptors, namespaces with their last thread and process. All methods may be called from every thread and block
+/// shortly.
 package final class EmulatedNetwork: Sendable {
     package let serverAddress: String
     package let serverAddress6: String
-    /// The client's address in each access network. What is sent from one of them leaves through its access; what is sent from
-    /// no address in particular leaves through the preferred one, at first that of number 0.
+    /// The client's address in each access network. What is sent from one of them leaves through its access; what is
+    /// sent from no address in particular leaves through the preferred one, at first that of number 0.
     package let clientAddresses: [String]
     package let clientAddresses6: [String]
 
@@ -112,6 +114,12 @@ package final class EmulatedNetwork: Sendable {
         self.carrier.counters
     }
 
+    /// How late this machine was with what it delivered, since the beginning or the last ``reset(_:seed:)``: whether to
+    /// believe what was measured meanwhile.
+    package var lateness: NetworkLateness {
+        self.carrier.networkLateness
+    }
+
     /// Ends the network. Programs that still run in it lose their devices. Further calls do nothing.
     package func close() {
         self.carrier.close()
@@ -127,4 +135,24 @@ package struct NetworkEvent: Sendable, Equatable, Codable {
     package var access: Int
     /// Such as "link down"; with the reason if the machine did not do it.
     package var text: String
+}
+
+/// How much later than due packets were delivered, because the thread that carries them did not run in time.
+package struct NetworkLateness: Sendable, Equatable, Codable {
+    package var packets = 0
+    /// Those that were late by more than a millisecond.
+    package var latePackets = 0
+    package var worstSeconds = 0.0
+    package var meanSeconds: Double { self.packets == 0 ? 0 : self.totalSeconds / Double(self.packets) }
+    private var totalSeconds = 0.0
+
+    package init() {}
+
+    mutating func count(_ nanoseconds: UInt64) {
+        let seconds = Double(nanoseconds) / 1e9
+        self.packets += 1
+        self.totalSeconds += seconds
+        if nanoseconds > 1_000_000 { self.latePackets += 1 }
+        self.worstSeconds = max(self.worstSeconds, seconds)
+    }
 }

@@ -11,8 +11,8 @@ internal import Glibc
 internal import Darwin
 #endif
 
-/// The devices, addresses and routes of one end. Made by a thread of the end's namespace; usable from all others, since its
-/// descriptors belong to the namespace.
+/// The devices, addresses and routes of one end. Made by a thread of the end's namespace; usable from all others, since
+/// its descriptors belong to the namespace.
 ///
 /// Confined to whoever holds the carrier's lock.
 final class Host {
@@ -168,8 +168,9 @@ extension Host {
         }
     }
 
-    /// The preferred access's default route has the smaller number and wins, as long as it is there. When an address vanishes
-    /// its routes do, and what is not bound to an address leaves through the next access: so do a laptop and a phone.
+    /// The preferred access's default route has the smaller number and wins, as long as it is there. When an address
+    /// vanishes its routes do, and what is not bound to an address leaves through the next access: so do a laptop and a
+    /// phone.
     private func metric(of access: Int) -> UInt32 { access == self.preferred ? 10 : 20 + UInt32(access) }
 
     private func addAddress(_ access: Int) throws {

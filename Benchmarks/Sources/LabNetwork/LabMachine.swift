@@ -7,8 +7,9 @@ internal import Foundation
 
 /// What this machine lets an emulated network do.
 package enum LabMachine {
-    /// Makes it possible to emulate networks without being root, where the kernel allows that: the process gets a user namespace
-    /// of its own, in which user and group stay what they are. Does nothing where the privilege is there already.
+    /// Makes it possible to emulate networks without being root, where the kernel allows that: the process gets a user
+    /// namespace of its own, in which user and group stay what they are. Does nothing where the privilege is there
+    /// already.
     ///
     /// The first statement of a program: the kernel refuses it as soon as there is a second thread.
     ///
@@ -18,11 +19,12 @@ package enum LabMachine {
         try check(ternlab_enter_user_namespace(), "a user namespace")
     }
 
-    /// Whether there can be an ``EmulatedNetwork``. Found out by making all that it needs once, in a process of its own.
+    /// Whether there can be an ``EmulatedNetwork``. Found out by making all that it needs once, in a process of its
+    /// own.
     package static var canEmulate: Bool { self.obstacle == nil }
 
-    /// What this machine lacks: first what keeps it from emulating networks, with what to do about it, then what makes the
-    /// results worse. Empty when all is well.
+    /// What this machine lacks: first what keeps it from emulating networks, with what to do about it, then what makes
+    /// the results worse. Empty when all is well.
     package static func missing() -> [String] {
         var sentences = [self.obstacle].compactMap { $0 }
         let cores = ProcessInfo.processInfo.activeProcessorCount

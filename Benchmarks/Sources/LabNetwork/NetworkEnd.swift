@@ -7,7 +7,8 @@ internal import Foundation
 
 /// A thread that lives in a network namespace of its own. What it opens and starts belongs to that namespace.
 ///
-/// Unchecked: a job is handed over and its result handed back under the semaphores, so that one thread touches it at a time.
+/// Unchecked: a job is handed over and its result handed back under the semaphores, so that one thread touches it at a
+/// time.
 final class NetworkEnd: @unchecked Sendable {
     private let callers = NSLock()
     private let isWanted = DispatchSemaphore(value: 0)

@@ -4,7 +4,8 @@
 internal import BenchSupport
 internal import Foundation
 
-/// A socket with which the network itself is tried out. Opened by a thread of the end that it belongs to. Closed when dropped.
+/// A socket with which the network itself is tried out. Opened by a thread of the end that it belongs to. Closed when
+/// dropped.
 struct ProbeSocket: ~Copyable {
     enum Kind {
         case udp
@@ -51,7 +52,8 @@ struct ProbeSocket: ~Copyable {
         return withUnsafeBytes(of: &storage) { UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self)) }
     }
 
-    /// Of TCP, before it is connected: a short queue in the network, and no timeouts because it grew faster than expected.
+    /// Of TCP, before it is connected: a short queue in the network, and no timeouts because it grew faster than
+    /// expected.
     func limitWindow(to bytes: Int32) {
         var bytes = bytes
         setsockopt(self.descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout.size(ofValue: bytes)))

@@ -9,16 +9,16 @@
 #include <stdint.h>
 
 /*
- * What Linux offers for networks inside one machine: namespaces, TUN devices, and the messages that set up addresses and
- * routes. Every function returns 0 or a descriptor, or a negated error number; on other systems -ENOSYS.
+ * What Linux offers for networks inside one machine: namespaces, TUN devices, and the messages that set up addresses
+ * and routes. Every function returns 0 or a descriptor, or a negated error number; on other systems -ENOSYS.
  */
 
 /* Namespaces.c */
 
 /* Whether this thread may make network namespaces and devices: CAP_SYS_ADMIN and CAP_NET_ADMIN. */
 bool ternlab_is_privileged(void);
-/* Gives this process a user namespace in which it may do so, its user and group staying the same. Only while it has a single
- * thread. */
+/* Gives this process a user namespace in which it may do so, its user and group staying the same. Only while it has a
+ * single thread. */
 int ternlab_enter_user_namespace(void);
 /* Gives this thread a network namespace of its own. */
 int ternlab_enter_network_namespace(void);
@@ -34,13 +34,14 @@ enum ternlab_stage {
     TERNLAB_STAGE_NETLINK,
     TERNLAB_STAGE_DONE,
 };
-/* Does all of it once in a process of its own, which ends then. Returns 0 with TERNLAB_STAGE_DONE, or the error of a stage. */
+/* Does all of it once in a process of its own, which ends then. Returns 0 with TERNLAB_STAGE_DONE, or the error of a
+ * stage. */
 int ternlab_try(enum ternlab_stage *stage);
 
 /* Tun.c */
 
-/* Makes a TUN device of this name in this thread's network namespace. It vanishes when the descriptor is closed, which does
- * not block and is not inherited. */
+/* Makes a TUN device of this name in this thread's network namespace. It vanishes when the descriptor is closed, which
+ * does not block and is not inherited. */
 int ternlab_tun_open(const char *name);
 /* ppoll with a relative time in nanoseconds; negative: for ever. */
 int ternlab_poll(struct pollfd *descriptors, size_t count, int64_t nanoseconds);
