@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
+
 /// How the figures came about, for readers of a report.
 enum Method {
     static let brief =
@@ -35,7 +37,7 @@ extension LatencyDistribution {
 
     func text(at quantile: Double) -> String {
         let value = quantile == 1 ? self.longestMilliseconds : self.milliseconds(at: quantile)
-        return value.map(significant) ?? "–"
+        return value.map { fixed($0, $0 < 10 ? 2 : 1) } ?? "–"
     }
 }
 

@@ -18,9 +18,10 @@ struct Scale: Sendable {
     /// From zero to a nice end above all values.
     static func linear(_ values: [Double], from: Double, to: Double, ticks: Int = 5) -> Scale {
         let usable = values.filter { $0.isFinite && abs($0) < 1e15 }
-        let (least, most) = (min(0, usable.min() ?? 0), max(0, usable.max() ?? 0))
-        let span = most - least > 0 ? most - least : 1
-        let step = Self.niceStep(span / Double(max(1, ticks)))
+        let least = min(0, usable.min() ?? 0)
+        let greatest = max(0, usable.max() ?? 0)
+        let most = greatest > least ? greatest : least + 1
+        let step = Self.niceStep((most - least) / Double(max(1, ticks)))
         let low = (least / step).rounded(.down) * step
         let high = max(low + step, (most / step - 1e-9).rounded(.up) * step)
         return Scale(kind: .linear, low: low, high: high, from: from, to: to)

@@ -40,8 +40,8 @@ struct TimelinePlot {
         let panels = all.compactMap { self.panel($0.0, $0.1, unit) }
         let seconds = panels.map { $0.step * Double($0.rates.count) }.max() ?? 1
         let time = Scale(kind: .linear, low: 0, high: seconds, from: self.left, to: self.width - 14)
-        var y = 24.0
         var content = self.sourceLegend(panels)
+        var y = content.isEmpty ? 0 : 24.0
         for panel in panels {
             let drawn = self.draw(panel, y: y, time: time, largest: largest / unit.size, unit: unit)
             content += drawn.content

@@ -27,6 +27,16 @@ struct Page {
     }
 
     var source: String {
+        let shown = self.results.filter(\.hasSamples)
+        let scenarios = shown.map { ScenarioSection(result: $0, run: self.run, id: self.id(of: $0.record)).markup }
+        let main = tag("main", [:], [self.words] + self.expectations + scenarios + [self.machine, self.method])
+        let footer = tag("footer", [:], [tag("p", [:], "Made by tern-lab from the raw samples of the run.")])
+        return Self.document(
+            title: "QUIC and TCP compared, \(self.run.header.startedAt)",
+            [self.header, self.contents(shown), main, footer])
+    }
+
+    static func document(title: String, _ body: [Markup]) -> String {
         let head = tag(
             "head", [:],
             [
@@ -39,19 +49,10 @@ struct Page {
                         "http-equiv": "Content-Security-Policy",
                         "content": "default-src 'none'; style-src 'unsafe-inline'",
                     ]),
-                tag("title", [:], "QUIC and TCP compared, \(self.run.header.startedAt)"),
+                tag("title", [:], title),
                 tag("style", [:], PageStyle.source),
             ])
-        let shown = self.results.filter(\.hasSamples)
-        let scenarios = shown.map { ScenarioSection(result: $0, run: self.run, id: self.id(of: $0.record)).markup }
-        let body = tag(
-            "body", [:],
-            [
-                self.header, self.contents(shown),
-                tag("main", [:], [self.words] + self.expectations + scenarios + [self.machine, self.method]),
-                tag("footer", [:], [tag("p", [:], "Made by tern-lab from the raw samples of the run.")]),
-            ])
-        return "<!doctype html>\n" + tag("html", ["lang": "en"], [head, body]).source + "\n"
+        return "<!DOCTYPE html>\n" + tag("html", ["lang": "en"], [head, tag("body", [:], body)]).source + "\n"
     }
 
     func id(of scenario: ScenarioRecord) -> String {

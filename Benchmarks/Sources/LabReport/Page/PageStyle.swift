@@ -45,7 +45,7 @@ enum PageStyle {
         figure{margin:1rem 0 .5rem}
         figcaption{font-size:.875rem;color:var(--muted);margin-top:.25rem;max-width:52rem}
         .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2rem;align-items:start}
-        .beside{display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:0 2rem;align-items:center}
+        .beside{display:grid;grid-template-columns:minmax(0,1fr) max-content;gap:0 2rem;align-items:center}
         @media (max-width:60rem){.beside{grid-template-columns:minmax(0,1fr)}}
         details{margin:.75rem 0}
         summary{cursor:pointer;color:var(--muted);font-size:.9rem}

@@ -116,13 +116,13 @@ struct ScenarioSection {
             [self.name(contender), .text("\(contender.latencies.count)")]
                 + LatencyDistribution.shown.map { .text(contender.latencies.text(at: $0.quantile) + self.run.mark) }
         }
-        let head = ["Contender", "Times"] + LatencyDistribution.shown.map { "\($0.title), ms" }
+        let head = ["Contender", "Times"] + LatencyDistribution.shown.map(\.title)
         return [
             tag("h3", [:], "Single measurements of all rounds"),
             tag(
                 "div", ["class": "beside"],
                 [
-                    tag("figure", [:], [figure.inline(id: "\(self.id)-l")]), table(head, rows),
+                    tag("figure", [:], [figure.inline(id: "\(self.id)-l")]), table(head, rows, caption: "Milliseconds"),
                 ]),
         ]
     }
