@@ -56,6 +56,8 @@ enum PageStyle {
         th,td{padding:.3rem .75rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
         th:first-child,td:first-child{text-align:left;padding-left:0}
         .words td,.words th{text-align:left}
+        .changes td,.changes th{white-space:nowrap}
+        .changes th:nth-child(-n+3),.changes td:nth-child(-n+3){text-align:left}
         thead th{font-weight:600;color:var(--muted);vertical-align:bottom}
         tbody th{font-weight:600;white-space:nowrap}
         .spread{color:var(--muted);white-space:nowrap}

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import BenchSupport
+internal import Foundation
 
 extension RunComparison {
     /// Such as "3 better, 1 worse, 12 within noise".
@@ -23,10 +24,14 @@ extension RunComparison {
         var names: [String] = []
         for row in self.rows where !names.contains(row.scenario) { names.append(row.scenario) }
         for name in names {
-            let rows = self.rows.filter { $0.scenario == name }.map { row in
-                (cells: [row.contender.name, row.change.rawValue] + self.figures(row), look: Self.look(row.change))
+            let ofScenario = self.rows.filter { $0.scenario == name }
+            let longest = ofScenario.map(\.contender.name.count).max() ?? 0
+            let rows = ofScenario.map { row in
+                let figures = self.figures(row)
+                let name = row.contender.name.padding(toLength: longest + 2, withPad: " ", startingAt: 0) + figures[3]
+                return (cells: [name, row.change.rawValue] + figures.prefix(3), look: Self.look(row.change))
             }
-            lines += ["", style.rule(name)] + style.table(["", "", "new : old", "old", "new", "metric"], rows)
+            lines += ["", style.rule(name)] + style.table(["", "", "new : old", "old", "new"], rows)
         }
         lines += [""] + style.wrapped(Self.method, look: .dim)
         return lines.joined(separator: "\n") + "\n"
@@ -63,7 +68,10 @@ extension RunComparison {
             [
                 tag(
                     "section", [:],
-                    [tag("h2", [:], self.conclusion), table(head, rows), tag("p", ["class": "muted"], Self.method)])
+                    [
+                        tag("h2", [:], self.conclusion), table(head, rows, style: "changes"),
+                        tag("p", ["class": "muted"], Self.method),
+                    ])
             ])
         return Page.document(title: "Two lab runs compared", [header, main])
     }
@@ -87,7 +95,7 @@ extension RunComparison {
             interval.map { row.metric.text($0) + run.mark } ?? "–"
         }
         return [
-            row.ratio.map(significant) ?? "–", text(row.comparison.first, self.old),
+            row.ratio.map { fixed($0, 2) } ?? "–", text(row.comparison.first, self.old),
             text(row.comparison.second, self.new),
             row.metric.heading,
         ]

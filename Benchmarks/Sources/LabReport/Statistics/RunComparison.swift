@@ -62,10 +62,12 @@ package struct RunComparison: Sendable {
             let metrics = new.mainMetrics.filter { metric in
                 old.record.metrics.contains { $0.key == metric.key && $0.unit == metric.unit }
             }
-            let rows = metrics.map { metric in
+            let rows = metrics.compactMap { metric -> Row? in
                 let comparison = Comparison(
                     before.values(metric.key), contender.values(metric.key), isBetterLower: metric.isBetterLower,
                     failures: (before.failures.count, contender.failures.count), leastDifference: Self.leastDifference)
+                // Who had no figure then and has none now did not change.
+                guard comparison.first != nil || comparison.second != nil else { return nil }
                 return self.row(new, contender, metric, comparison)
             }
             return rows + self.failures(before, contender, in: new)
