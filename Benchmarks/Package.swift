@@ -70,7 +70,8 @@ let package = Package(
         // The file of a run, what can be read from it, and how that is shown: terminal, HTML, SVG.
         .target(name: "LabReport", dependencies: ["BenchSupport"], swiftSettings: settings),
 
-        .testTarget(name: "LabTests", dependencies: ["tern-lab", "BenchSupport", "LabReport"], swiftSettings: settings),
+        .testTarget(
+            name: "LabTests", dependencies: ["tern-lab", "BenchSupport", "LabReport"], swiftSettings: settings),
         .testTarget(name: "LabLinkTests", dependencies: ["LabLink"], swiftSettings: settings),
         .testTarget(name: "LabNetworkTests", dependencies: ["LabNetwork", "BenchSupport"], swiftSettings: settings),
         .testTarget(name: "LabReportTests", dependencies: ["LabReport", "BenchSupport"], swiftSettings: settings),
