@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import BenchSupport
+internal import CTernLab
 internal import Foundation
 
 /// A socket with which the network itself is tried out. Opened by a thread of the end that it belongs to. Closed when
