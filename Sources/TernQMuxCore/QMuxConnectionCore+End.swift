@@ -10,11 +10,18 @@ extension QMuxConnectionCore {
     package var nextDeadline: NIODeadline? {
         switch self.phase {
         case .open:
-            [self.clock.handshakeDeadline, self.clock.idleDeadline, self.clock.keepAliveDeadline]
-                .compactMap { $0 }.min()
+            Self.earlier(
+                self.clock.handshakeDeadline,
+                Self.earlier(self.clock.idleDeadline, self.clock.keepAliveDeadline))
         case .closing, .draining: self.clock.drainDeadline
         case .over: nil
         }
+    }
+
+    /// Asked for at the end of each turn.
+    private static func earlier(_ left: NIODeadline?, _ right: NIODeadline?) -> NIODeadline? {
+        guard let left, let right else { return left ?? right }
+        return min(left, right)
     }
 
     package func deadlineReached(now: NIODeadline) {

@@ -8,13 +8,21 @@ internal import TernTransport
 extension QMuxConnectionCore {
     /// Bytes came from the carrier. Call it however blocked the application is: flow control bounds what is kept.
     ///
-    /// - Parameter isEarly: they came before the end of the handshake, and may be a copy.
-    package func receive(_ bytes: ByteBuffer, isEarly: Bool = false, now: NIODeadline) {
+    /// The caller may use the memory of `bytes` again.
+    ///
+    /// - Parameters:
+    ///   - isEarly: they came before the end of the handshake, and may be a copy.
+    ///   - following: how many more bytes are known to wait behind them.
+    package func receive(_ bytes: ByteBuffer, isEarly: Bool = false, following: Int = 0, now: NIODeadline) {
         // A closed connection discards its input (draft-ietf-quic-qmux-02, section 7.2).
         guard self.phase == .open else { return }
         self.counters.bytesReceived += UInt64(bytes.readableBytes)
+        self.bytesFollowing = following
         self.reader.append(bytes)
-        defer { self.hasEarlyRemainder = self.reader.holdsBytes && (isEarly || self.hasEarlyRemainder) }
+        defer {
+            self.reader.giveBack()
+            self.hasEarlyRemainder = self.reader.holdsBytes && (isEarly || self.hasEarlyRemainder)
+        }
         do throws(QMuxViolation) {
             while self.phase == .open, var record = try self.reader.next() {
                 self.isReceivingEarly = isEarly || self.hasEarlyRemainder
@@ -117,19 +125,24 @@ extension QMuxConnectionCore {
         self.retireIfDone(stream)
     }
 
-    /// Small pieces of one stream are joined, and pieces of a much larger record copied: neither tiny frames nor
-    /// padding may pin more memory than the flow-control window says.
+    /// What arrived of one stream is joined into one piece, up to this size: to hear of each record would cost more than to copy it.
+    private static let pieceSize = 128 << 10
+
+    /// Copies the bytes: neither tiny frames nor padding may pin more memory than the flow-control window says.
     private func reportReceived(_ stream: StreamID, _ bytes: ByteBuffer, finished: Bool) {
-        let isSmall = bytes.readableBytes < 4096
-        if isSmall, case .streamReceived(stream, var before, finished: false)? = self.events.last,
-            before.readableBytes < 16_384
+        let count = bytes.readableBytes
+        if case .streamReceived(stream, var before, finished: false)? = self.events.last,
+            before.readableBytes + count <= Self.pieceSize
         {
             self.events.removeLast()
             before.writeImmutableBuffer(bytes)
-            self.report(.streamReceived(stream, before, finished: finished))
-            return
+            return self.report(.streamReceived(stream, before, finished: finished))
         }
-        self.report(.streamReceived(stream, isSmall ? bytes.copied() : bytes, finished: finished))
+        // More of the same is likely to follow, but only the last piece shows that a peer does not just make us reserve memory.
+        let more = min(self.bytesFollowing, max(count, 2 * self.lastPieceSize))
+        var piece = self.spares.take(min(count + more, max(count, Self.pieceSize)))
+        piece.writeImmutableBuffer(bytes)
+        self.report(.streamReceived(stream, piece, finished: finished))
     }
 
     private func receiveReset(
@@ -248,14 +261,5 @@ extension QMuxConnectionCore {
             self.report(.streamOpened(new))
         }
         return self.streams[stream]
-    }
-}
-
-extension ByteBuffer {
-    /// A copy that does not keep the memory of a larger buffer alive.
-    fileprivate func copied() -> ByteBuffer {
-        var copy = ByteBuffer()
-        copy.writeImmutableBuffer(self)
-        return copy
     }
 }

@@ -47,8 +47,19 @@ extension QMuxConnectionCore {
     ///
     /// - Parameter limit: about how large the record may be; small frames ignore it.
     package func nextBytes(limit: Int = 16_384, now: NIODeadline) -> ByteBuffer? {
+        var bytes = ByteBuffer()
+        return self.write(into: &bytes, limit: limit, now: now) ? bytes : nil
+    }
+
+    /// As ``nextBytes(limit:now:)``, in memory that the caller has already.
+    ///
+    /// - Parameter bytes: replaced by the record.
+    /// - Returns: whether there was something to send.
+    package func write(into bytes: inout ByteBuffer, limit: Int = 16_384, now: NIODeadline) -> Bool {
+        // An empty buffer without memory would be given some.
+        if bytes.storageCapacity > 0 { bytes.clear() }
         let size = max(256, min(limit - 2, Self.maximumRecordSize))
-        var record = QMuxRecordBuilder(maximumSize: size)
+        var record = QMuxRecordBuilder(maximumSize: size, in: &bytes)
         switch self.phase {
         case .open:
             self.fill(&record, now: now)
@@ -59,13 +70,15 @@ extension QMuxConnectionCore {
             record.append(frame)
             self.phase = self.hasPeerFinished ? .over : .draining
         case .draining, .over:
-            return nil
+            record.finish(&bytes)
+            return false
         }
         self.writer.hasSentParameters = true
-        guard let bytes = record.finished() else { return nil }
+        record.finish(&bytes)
+        guard bytes.readableBytes > 0 else { return false }
         self.clock.recordSent(now, isOnlyPing: record.isOnlyPing)
         self.counters.bytesSent += UInt64(bytes.readableBytes)
-        return bytes
+        return true
     }
 
     private func fill(_ record: inout QMuxRecordBuilder, now: NIODeadline) {

@@ -44,6 +44,12 @@ package final class QMuxConnectionCore {
     var reader = QMuxRecordReader(maximumSize: QMuxTransportParameters.defaultMaxRecordSize)
     var events: Deque<QMuxEvent> = []
     var heldDatagrams: Deque<ByteBuffer> = []
+    /// The memory of pieces that the application had.
+    var spares = SpareBuffers()
+    /// Of the last piece of a stream that the application heard of.
+    var lastPieceSize = 0
+    /// What the caller said waits behind the bytes that are being read.
+    var bytesFollowing = 0
 
     var streams: [StreamID: QMuxStream] = [:]
     var local = QMuxStreamCounts()
@@ -98,8 +104,13 @@ package final class QMuxConnectionCore {
     package func nextEvent() -> QMuxEvent? {
         while let event = self.events.popFirst() {
             switch event {
-            case .streamReceived(let stream, _, _), .streamWasReset(let stream, _):
+            case .streamReceived(let stream, let bytes, _):
                 // Nothing more is wanted after stopSending.
+                if self.streams[stream]?.receive?.wasStopped == true { continue }
+                self.lastPieceSize = bytes.readableBytes
+                self.spares.keep(bytes)
+                return event
+            case .streamWasReset(let stream, _):
                 if self.streams[stream]?.receive?.wasStopped == true { continue }
                 return event
             case .streamClosed(let stream):

@@ -5,7 +5,7 @@ internal import NIOCore
 
 /// Builds one record in place: the frames, and in front of them their size.
 struct QMuxRecordBuilder {
-    private var buffer = ByteBuffer()
+    private var buffer: ByteBuffer
     private let maximumSize: Int
     /// Nothing may follow: the last frame ends with the record.
     private(set) var isSealed = false
@@ -13,8 +13,11 @@ struct QMuxRecordBuilder {
     /// Room for the longest size that we write; our records are shorter than 2^14.
     private static let sizeField = 2
 
-    init(maximumSize: Int) {
+    /// - Parameter memory: an empty buffer to build it in, taken away.
+    init(maximumSize: Int, in memory: inout ByteBuffer) {
         self.maximumSize = maximumSize
+        self.buffer = ByteBuffer()
+        swap(&self.buffer, &memory)
     }
 
     var count: Int { max(0, self.buffer.readableBytes - Self.sizeField) }
@@ -54,9 +57,12 @@ struct QMuxRecordBuilder {
         self.isSealed = true
     }
 
-    /// The record with its size; `nil` when it has no frame.
-    mutating func finished() -> ByteBuffer? {
-        guard !self.isEmpty else { return nil }
+    /// Writes the size.
+    ///
+    /// - Parameter record: an empty buffer without memory; it becomes the record, which is empty when it has no frame.
+    mutating func finish(_ record: inout ByteBuffer) {
+        defer { swap(&record, &self.buffer) }
+        guard !self.isEmpty else { return }
         let start = self.buffer.readerIndex
         if self.count < 1 << 6 {
             self.buffer.setInteger(UInt8(self.count), at: start + 1)
@@ -64,6 +70,5 @@ struct QMuxRecordBuilder {
         } else {
             self.buffer.setInteger(UInt16(self.count) | 0x4000, at: start)
         }
-        return self.buffer
     }
 }

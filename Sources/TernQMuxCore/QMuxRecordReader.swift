@@ -8,6 +8,8 @@ struct QMuxRecordReader {
     /// The largest Size that we take.
     let maximumSize: UInt64
     private var received = ByteBuffer()
+    /// What is in `received` is our caller's, who will use its memory again.
+    private var isBorrowed = false
     private var hasSeenMagic = false
 
     init(maximumSize: UInt64) {
@@ -17,13 +19,26 @@ struct QMuxRecordReader {
     /// Whether a part of a record waits for the rest.
     var holdsBytes: Bool { self.received.readableBytes > 0 }
 
+    /// Call ``giveBack()`` when ``next()`` has no more records.
     mutating func append(_ bytes: ByteBuffer) {
         if self.received.readableBytes == 0 {
             self.received = bytes
+            self.isBorrowed = true
         } else {
             self.received.discardReadBytes()
             self.received.writeImmutableBuffer(bytes)
         }
+    }
+
+    /// Lets go of the caller's memory: a part of a record that is left is copied.
+    mutating func giveBack() {
+        guard self.received.readableBytes > 0 else {
+            self.received = ByteBuffer()
+            return
+        }
+        guard self.isBorrowed else { return }
+        self.isBorrowed = false
+        self.received = self.received.copied()
     }
 
     /// The frames of the next complete record.
@@ -57,6 +72,13 @@ struct QMuxRecordReader {
 }
 
 extension ByteBuffer {
+    /// A copy that does not keep the memory of a larger buffer alive.
+    func copied() -> ByteBuffer {
+        var copy = ByteBuffer()
+        copy.writeImmutableBuffer(self)
+        return copy
+    }
+
     init(variableInteger: UInt64) {
         self.init()
         self.writeVariableIntegers(variableInteger)

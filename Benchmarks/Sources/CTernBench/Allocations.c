@@ -3,6 +3,8 @@
 
 #include "CTernBench.h"
 
+#include "AllocationStacks.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +31,7 @@ extern void *__libc_memalign(size_t alignment, size_t size);
 static inline void note(void) {
     if (atomic_load_explicit(&is_counting, memory_order_relaxed)) {
         atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
+        tern_bench_note_stack();
     }
 }
 

@@ -37,10 +37,6 @@ package final class TLSStream {
     private var didPeerClose = false
     /// What broke behind bytes that were still good.
     private var failure: TransportError?
-    /// How much the last ciphertext was: the next one is likely to be as much.
-    private var lastCiphertextSize = 0
-    /// The latest small ciphertext, whose memory may be used again.
-    private var spare = ByteBuffer()
 
     package init(session: TLSSession) {
         self.session = session
@@ -55,8 +51,10 @@ package final class TLSStream {
         gnutls_transport_set_errno_function(session.handle) { pointer in Wire.from(pointer).lastError }
     }
 
-    /// Bytes that waited to be decrypted when the limit was reached, for the caller's accounting.
-    package var bufferedCiphertext: Int { self.wire.inbound.readableBytes }
+    /// Bytes that wait to be decrypted.
+    package var waitingCiphertext: Int { self.wire.inbound.readableBytes }
+    /// Bytes that wait for ``takeCiphertext()``.
+    package var outboundCiphertext: Int { self.wire.outbound.readableBytes }
 
     package func receive(_ ciphertext: ByteBuffer) {
         var ciphertext = ciphertext
@@ -76,8 +74,6 @@ package final class TLSStream {
     private static let recordSize = 16_384
     /// The least room for what is decrypted; the rest of a larger record is taken next.
     private static let readSize = 512
-    /// A buffer up to this size is kept for the next ciphertext.
-    private static let spareSize = 4_096
     private static let recordOverhead = 22
 
     /// Goes on with the handshake.
@@ -159,12 +155,9 @@ package final class TLSStream {
     /// Encrypts all of `plaintext`.
     package func write(_ plaintext: ByteBuffer) throws(TransportError) {
         var plaintext = plaintext
-        self.reuseSpare()
         let records = plaintext.readableBytes / Self.recordSize + 1
         self.wire.outbound.reserveCapacity(
-            minimumWritableBytes: max(
-                plaintext.readableBytes + records * Self.recordOverhead,
-                self.lastCiphertextSize - self.wire.outbound.readableBytes))
+            minimumWritableBytes: plaintext.readableBytes + records * Self.recordOverhead)
         while plaintext.readableBytes > 0 {
             var status = 0
             plaintext.readWithUnsafeReadableBytes { memory in
@@ -186,20 +179,14 @@ package final class TLSStream {
     /// What must go to the peer now.
     package func takeCiphertext() -> ByteBuffer? {
         guard self.wire.outbound.readableBytes > 0 else { return nil }
-        self.lastCiphertextSize = self.wire.outbound.readableBytes
         defer { self.wire.outbound = ByteBuffer() }
-        if self.wire.outbound.capacity <= Self.spareSize { self.spare = self.wire.outbound }
         return self.wire.outbound
     }
 
-    /// Takes the latest buffer of ciphertext again, if it was sent and nobody else has it any more.
-    private func reuseSpare() {
-        guard self.wire.outbound.capacity == 0, self.spare.capacity > 0 else { return }
-        let isOurs: Void? = self.spare.modifyIfUniquelyOwned {
-            (buffer: inout ByteBuffer) -> Void in buffer.clear()
-        }
-        guard isOurs != nil else { return }
-        swap(&self.wire.outbound, &self.spare)
+    /// Gives memory for what will be encrypted next, an empty buffer; ``takeCiphertext()`` gives it back. Only when
+    /// ``outboundCiphertext`` is 0.
+    package func encrypt(into memory: consuming ByteBuffer) {
+        self.wire.outbound = memory
     }
 
     private func fail(_ status: Int32) -> TransportError {

@@ -9,3 +9,6 @@
 void tern_bench_count_allocations(void);
 /// Allocations (malloc, calloc, realloc and the aligned ones) since counting began. 0 where they cannot be counted.
 uint64_t tern_bench_allocations(void);
+/// Ends the counting. If the environment variable TERN_BENCH_ALLOCATION_STACKS is set, prints to the standard error which call
+/// stacks allocated how often for each of so many messages; the rarest are left out.
+void tern_bench_print_stacks(uint64_t messages);

@@ -226,15 +226,20 @@ struct BulkServer: Codable {
     }
 
     private static func send(_ descriptor: Int32, on stream: Tern.Stream) async throws {
-        var offset = 0
+        // Memory that the library is done with is used again, as the other servers do.
+        var buffers = Array(repeating: ByteBuffer(), count: 16)
+        var (offset, turn) = (0, 0)
         while true {
-            var bytes = ByteBuffer()
-            let count = bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.chunk) { memory in
+            turn = (turn + 1) % buffers.count
+            if buffers[turn].modifyIfUniquelyOwned({ (buffer: inout ByteBuffer) -> Void in buffer.clear() }) == nil {
+                buffers[turn] = ByteBuffer()
+            }
+            let count = buffers[turn].writeWithUnsafeMutableBytes(minimumWritableBytes: Self.chunk) { memory in
                 max(0, pread(descriptor, memory.baseAddress, Self.chunk, off_t(offset)))
             }
             guard count > 0 else { return try await stream.finish() }
             offset += count
-            try await stream.write(bytes)
+            try await stream.write(buffers[turn])
         }
     }
 }

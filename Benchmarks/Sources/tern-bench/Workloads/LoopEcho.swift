@@ -73,6 +73,7 @@ final class LoopQuestioner: QuietHandler {
         }
         if self.left > 0 { return self.ask() }
         let allocations = self.countsAllocations ? tern_bench_allocations() : 0
+        if self.countsAllocations { tern_bench_print_stacks(UInt64(2 * self.latencies.count)) }
         self.done.succeed(Outcome(latencies: self.latencies, allocations: allocations))
     }
 
