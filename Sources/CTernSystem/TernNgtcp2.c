@@ -170,6 +170,7 @@ void tern_quic_forget_tls(tern_quic *quic) { ngtcp2_conn_set_tls_native_handle(q
 void tern_quic_free(tern_quic *quic) {
     if (quic == NULL) { return; }
     ngtcp2_conn_del(quic->conn);
+    tern_quic_deallocate(quic->aliases);
     tern_quic_deallocate(quic);
 }
 
@@ -205,9 +206,14 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     memset(&info, 0, sizeof info);
     info.ecn = ecn & 3;
     quic->now = now;
+    if (ngtcp2_conn_is_server(quic->conn) && tern_quic_is_reserved(&quic->read_path.path.remote)) { return TERN_QUIC_OK; }
+    ngtcp2_path_storage storage;
+    quic->shown_path = tern_quic_shown_path(quic, &storage);
     tern_quic_reading = quic;
-    int result = ngtcp2_conn_read_pkt(quic->conn, &quic->read_path.path, &info, bytes, length, now);
+    int result = ngtcp2_conn_read_pkt(quic->conn, quic->shown_path, &info, bytes, length, now);
     tern_quic_reading = NULL;
+    tern_quic_note_shown(quic, quic->shown_path);
+    quic->shown_path = NULL;
     if (result == 0) { tern_quic_tell_stops(quic); }
     tern_quic_stop_count = 0;
     return tern_quic_remember(quic, result);

@@ -84,6 +84,13 @@ struct tern_quic {
     bool has_answer;
     ngtcp2_path_storage probed_path;
     bool refuses_preferred_address;
+    /// ngtcp2 writes nothing more until a packet comes from an address that it does not know.
+    bool is_stranded;
+    /// Where the ports that stand for a client's address lead; NULL until one is needed.
+    uint8_t alias_count;
+    struct sockaddr_storage *aliases;
+    /// The path of the datagram that is being read, as ngtcp2 is told.
+    const ngtcp2_path *shown_path;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -117,6 +124,16 @@ void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length);
 int tern_quic_offer_preferred_address(
     tern_quic *quic, const tern_quic_settings *from, ngtcp2_transport_params *parameters);
 void tern_quic_tell_preferred_cid(tern_quic *quic, const ngtcp2_transport_params *parameters);
+/// Whether the port is one that stands for another address; no client has such a port.
+bool tern_quic_is_reserved(const ngtcp2_addr *remote);
+/// Takes note of a failed write. Returns whether the connection can go on when the next packet comes.
+bool tern_quic_strand(tern_quic *quic, int error);
+/// The path of the datagram to be read, as ngtcp2 is to be told.
+const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *storage);
+/// Called when the datagram was read.
+void tern_quic_note_shown(tern_quic *quic, const ngtcp2_path *shown);
+/// Where an address of ngtcp2's is.
+void tern_quic_real_address(const tern_quic *quic, const ngtcp2_addr *remote, struct sockaddr_storage *real);
 /// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.
 int tern_quic_settle_early_data(tern_quic *quic);
 

@@ -35,10 +35,12 @@ bool tern_quic_awaits_response(const tern_quic *quic) {
 }
 
 static void tell(tern_quic *quic, tern_quic_path_outcome outcome, const ngtcp2_path *path) {
+    struct sockaddr_storage remote;
+    tern_quic_real_address(quic, &path->remote, &remote);
     tern_quic_path told = {
         .local = path->local.addr,
         .local_length = path->local.addrlen,
-        .remote = path->remote.addr,
+        .remote = (const struct sockaddr *)&remote,
         .remote_length = path->remote.addrlen,
     };
     uint64_t elapsed = quic->first_challenge == 0 ? 0 : quic->now - quic->first_challenge;
@@ -46,7 +48,7 @@ static void tell(tern_quic *quic, tern_quic_path_outcome outcome, const ngtcp2_p
 }
 
 static bool is_on_other_path(tern_quic *quic) {
-    const ngtcp2_addr *read = &quic->read_path.path.remote;
+    const ngtcp2_addr *read = &quic->shown_path->remote;
     const ngtcp2_addr *current = &ngtcp2_conn_get_path(quic->conn)->remote;
     return read->addrlen != current->addrlen || memcmp(read->addr, current->addr, read->addrlen) != 0;
 }

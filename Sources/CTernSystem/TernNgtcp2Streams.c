@@ -38,7 +38,10 @@ static bool holds_challenge(tern_quic *quic, uint64_t now) {
 
 static tern_quic_written held_back(void) { return (tern_quic_written){.bytes = 0, .taken = -1, .ecn = 0}; }
 
+static bool writes_nothing(tern_quic *quic, uint64_t now) { return quic->is_stranded || holds_challenge(quic, now); }
+
 static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t taken, const ngtcp2_pkt_info *info) {
+    if (bytes < 0 && tern_quic_strand(quic, (int)bytes)) { return held_back(); }
     if (bytes > 0) { quic->unpaced_bytes += (uint64_t)bytes; }
     if (bytes > 0) { tern_quic_note_packet(quic, (size_t)bytes); }
     if (bytes > 0
@@ -59,7 +62,7 @@ tern_quic_written tern_quic_write_stream(
     bool finish, bool more, uint64_t now) {
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
-    if (holds_challenge(quic, now)) { return held_back(); }
+    if (writes_nothing(quic, now)) { return held_back(); }
     quic->now = now;
     ngtcp2_ssize taken = -1;
     uint32_t flags = (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0) | (more ? NGTCP2_WRITE_STREAM_FLAG_MORE : 0);
@@ -74,7 +77,7 @@ tern_quic_written tern_quic_write_datagram(
     uint64_t now) {
     ngtcp2_pkt_info info;
     memset(&info, 0, sizeof info);
-    if (holds_challenge(quic, now)) { return held_back(); }
+    if (writes_nothing(quic, now)) { return held_back(); }
     quic->now = now;
     int taken = 0;
     ngtcp2_vec vector = {.base = (uint8_t *)bytes, .len = length};
@@ -113,22 +116,22 @@ tern_quic_written tern_quic_write_close(
     return written(quic, bytes, -1, &info);
 }
 
-static void copy_path(const ngtcp2_path *path, struct sockaddr_storage *local, struct sockaddr_storage *remote) {
+static void copy_path(
+    const tern_quic *quic, const ngtcp2_path *path, struct sockaddr_storage *local, struct sockaddr_storage *remote) {
     memset(local, 0, sizeof *local);
-    memset(remote, 0, sizeof *remote);
     if (path->local.addrlen <= sizeof *local) { memcpy(local, path->local.addr, path->local.addrlen); }
-    if (path->remote.addrlen <= sizeof *remote) { memcpy(remote, path->remote.addr, path->remote.addrlen); }
+    tern_quic_real_address(quic, &path->remote, remote);
 }
 
 uint64_t tern_quic_write_path(tern_quic *quic, struct sockaddr_storage *local, struct sockaddr_storage *remote) {
-    copy_path(&quic->known_path.path, local, remote);
+    copy_path(quic, &quic->known_path.path, local, remote);
     return quic->write_path_number;
 }
 
 uint64_t tern_quic_write_path_number(const tern_quic *quic) { return quic->write_path_number; }
 
 void tern_quic_current_path(tern_quic *quic, struct sockaddr_storage *local, struct sockaddr_storage *remote) {
-    copy_path(ngtcp2_conn_get_path(quic->conn), local, remote);
+    copy_path(quic, ngtcp2_conn_get_path(quic->conn), local, remote);
 }
 
 void tern_quic_pace(tern_quic *quic, uint64_t now) {

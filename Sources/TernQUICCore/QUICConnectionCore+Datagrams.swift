@@ -47,16 +47,31 @@ extension QUICConnectionCore {
 
     /// Instead of the missing probe timeout: the keep-alive asks after a flight that may hold datagrams only.
     private func watchDatagrams() {
-        guard !self.watchesDatagrams else { return }
-        self.watchesDatagrams = true
-        self.native.keepAlive(every: min(2 * self.native.probeTimeout, self.keepAliveInterval))
+        if self.datagramWatch == nil { self.watchDatagramsAnew() }
     }
 
-    /// Everything in flight was acknowledged or is known to be lost.
-    func stopWatchingDatagrams() {
-        guard self.watchesDatagrams, self.native.nativeStatistics.bytes_in_flight == 0 else { return }
-        self.watchesDatagrams = false
+    private func watchDatagramsAnew() {
+        let watch = DatagramWatch(interval: 2 * self.native.probeTimeout, now: self.lastNow)
+        self.datagramWatch = watch
+        self.native.keepAlive(every: min(watch.interval, self.keepAliveInterval))
+    }
+
+    /// A packet came: perhaps everything in flight was acknowledged or is known to be lost.
+    func reviewDatagramWatch() {
+        guard let watch = self.datagramWatch else { return }
+        guard self.native.nativeStatistics.bytes_in_flight == 0 else {
+            if watch.hasAsked { self.watchDatagramsAnew() }
+            return
+        }
+        self.datagramWatch = nil
         self.native.keepAlive(every: self.configuration.limits.keepAliveInterval == nil ? 0 : self.keepAliveInterval)
+    }
+
+    /// Questions that nobody answers are in flight too, and may not fill the congestion window either.
+    func backOffDatagramWatch() {
+        // ngtcp2 must know before it takes note of the time.
+        guard self.datagramWatch?.timePassed(to: self.lastNow) == true, let watch = self.datagramWatch else { return }
+        self.native.keepAlive(every: min(watch.interval, self.keepAliveInterval))
     }
 
     private var keepAliveInterval: UInt64 {
@@ -95,5 +110,32 @@ extension QUICConnectionCore {
         guard payload != self.toldPathPayload else { return }
         self.toldPathPayload = payload
         self.emit(.pathMTUChanged(payload))
+    }
+}
+
+/// When the fate of datagrams in flight is asked after: each time after twice the time, as with a probe timeout (RFC 9002,
+/// section 6.2.1).
+struct DatagramWatch {
+    private(set) var interval: UInt64
+    private(set) var hasAsked = false
+    private var due: UInt64
+    /// The question of this interval was just asked.
+    private var asks = false
+
+    init(interval: UInt64, now: UInt64) {
+        self.interval = max(interval, 1)
+        self.due = now &+ self.interval
+    }
+
+    /// - Returns: whether the interval has grown. It does so one interval after each question, because the question is not
+    ///   asked if the interval grows before the packet is written.
+    mutating func timePassed(to now: UInt64) -> Bool {
+        guard now >= self.due else { return false }
+        self.hasAsked = true
+        self.asks.toggle()
+        self.due = now &+ self.interval
+        guard !self.asks else { return false }
+        self.interval = self.interval.multipliedReportingOverflow(by: 2).partialValue
+        return true
     }
 }

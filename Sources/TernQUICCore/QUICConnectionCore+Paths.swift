@@ -60,7 +60,7 @@ struct PathMove {
 /// answers go to the old one, which was validated before.
 struct PathComeback {
     /// The last path that was validated by datagrams of 1200 bytes.
-    private var old: QUICPath?
+    private(set) var old: QUICPath?
     private var isMeasuring = false
     private var hasComeBack = false
 
@@ -160,8 +160,13 @@ extension QUICConnectionCore {
         } else {
             switch fact.outcome {
             case .validated: self.pathWasValidated(fact)
-            case .failed: self.emit(.pathSettled(fact.path, .failed))
-            case .abandoned, .answered: break
+            case .failed:
+                self.emit(.pathSettled(fact.path, .failed))
+                self.fellBack()
+            case .abandoned:
+                // Another path is tried, unless the client is back where it was.
+                if let old = self.comeback.old, self.native.currentPath == old { self.fellBack() }
+            case .answered: break
             }
         }
     }
@@ -194,9 +199,18 @@ extension QUICConnectionCore {
         self.move = PathMove(kind: .returning, path: self.path)
     }
 
+    /// A server's client is sought at its old address again.
+    private func fellBack() {
+        guard self.role == .server, let current = self.native.currentPath, current != self.path else { return }
+        self.path = current
+        self.packetSizes.pathChanged()
+        self.emit(.pathChanged(current))
+    }
+
     private func pathWasValidated(_ fact: NativePathFact) {
-        guard let current = self.native.currentPath, current != self.path else { return }
+        // Also of a path that is in use already, whose size was in question.
         if self.role == .server { self.comeback.validated(fact.isUndersized, old: self.path) }
+        guard let current = self.native.currentPath, current != self.path else { return }
         self.path = current
         self.packetSizes.pathChanged()
         self.emit(.pathChanged(current))

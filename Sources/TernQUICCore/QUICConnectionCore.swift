@@ -46,7 +46,7 @@ package final class QUICConnectionCore {
     var datagramTags: [UInt64: UInt64] = [:]
     var lastDatagramNumber: UInt64 = 0
     /// The keep-alive stands in for the probe timeout of datagrams in flight.
-    var watchesDatagrams = false
+    var datagramWatch: DatagramWatch?
     /// The path's payload size that was told last.
     var toldPathPayload = PacketSizeSearch.smallest
     /// Tells a stream that is closed from one that never was.
@@ -157,7 +157,7 @@ package final class QUICConnectionCore {
             guard self.pendingClose == nil else { return }
             let path = self.comeback.pathForConnection(path, current: self.path)
             let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
-            if self.watchesDatagrams { self.stopWatchingDatagrams() }
+            if self.datagramWatch != nil { self.reviewDatagramWatch() }
             if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
             if self.tls.hasNewTickets { self.rememberTickets() }
             self.digest()
@@ -189,6 +189,7 @@ package final class QUICConnectionCore {
         case .open:
             guard self.pendingClose == nil, self.native.expiry <= now else { return }
             self.packetSizes.timePassed(probeTimeout: self.native.probeTimeout, now: now)
+            self.backOffDatagramWatch()
             let result = self.native.expire(now: now)
             self.digest()
             self.handle(result, now: now)

@@ -152,6 +152,32 @@ struct QUICMomentsTests {
         #expect(isFinished)
     }
 
+    /// The keep-alive stands in for the probe timeout of datagrams; its packets count as in flight like theirs.
+    @Test("A long outage after a single datagram ends when the network is back", arguments: [5, 12, 25])
+    func longOutageAfterADatagram(seconds: Int64) throws {
+        let pair = try SimulatedQUICPair(seed: 9)
+        try self.establish(pair)
+        pair.network.setDown(true)
+        _ = try pair.client.sendDatagram(ByteBuffer(string: "lost"))
+        var sent = 0
+        pair.onDatagram = { if $0.source == pair.network.inside { sent += 1 } }
+        try pair.run(for: .seconds(seconds))
+        #expect((3...30).contains(sent))
+        pair.network.setDown(false)
+        let stream = try #require(try pair.client.openStream(.unidirectional))
+        _ = try pair.client.write(ByteBuffer(repeating: 2, count: 30_000), to: stream, finish: true)
+        let start = pair.now
+        var isFinished = false
+        try pair.run(for: .seconds(4)) {
+            while let fact = pair.server?.nextFact() {
+                if case .received(stream, _, finished: true) = fact { isFinished = true }
+            }
+            return isFinished
+        }
+        #expect(isFinished)
+        #expect(pair.now - start < .seconds(2))
+    }
+
     /// ngtcp2 0.12 forgets a peer's bidirectional stream when its first frame is RESET_STREAM, so that nothing can be
     /// sent in the other direction any more, and the peer waits for it forever.
     @Test(

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+// A server's client whose path ngtcp2 0.12 gave up.
+//
+// When a client's new address was validated by a small PATH_CHALLENGE only, ngtcp2 checks next that the path takes datagrams
+// of 1200 bytes; if that fails, because the network is down for a second, every write fails from then on with NO_VIABLE_PATH.
+// But it goes on reading, and a packet from an address that it does not know makes it start anew, there. So the next packet
+// is shown to it with a port that no client has, and from then on that port stands for the client's real address. ngtcp2
+// validates it as any other, within the limits for an address that is not validated yet.
+
+#include "TernNgtcp2Internal.h"
+
+#include <netinet/in.h>
+
+/// A connection needs one each time that it is stranded. Ports below it stand for other addresses, so that none may be a
+/// client's own.
+#define ALIASES 16
+
+static in_port_t *port_of(const struct sockaddr *address) {
+    return address->sa_family == AF_INET6 ? &((struct sockaddr_in6 *)(void *)address)->sin6_port
+                                          : &((struct sockaddr_in *)(void *)address)->sin_port;
+}
+
+static bool same_address(const ngtcp2_addr *left, const struct sockaddr_storage *right, size_t right_length) {
+    return left->addrlen == right_length && memcmp(left->addr, right, right_length) == 0;
+}
+
+static size_t length_of(const struct sockaddr_storage *address) {
+    return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+}
+
+bool tern_quic_is_reserved(const ngtcp2_addr *remote) { return ntohs(*port_of(remote->addr)) < ALIASES; }
+
+bool tern_quic_strand(tern_quic *quic, int error) {
+#if TERN_NGTCP2_1
+    (void)quic, (void)error;
+    return false;
+#else
+    if (error != NGTCP2_ERR_NO_VIABLE_PATH || !ngtcp2_conn_is_server(quic->conn)) { return false; }
+    if (quic->aliases == NULL) { quic->aliases = tern_quic_allocate(ALIASES * sizeof *quic->aliases); }
+    if (quic->aliases == NULL || quic->alias_count == ALIASES) { return false; }
+    quic->is_stranded = true;
+    return true;
+#endif
+}
+
+static void name(ngtcp2_path_storage *storage, const ngtcp2_path *path, size_t number) {
+    ngtcp2_path_storage_zero(storage);
+    ngtcp2_path_copy(&storage->path, path);
+    *port_of(storage->path.remote.addr) = htons((uint16_t)number);
+}
+
+const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *storage) {
+    const ngtcp2_path *path = &quic->read_path.path;
+    if (quic->is_stranded) {
+        struct sockaddr_storage *real = &quic->aliases[quic->alias_count];
+        memset(real, 0, sizeof *real);
+        memcpy(real, path->remote.addr, path->remote.addrlen);
+        name(storage, path, quic->alias_count);
+        return &storage->path;
+    }
+    for (size_t i = quic->alias_count; i > 0; i--) {
+        if (!same_address(&path->remote, &quic->aliases[i - 1], length_of(&quic->aliases[i - 1]))) { continue; }
+        name(storage, path, i - 1);
+        return &storage->path;
+    }
+    return path;
+}
+
+void tern_quic_note_shown(tern_quic *quic, const ngtcp2_path *shown) {
+    if (!quic->is_stranded) { return; }
+    const ngtcp2_addr *current = &ngtcp2_conn_get_path(quic->conn)->remote;
+    if (current->addrlen != shown->remote.addrlen
+        || memcmp(current->addr, shown->remote.addr, current->addrlen) != 0) {
+        return;
+    }
+    quic->alias_count++;
+    quic->is_stranded = false;
+}
+
+void tern_quic_real_address(const tern_quic *quic, const ngtcp2_addr *remote, struct sockaddr_storage *real) {
+    memset(real, 0, sizeof *real);
+    if (remote->addrlen > sizeof *real) { return; }
+    memcpy(real, remote->addr, remote->addrlen);
+    if (quic->aliases == NULL || !tern_quic_is_reserved(remote)) { return; }
+    size_t number = ntohs(*port_of(remote->addr));
+    if (number < quic->alias_count || (quic->is_stranded && number == quic->alias_count)) {
+        *real = quic->aliases[number];
+    }
+}
