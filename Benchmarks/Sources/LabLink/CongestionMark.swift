@@ -22,18 +22,3 @@ enum CongestionMark {
         return true
     }
 }
-
-/// How a checksum changes with the words that it covers (RFC 1624): what is wrong before stays wrong.
-struct ChecksumChange {
-    private var sum: UInt64 = 0
-
-    mutating func replaced(_ before: UInt16, by after: UInt16) {
-        self.sum += UInt64(~before) + UInt64(after)
-    }
-
-    func applied(to checksum: UInt16) -> UInt16 {
-        var sum = self.sum + UInt64(~checksum)
-        while sum > 0xffff { sum = (sum & 0xffff) + (sum >> 16) }
-        return ~UInt16(sum)
-    }
-}
