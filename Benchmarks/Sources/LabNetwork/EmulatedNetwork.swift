@@ -72,10 +72,10 @@ package final class EmulatedNetwork: Sendable {
     }
 
     /// Runs something in the client's network, such as opening a socket, which stays there whoever uses it later.
-    package func atClient<Value>(_ body: () throws -> Value) throws -> Value { try self.client.run(body) }
+    package func atClient<Value>(_ body: @Sendable () throws -> Value) throws -> Value { try self.client.run(body) }
 
     /// As ``atClient(_:)``, in the server's network.
-    package func atServer<Value>(_ body: () throws -> Value) throws -> Value { try self.server.run(body) }
+    package func atServer<Value>(_ body: @Sendable () throws -> Value) throws -> Value { try self.server.run(body) }
 
     /// What new TCP connections of both ends use, such as `cubic`, `bbr` or `reno`.
     ///

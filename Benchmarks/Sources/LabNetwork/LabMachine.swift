@@ -30,7 +30,8 @@ package enum LabMachine {
         let cores = ProcessInfo.processInfo.activeProcessorCount
         if cores < 2 {
             sentences.append(
-                "There is one processor for the client, the server and the network between them: times are those of a crowd."
+                "There is one processor for the client, the server and the network between them: "
+                    + "all times are longer than they need be."
             )
         }
         return sentences
