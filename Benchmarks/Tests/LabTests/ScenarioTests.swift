@@ -60,4 +60,12 @@ struct ScenarioTests {
         let decoded = try JSONDecoder().decode(NetworkConditions.self, from: data)
         #expect(decoded == conditions)
     }
+
+    @Test("The documentation has the matrix")
+    func documentation() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().deletingLastPathComponent()
+        let text = try String(contentsOf: root.appending(path: "Docs/BENCHMARKS.md"), encoding: .utf8)
+        #expect(text.contains(Scenario.markdown), "\"tern-lab list --markdown\" prints what belongs into Docs/BENCHMARKS.md")
+    }
 }

@@ -73,26 +73,28 @@ struct ListCommand: ParsableCommand {
     var markdown = false
 
     func run() {
-        if self.markdown {
-            let rows = Scenario.all.map { scenario in
-                [
-                    "`\(scenario.name)`", scenario.title, scenario.ground.words,
-                    scenario.contenders.map(\.name).joined(separator: ", "),
-                    LabProfile.Name.allCases.filter(scenario.profiles.contains).map(\.rawValue)
-                        .joined(separator: ", "),
-                ]
-            }
-            print(
-                (["| scenario | what | network | who | profiles |", "| --- | --- | --- | --- | --- |"]
-                    + rows.map { "| \($0.joined(separator: " | ")) |" }).joined(separator: "\n"))
-            return
-        }
+        if self.markdown { return print(Scenario.markdown) }
         for scenario in Scenario.all {
             print("\(scenario.name): \(scenario.title)")
             print("    network: \(scenario.ground.words)")
             print("    who:     \(scenario.contenders.map(\.name).joined(separator: ", "))")
             for expectation in scenario.expectations { print("    expected: \(expectation.text)") }
         }
+    }
+}
+
+extension Scenario {
+    /// The table of the documentation.
+    static var markdown: String {
+        let rows = Self.all.map { scenario in
+            [
+                "`\(scenario.name)`", scenario.title, scenario.ground.words,
+                scenario.contenders.map(\.name).joined(separator: ", "),
+                LabProfile.Name.allCases.filter(scenario.profiles.contains).map(\.rawValue).joined(separator: ", "),
+            ]
+        }
+        let head = ["| scenario | what | network | who | profiles |", "| --- | --- | --- | --- | --- |"]
+        return (head + rows.map { "| \($0.joined(separator: " | ")) |" }).joined(separator: "\n")
     }
 }
 

@@ -40,7 +40,7 @@ extension Scenario {
             contenders: Self.downloads(12_000_000), metrics: MetricRecord.ofBulk,
             expectedSeconds: { 1 + 2.5 * $0.amount }, isLight: true, profiles: [.standard, .full]),
         Scenario(
-            name: "bulk-loss", title: "The same with 1 % loss",
+            name: "bulk-loss", title: "A file over one stream, 1 % lost",
             summary: """
                 What congestion control makes of packets that are lost for no reason. Tern's QUIC uses BBR unless told otherwise, \
                 the kernel's TCP CUBIC.
@@ -52,7 +52,7 @@ extension Scenario {
             metrics: MetricRecord.ofBulk, expectedSeconds: { 2 + 10 * $0.amount }, isLight: true,
             profiles: [.quick, .standard, .full]),
         Scenario(
-            name: "long-fat", title: "A file over a long fat line",
+            name: "long-fat", title: "A file over one stream, on a long fat line",
             summary: "Much is on its way at any moment; the windows and the start of a connection decide.",
             ground: .emulated(
                 NetworkConditions(.line(down: 200, up: 200, roundTrip: 150, queue: 100)),
@@ -60,7 +60,7 @@ extension Scenario {
             contenders: Self.downloads(50_000_000), metrics: MetricRecord.ofBulk,
             expectedSeconds: { 2 + 4 * $0.amount }, profiles: [.standard, .full]),
         Scenario(
-            name: "udp-throttled", title: "A file where UDP is throttled",
+            name: "udp-throttled", title: "A file over one stream where UDP is throttled",
             summary: "The network drops UDP above 2 Mbit/s and leaves TCP alone.",
             ground: .emulated(
                 NetworkConditions(Self.throttled), words: homeWords + ", UDP policed to 2 Mbit/s"),

@@ -60,7 +60,7 @@ extension Scenario {
 
     static let ofMessages: [Scenario] = [
         Self.messages(
-            "messages-clean", "200 messages per second over 20 streams, nothing lost",
+            "messages-clean", "Small messages over 20 streams, nothing lost",
             .line(down: 50, up: 20, roundTrip: 40), homeWords, profiles: [.quick, .standard, .full],
             expectations: [
                 ExpectationRecord(
@@ -71,7 +71,7 @@ extension Scenario {
                     relation: .ratio, atMost: 1.1, atLeast: 0.9),
             ]),
         Self.messages(
-            "messages-loss", "The same with 1 % loss",
+            "messages-loss", "Small messages over 20 streams, 1 % lost",
             .line(down: 50, up: 20, roundTrip: 40, loss: .random(0.01)), homeWords + ", 1 % loss each way",
             profiles: [.ci, .quick, .standard, .full],
             expectations: [
@@ -80,13 +80,13 @@ extension Scenario {
                     second: "tls", relation: .ratio, atMost: 0.2)
             ]),
         Self.messages(
-            "messages-bursts", "The same with losses in bursts",
+            "messages-bursts", "Small messages over 20 streams, losses in bursts",
             .line(
                 down: 50, up: 20, roundTrip: 40, loss: .bursts(enter: 0.003, leave: 0.3, inside: 0.7)),
             homeWords + ", bursts of about 3 packets, 0.7 % loss each way", profiles: [.standard, .full],
             expectations: []),
         Self.messages(
-            "mobile", "The same on a poor mobile network",
+            "mobile", "Small messages over 20 streams on a poor mobile network",
             .line(
                 down: 8, up: 2, roundTrip: 80, loss: .bursts(enter: 0.005, leave: 0.3, inside: 0.8), jitter: 15,
                 queue: 400),
