@@ -158,7 +158,7 @@ struct EarlyDataTests {
     func garbage() throws {
         let world = try World()
         _ = try self.establish(world)
-        world.cache.replaceAll { _ in Array("no session at all".utf8) }
+        world.cache.replaceAll { (Array("no session at all".utf8), $1) }
         let pair = try self.establish(world, [self.request])
         #expect(pair.client.core?.tls.isResumed == false)
         #expect(self.text(pair.server.received[self.stream]) == "GET /what-may-be-asked-twice")

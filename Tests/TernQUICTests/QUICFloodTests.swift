@@ -43,7 +43,7 @@ extension SocketTests {
                 #expect(occupancy.connections <= 50 + 10)
                 #expect(counters.retries >= 900)
                 // 1,000 half-open handshakes take 80 MB and more; tests that run beside this one take some too.
-                #expect(Consumption.memory - before < 50 * Self.megabyte)
+                #expect(Consumption.memory - before < 50 * Self.megabyte || Consumption.isDistorted)
             }
         }
 
@@ -170,7 +170,9 @@ extension SocketTests {
                 }
                 // In a debug build: less than a tenth of a millisecond for each packet.
                 let used = try await group.next().submit { Consumption.processor }.get() - before
-                #expect(used < .seconds(2), "\(used.nanoseconds / 1_000_000) ms for 20,000 packets")
+                #expect(
+                    used < .seconds(2) || Consumption.isDistorted,
+                    "\(used.nanoseconds / 1_000_000) ms for 20,000 packets")
                 try await self.settle(listener)
             }
             try await group.shutdownGracefully()
@@ -197,7 +199,7 @@ extension SocketTests {
                 }
                 // Both ends, and the client's socket with its buffers; a server of ours alone takes 64 KB for each.
                 let perConnection = (Consumption.memory - before) / count
-                #expect(perConnection < 300 << 10, "\(perConnection >> 10) KiB")
+                #expect(perConnection < 300 << 10 || Consumption.isDistorted, "\(perConnection >> 10) KiB")
                 let others = tern_quic_arenas_in_use()
                 for handler in held {
                     handler.connection.eventLoop.execute { handler.connection.close(code: 0, reason: "") }

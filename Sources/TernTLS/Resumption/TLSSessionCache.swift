@@ -69,13 +69,16 @@ public final class TLSSessionCache: Sendable {
     }
 
     /// For tests: damages what is kept.
-    package func replaceAll(_ change: ([UInt8]) -> [UInt8]) {
+    package func replaceAll(
+        _ change: (_ session: [UInt8], _ carrierState: [UInt8]) -> (session: [UInt8], carrierState: [UInt8])
+    ) {
         self.state.withLock { state in
             for key in state.order {
                 state.entries[key] = Deque(
                     state.entries[key, default: []].map {
-                        Entry(
-                            session: change($0.session), carrierState: $0.carrierState,
+                        let changed = change($0.session, $0.carrierState)
+                        return Entry(
+                            session: changed.session, carrierState: changed.carrierState,
                             earlyDataLimit: $0.earlyDataLimit, applicationProtocol: $0.applicationProtocol)
                     })
             }

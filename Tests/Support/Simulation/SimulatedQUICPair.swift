@@ -4,7 +4,7 @@
 internal import Foundation
 package import NIOCore
 package import TernQUICCore
-internal import TernTLS
+package import TernTLS
 package import TernTesting
 package import TernTransport
 
@@ -33,13 +33,16 @@ package final class SimulatedQUICPair {
     private var rebinding = HandshakeRebinding()
     private let clientPath: QUICPath
     private let serverConfiguration: QUICConfiguration
+    private let makeServerTLS: () throws -> TLSSession
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
 
     package init(
         seed: UInt64, conditions: NetworkConditions = NetworkConditions(),
         clientLimits: ConnectionLimits = ConnectionLimits(), serverLimits: ConnectionLimits = ConnectionLimits(),
-        growsWindows: Bool = false
+        growsWindows: Bool = false, clientTLS: TLSSession? = nil, makeServerTLS: (() throws -> TLSSession)? = nil,
+        replayable: [ReplayableStream] = []
     ) throws {
+        self.makeServerTLS = makeServerTLS ?? SimulatedTLS.server
         self.clientPath = QUICPath(
             local: try SocketAddress(ipAddress: "192.0.2.1", port: 40_000),
             remote: try SocketAddress(ipAddress: "198.51.100.1", port: 4433))
@@ -52,7 +55,8 @@ package final class SimulatedQUICPair {
         let clientIDs = QUICConnectionIDSource(length: QUICConnectionID.clientLength, resetSecret: secret)
         self.client = try QUICConnectionCore.client(
             configuration: Self.configuration(clientLimits, clientIDs, seed: seed &+ 3, growsWindows: growsWindows),
-            tls: try SimulatedTLS.client(), path: self.clientPath, now: self.clock.now)
+            tls: try clientTLS ?? SimulatedTLS.client(), path: self.clientPath, replayable: replayable,
+            now: self.clock.now)
     }
 
     deinit {
@@ -192,7 +196,7 @@ package final class SimulatedQUICPair {
         _ initial: QUICInitial, _ bytes: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN
     ) throws {
         let core = try QUICConnectionCore.server(
-            configuration: self.serverConfiguration, tls: try SimulatedTLS.server(), initial: initial, path: path,
+            configuration: self.serverConfiguration, tls: try self.makeServerTLS(), initial: initial, path: path,
             now: self.now)
         core.receive(bytes, path: path, ecn: ecn, now: self.now)
         guard core.hasHeardFromPeer, !core.isFinished else { return }

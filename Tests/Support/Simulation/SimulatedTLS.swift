@@ -5,12 +5,12 @@ internal import Synchronization
 package import TernQUICCore
 package import TernTLS
 internal import TernTesting
-internal import TernTransport
+package import TernTransport
 
 /// TLS for simulated ends. Its keys and random numbers are GnuTLS's own: they differ from run to run, so the bytes of
 /// packets do too, and the size of a handshake's signature by a byte or two.
 package enum SimulatedTLS {
-    private static let identity = Result { try TLSIdentity.selfSigned(for: ["localhost"]) }
+    fileprivate static let identity = Result { try TLSIdentity.selfSigned(for: ["localhost"]) }
 
     package static func client() throws -> TLSSession {
         let pem = try self.identity.get().certificateAuthorityPEM
@@ -21,6 +21,35 @@ package enum SimulatedTLS {
     package static func server() throws -> TLSSession {
         try TLSServerContext(TLSServerConfiguration(identity: self.identity.get().identity))
             .makeSession(for: .quic, applicationProtocols: ["test/1"])
+    }
+}
+
+/// A server and a client that remember each other between connections.
+package final class SimulatedMemory {
+    package let cache = TLSSessionCache()
+    private let client: TLSClientContext
+    private let server: TLSServerContext
+
+    package init() throws {
+        let identity = try SimulatedTLS.identity.get()
+        var client = TLSClientConfiguration(trust: .certificateAuthorities(pem: identity.certificateAuthorityPEM))
+        client.sessionCache = self.cache
+        self.client = try TLSClientContext(client)
+        var server = TLSServerConfiguration(identity: identity.identity)
+        server.tickets = TLSTickets(secret: (0..<64).map { $0 })
+        server.earlyData = TLSEarlyData()
+        self.server = try TLSServerContext(server)
+    }
+
+    package func pair(seed: UInt64, replayable: [ReplayableStream]) throws -> SimulatedQUICPair {
+        let server = self.server
+        return try SimulatedQUICPair(
+            seed: seed,
+            clientTLS: try self.client.makeSession(
+                for: .quic, applicationProtocols: ["test/1"], serverName: "localhost", port: 4433,
+                hasEarlyData: !replayable.isEmpty),
+            makeServerTLS: { try server.makeSession(for: .quic, applicationProtocols: ["test/1"]) },
+            replayable: replayable)
     }
 }
 

@@ -124,6 +124,9 @@ enum RawDatagram {
 
 /// What this process holds and has used.
 enum Consumption {
+    /// A sanitizer (Scripts/sanitize) takes a multiple of both.
+    static let isDistorted = ProcessInfo.processInfo.environment["TERN_SANITIZER"] != nil
+
     /// Resident memory in bytes.
     static var memory: Int {
         let fields = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
