@@ -25,13 +25,7 @@ struct ReportCommand: ParsableCommand {
         let run = try Run(path: file)
         print(run.summary(width: LabFiles.terminalWidth, color: LabFiles.hasColor))
         print("The report: \(try LabFiles.writeReport(of: run, besides: file, to: self.html))")
-        guard let pictures else { return }
-        try FileManager.default.createDirectory(atPath: pictures, withIntermediateDirectories: true)
-        for picture in run.pictures() {
-            let path = "\(pictures)/\(picture.name).svg"
-            try LabFiles.write(picture.svg, to: path)
-            print("A picture:  \(path)")
-        }
+        if let pictures { try LabFiles.writePictures(of: run, to: pictures) }
     }
 }
 
@@ -118,6 +112,15 @@ enum LabFiles {
         let path = path ?? (samples.hasSuffix(".jsonl") ? String(samples.dropLast(6)) : samples) + ".html"
         try Self.write(run.html(), to: path)
         return path
+    }
+
+    static func writePictures(of run: Run, to directory: String) throws {
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        for picture in run.pictures() {
+            let path = "\(directory)/\(picture.name).svg"
+            try Self.write(picture.svg, to: path)
+            print("A picture:   \(path)")
+        }
     }
 
     static func write(_ text: String, to path: String) throws {

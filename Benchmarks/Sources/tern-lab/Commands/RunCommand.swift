@@ -49,6 +49,9 @@ struct RunCommand: ParsableCommand {
             valueName: "directory"))
     var qlog: String?
 
+    @Option(help: ArgumentHelp("Also write the pictures of the README there.", valueName: "directory"))
+    var pictures: String?
+
     @Flag(help: "Neither summary nor report, only the file with the samples.")
     var samplesOnly = false
 
@@ -67,7 +70,7 @@ struct RunCommand: ParsableCommand {
             self.scenarios.isEmpty ? $0.profiles.contains(self.profile) : self.scenarios.contains($0.name)
         }
         let seed = self.seed ?? UInt64(Date().timeIntervalSince1970)
-        try LabRunner(samplesOnly: self.samplesOnly).run(
+        try LabRunner(samplesOnly: self.samplesOnly, pictures: self.pictures).run(
             LabSession.Plan(
                 profile: profile, scenarios: chosen, seed: seed, output: self.output,
                 qlogDirectory: self.qlog.map { URL(filePath: $0).path }))
@@ -98,7 +101,7 @@ struct RepeatCommand: ParsableCommand {
         }
         var profile = LabProfile.named(name)
         profile.rounds = header.rounds
-        try LabRunner(samplesOnly: false).run(
+        try LabRunner().run(
             LabSession.Plan(
                 profile: profile, scenarios: Scenario.all.filter { names.contains($0.name) }, seed: header.seed,
                 output: self.output))
@@ -107,7 +110,9 @@ struct RepeatCommand: ParsableCommand {
 
 /// A run with its report, and what a shell hears of it.
 struct LabRunner {
-    let samplesOnly: Bool
+    var samplesOnly = false
+    /// Where pictures go; `nil`: nowhere.
+    var pictures: String?
 
     func run(_ plan: LabSession.Plan) throws {
         for number in [SIGINT, SIGTERM] {
@@ -118,17 +123,18 @@ struct LabRunner {
         let session = try LabSession(plan)
         let outcome = Result { try session.run() }
         if case .failure(let error) = outcome { LabFiles.complain("\(error); what was measured until then is kept") }
-        if self.samplesOnly { print(session.path) } else { try Self.show(session.path) }
+        if self.samplesOnly { print(session.path) } else { try self.show(session.path) }
         if case .failure = outcome {
             throw ExitCode(ChildProcess.isInterrupted.load(ordering: .relaxed) ? 130 : 1)
         }
     }
 
-    private static func show(_ path: String) throws {
+    private func show(_ path: String) throws {
         let run = try Run(path: path)
         print(run.summary(width: LabFiles.terminalWidth, color: LabFiles.hasColor))
         let report = try LabFiles.writeReport(of: run, besides: path)
         print("The samples: \(path)\nThe report:  \(report)")
+        if let pictures { try LabFiles.writePictures(of: run, to: pictures) }
     }
 }
 
