@@ -190,6 +190,8 @@ size_t tern_quic_room(const void *pointer) {
 }
 
 static void *arena_realloc(void *pointer, size_t length, void *user) {
+    // ngtcp2 makes some of its tables so.
+    if (pointer == NULL) { return arena_malloc(length, user); }
     if (!is_ours(pointer)) { return realloc(pointer, length); }
     size_t room = tern_quic_room(pointer);
     if (length <= room) { return pointer; }

@@ -87,11 +87,23 @@ extension QUICConnection {
     }
 
     private func armTimer() {
-        guard let deadline = self.core.nextDeadline else { return self.timer.cancel() }
+        guard var deadline = self.core.nextDeadline else { return self.timer.cancel() }
+        if self.closeReason != nil { deadline = Self.endOfPeriod(deadline) }
         // The deadline may be the next instant of the pacer, of no use when nothing waits to be sent.
         let pause = self.core.hasQueuedData ? Self.breath : Self.idlePause
         self.timer.armNoLater(than: max(deadline, .now() + pause), for: self)
     }
+
+    /// Nothing happens at the end of a connection's silence but that it is forgotten. It may last longer (RFC 9000, section 10.2,
+    /// wants three probe timeouts at least), so that many end in one turn of the loop.
+    private static func endOfPeriod(_ deadline: NIODeadline) -> NIODeadline {
+        let period = UInt64(Self.silencePeriod.nanoseconds)
+        let periods = deadline.uptimeNanoseconds / period + 1
+        let (end, overflows) = periods.multipliedReportingOverflow(by: period)
+        return overflows || end > UInt64(Int64.max) ? deadline : .uptimeNanoseconds(end)
+    }
+
+    private static let silencePeriod = TimeAmount.milliseconds(64)
 
     /// Trains are up to 64 KiB: one connection sends at most 1 MiB before others of its event loop have a turn.
     private static let trainsPerRound = 8

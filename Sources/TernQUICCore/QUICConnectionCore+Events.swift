@@ -27,7 +27,17 @@ extension QUICConnectionCore {
                 return .streamReceived(stream.id, bytes: bytes, finished: stream.receivedFinish)
             }
         }
+        if self.isConfirmed, !self.hasShedHandshake { self.shedHandshake() }
         return nil
+    }
+
+    /// A handshake is the busiest moment in the life of most connections: what had to grow for it starts anew, small.
+    private func shedHandshake() {
+        self.hasShedHandshake = true
+        self.pending = []
+        self.native.inbox.facts = []
+        // Copied, it has no room to spare.
+        self.connectionIDs.withUnsafeBufferPointer { ids in self.keepConnectionIDs(Array(ids)) }
     }
 
     func emit(_ event: QUICEvent) {

@@ -40,6 +40,7 @@ package final class QUICConnectionCore {
     var closeReason: TransportError?
 
     var pending: Deque<PendingEvent> = []
+    var hasShedHandshake = false
     var inboundDatagrams: Deque<ByteBuffer> = []
     var outboundDatagrams: Deque<OutboundDatagram> = []
     /// The tags of datagrams in flight, by the number that ngtcp2 knows them by.
@@ -245,6 +246,10 @@ package final class QUICConnectionCore {
     func advance(_ now: NIODeadline) -> UInt64 {
         self.lastNow = max(self.lastNow, now.uptimeNanoseconds)
         return self.lastNow
+    }
+
+    func keepConnectionIDs(_ ids: [QUICConnectionID]) {
+        self.connectionIDs = ids
     }
 
     func noteIssued(_ id: QUICConnectionID) {

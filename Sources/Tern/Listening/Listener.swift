@@ -26,18 +26,15 @@ public final class Listener: Sendable {
     public let tlsAddress: SocketAddress
 
     private let carriers: [any CarrierListener]
-    private let accepted: Inlet<any LoopConnection>
-    private let observation: TransportObservation
+    private let accepted: Inlet<Connection>
 
     private init(
-        carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<any LoopConnection>,
-        observation: TransportObservation
+        carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<Connection>
     ) {
         self.carriers = [carriers.quic, carriers.tls]
         self.quicAddress = carriers.quic.localAddress
         self.tlsAddress = carriers.tls.localAddress
         self.accepted = accepted
-        self.observation = observation
     }
 
     /// Binds UDP and TCP to one port.
@@ -63,17 +60,19 @@ public final class Listener: Sendable {
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger = Logger(label: "tern.listener"), metricsFactory: any MetricsFactory = MetricsSystem.factory
     ) async throws -> Listener {
-        let accepted = Inlet<any LoopConnection>()
+        let accepted = Inlet<Connection>()
+        let observation = TransportObservation(logger: logger, metrics: TransportMetrics(factory: metricsFactory))
         let binder = ListenerBinder(
             applicationProtocol: applicationProtocol, tls: tls, limits: limits, quicOptions: quicOptions,
             quicServerOptions: quicServerOptions, tcpOptions: tcpOptions, eventLoopGroup: eventLoopGroup, logger: logger
-        ) { connection in
+        ) { loopConnection in
+            // Here, on its loop, it is started without a hop.
+            let connection = Connection(adopting: loopConnection, replayable: [], observer: observation.recorder())
             // Nobody serves it any more: turn it away instead of leaving it to hang.
-            if !accepted.push(connection) { connection.close(code: 0, reason: "the server is shutting down") }
+            if !accepted.push(connection) { loopConnection.close(code: 0, reason: "the server is shutting down") }
         }
         let carriers = try await binder.bindBoth(to: endpoint)
-        let observation = TransportObservation(logger: logger, metrics: TransportMetrics(factory: metricsFactory))
-        return Listener(carriers: carriers, accepted: accepted, observation: observation)
+        return Listener(carriers: carriers, accepted: accepted)
     }
 
     /// Serves every connection in a task of its own until ``stopAccepting()`` or ``close()`` is called and the last body
@@ -84,9 +83,7 @@ public final class Listener: Sendable {
     public func run(_ body: @escaping @Sendable (Connection) async -> Void) async {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
-                while let loopConnection = try? await self.accepted.next() {
-                    let connection = Connection(
-                        adopting: loopConnection, replayable: [], observer: self.observation.recorder())
+                while let connection = try? await self.accepted.next() {
                     group.addTask {
                         await body(connection)
                         await connection.close()

@@ -53,13 +53,33 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
     private let metrics: TransportMetrics?
     private let interval: TimeAmount
 
-    private weak var source: (any ConnectionActivitySource)?
-    private var instruments: TransportMetrics.Instruments?
     private var began: NIODeadline = .now()
     private var eventLoop: (any EventLoop)?
-    private var timer: RepeatedTask?
-    private var recorded = ConnectionActivity()
-    private var hasRecordedHandshake = false
+    /// Only where metrics are collected.
+    private var account: Account?
+
+    /// What was recorded of the connection, and where more of it goes.
+    private final class Account {
+        weak var source: (any ConnectionActivitySource)?
+        let instruments: TransportMetrics.Instruments
+        var timer: RepeatedTask?
+        private var recorded = ConnectionActivity()
+        private var hasRecordedHandshake = false
+
+        init(_ instruments: TransportMetrics.Instruments, of source: any ConnectionActivitySource) {
+            self.instruments = instruments
+            self.source = source
+        }
+
+        func record(_ activity: ConnectionActivity) {
+            self.instruments.record(activity, since: self.recorded)
+            self.recorded = activity
+            if !self.hasRecordedHandshake, let duration = activity.statistics.handshakeDuration {
+                self.hasRecordedHandshake = true
+                self.instruments.handshake.recordNanoseconds(duration.nanoseconds)
+            }
+        }
+    }
 
     init(
         number: UInt64, logger: Logger, metrics: TransportMetrics?,
@@ -72,7 +92,6 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
     }
 
     func connectionStarted(_ connection: any LoopConnection, source: any ConnectionActivitySource) {
-        self.source = source
         self.eventLoop = connection.eventLoop
         self.began = connection.eventLoop.now
         self.carrier = connection.carrier
@@ -84,33 +103,33 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
                 "protocol": "\(connection.applicationProtocol)",
             ])
         guard let metrics else { return }
-        let instruments = metrics.instruments(for: connection.carrier, connection.role)
-        self.instruments = instruments
-        instruments.opened.increment()
-        instruments.open.increment()
-        self.record(source.activity())
-        self.timer = connection.eventLoop.scheduleRepeatedTask(
+        let account = Account(metrics.instruments(for: connection.carrier, connection.role), of: source)
+        self.account = account
+        account.instruments.opened.increment()
+        account.instruments.open.increment()
+        account.record(source.activity())
+        account.timer = connection.eventLoop.scheduleRepeatedTask(
             initialDelay: self.interval, delay: self.interval
         ) { [weak self] _ in
-            guard let self, let source = self.source else { return }
-            self.record(source.activity())
+            guard let account = self?.account, let source = account.source else { return }
+            account.record(source.activity())
         }
     }
 
     func connectionEventOccurred(_ event: ConnectionEvent) {
         self.log(.debug, "\(event.kind)", metadata: ["message": "\(event.message.onOneLine)"])
-        if let instruments { self.metrics?.eventOccurred(event.kind, in: instruments) }
+        if let account { self.metrics?.eventOccurred(event.kind, in: account.instruments) }
     }
 
     func connectionEnded(_ reason: TransportError, activity: ConnectionActivity) {
-        self.timer?.cancel()
-        self.timer = nil
+        self.account?.timer?.cancel()
         let lasted = (self.eventLoop?.now ?? .now()) - self.began
-        if let instruments {
-            self.record(activity)
-            instruments.open.decrement()
-            instruments.duration.recordNanoseconds(lasted.nanoseconds)
-            self.metrics?.connectionClosed(reason, in: instruments)
+        if let account {
+            account.record(activity)
+            account.instruments.open.decrement()
+            account.instruments.duration.recordNanoseconds(lasted.nanoseconds)
+            self.metrics?.connectionClosed(reason, in: account.instruments)
+            self.account = nil
         }
         self.log(
             Self.level(of: reason), "connection closed",
@@ -147,16 +166,6 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
             return .warning
         default:
             return .debug
-        }
-    }
-
-    private func record(_ activity: ConnectionActivity) {
-        guard let instruments else { return }
-        instruments.record(activity, since: self.recorded)
-        self.recorded = activity
-        if !self.hasRecordedHandshake, let duration = activity.statistics.handshakeDuration {
-            self.hasRecordedHandshake = true
-            instruments.handshake.recordNanoseconds(duration.nanoseconds)
         }
     }
 }

@@ -25,6 +25,14 @@ extension QUICPath {
         }
     }
 
+    /// Whether these are the very same addresses; `false` says only that it is not known.
+    func isNative(local: inout sockaddr_storage, remote: inout sockaddr_storage) -> Bool {
+        self.withNative { path in
+            memcmp(&local, path.local, Int(path.local_length)) == 0
+                && memcmp(&remote, path.remote, Int(path.remote_length)) == 0
+        }
+    }
+
     /// `nil` when an address is of no IP family.
     init?(local: inout sockaddr_storage, remote: inout sockaddr_storage) {
         guard let local = SocketAddress(native: &local), let remote = SocketAddress(native: &remote) else { return nil }

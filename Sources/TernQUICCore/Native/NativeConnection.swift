@@ -22,7 +22,6 @@ final class NativeConnection {
     /// Kept because ngtcp2 uses it to the end, unless it is retired.
     private let tls: TLSSession
     let quic: OpaquePointer
-    private let vectors: UnsafeMutableBufferPointer<tern_quic_vec>
     private var readPath: QUICPath
     private var writePath: QUICPath
     private var writePathNumber: UInt64 = 0
@@ -65,13 +64,10 @@ final class NativeConnection {
         self.tls = tls
         self.readPath = path
         self.writePath = path
-        self.vectors = .allocate(capacity: 16)
-        self.vectors.initialize(repeating: tern_quic_vec())
     }
 
     deinit {
         tern_quic_free(self.quic)
-        self.vectors.deallocate()
     }
 
     /// The handshake is done, and what TLS has to say is said.
@@ -96,6 +92,8 @@ final class NativeConnection {
             self.quic, ecn.rawValue, base.assumingMemoryBound(to: UInt8.self), datagram.count, now)
     }
 
+    private static let vectorsPerPacket = 16
+
     /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former
     /// case.
     func write(_ stream: QUICStream?, into packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
@@ -103,10 +101,16 @@ final class NativeConnection {
         guard let stream else {
             return tern_quic_write_stream(self.quic, bytes, packet.count, -1, nil, 0, false, false, now)
         }
-        let (count, finish) = stream.queue.fill(self.vectors)
-        let written = tern_quic_write_stream(
-            self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), self.vectors.baseAddress, count,
-            finish, true, now)
+        var finish = false
+        let written = withUnsafeTemporaryAllocation(of: tern_quic_vec.self, capacity: Self.vectorsPerPacket) {
+            vectors in
+            let count: Int
+            (count, finish) = stream.queue.fill(vectors)
+            return tern_quic_write_stream(
+                self.quic, bytes, packet.count, Int64(bitPattern: stream.id.rawValue), vectors.baseAddress, count,
+                finish,
+                true, now)
+        }
         if written.taken >= 0 {
             stream.queue.markSent(written.taken)
             if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished() }
@@ -145,7 +149,12 @@ final class NativeConnection {
             var local = sockaddr_storage()
             var remote = sockaddr_storage()
             self.writePathNumber = tern_quic_write_path(self.quic, &local, &remote)
-            if let path = QUICPath(local: &local, remote: &remote) { self.writePath = path }
+            // Mostly the first path, whose addresses are there already.
+            if !self.writePath.isNative(local: &local, remote: &remote),
+                let path = QUICPath(local: &local, remote: &remote)
+            {
+                self.writePath = path
+            }
         }
         return self.writePath
     }

@@ -57,7 +57,8 @@ struct SendQueue {
         var total = 0
         while count < vectors.count, total < Self.enough, index < self.chunks.count {
             let chunk = self.chunks[index]
-            vectors[count] = tern_quic_vec(base: chunk.base + skipped, length: chunk.count - skipped)
+            vectors.initializeElement(
+                at: count, to: tern_quic_vec(base: chunk.base + skipped, length: chunk.count - skipped))
             total += chunk.count - skipped
             count += 1
             index += 1

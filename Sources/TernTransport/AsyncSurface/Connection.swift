@@ -46,7 +46,7 @@ public final class Connection: Sendable {
     }
 
     deinit {
-        self.bridge.post(.close(code: 0, reason: ""))
+        self.bridge.postClose(code: 0, reason: "")
     }
 
     /// What carries the bytes.
@@ -101,7 +101,7 @@ public final class Connection: Sendable {
     ///   - code: an application error code below 2^62; 0 for a clean close.
     ///   - reason: shown to the peer; cut to 256 bytes.
     public func close(code: UInt64 = 0, reason: String = "") async {
-        self.bridge.post(.close(code: code, reason: reason))
+        self.bridge.postClose(code: code, reason: reason)
         _ = await self.closed()
     }
 

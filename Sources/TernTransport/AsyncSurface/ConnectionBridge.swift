@@ -105,6 +105,11 @@ final class ConnectionBridge: @unchecked Sendable {
         if mustSchedule { self.connection.eventLoop.execute { self.drain() } }
     }
 
+    /// Any thread. A connection that ended needs no closing, and its loop no waking.
+    func postClose(code: UInt64, reason: String) {
+        if self.end.knownValue == nil { self.post(.close(code: code, reason: reason)) }
+    }
+
     /// The application is done with received bytes. Any thread.
     func returnCredit(_ byteCount: Int, of stream: StreamID) {
         guard byteCount > 0 else { return }
