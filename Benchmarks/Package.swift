@@ -73,7 +73,9 @@ let package = Package(
         .testTarget(
             name: "LabTests", dependencies: ["tern-lab", "BenchSupport", "LabReport"], swiftSettings: settings),
         .testTarget(name: "LabLinkTests", dependencies: ["LabLink"], swiftSettings: settings),
-        .testTarget(name: "LabNetworkTests", dependencies: ["LabNetwork", "BenchSupport"], swiftSettings: settings),
+        .testTarget(
+            name: "LabNetworkTests", dependencies: ["LabNetwork", "LabLink", "CTernLab", "BenchSupport"],
+            swiftSettings: settings),
         .testTarget(name: "LabReportTests", dependencies: ["LabReport", "BenchSupport"], swiftSettings: settings),
     ]
 )

@@ -13,6 +13,7 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A request with room for all attributes that are put into one here. */
@@ -36,19 +37,26 @@ int ternlab_netlink_open(void) {
 }
 
 /* Sends a request and waits for the kernel's answer, which comes at once. */
-static int ask(int netlink, struct request *request) {
-    request->header.nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+static ssize_t exchange(int netlink, struct request *request, void *answer, size_t size) {
+    request->header.nlmsg_flags |= NLM_F_REQUEST;
     if (send(netlink, request, request->header.nlmsg_len, 0) < 0) {
         return -errno;
     }
-    char answer[1024] __attribute__((aligned(NLMSG_ALIGNTO)));
     ssize_t count;
     do {
-        count = recv(netlink, answer, sizeof answer, 0);
+        count = recv(netlink, answer, size, 0);
     } while (count < 0 && errno == EINTR);
+    return count < 0 ? -errno : count;
+}
+
+/* For requests that are answered by an error number alone. */
+static int ask(int netlink, struct request *request) {
+    char answer[1024] __attribute__((aligned(NLMSG_ALIGNTO)));
+    request->header.nlmsg_flags |= NLM_F_ACK;
+    ssize_t count = exchange(netlink, request, answer, sizeof answer);
     struct nlmsghdr *header = (struct nlmsghdr *)answer;
     if (count < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) || header->nlmsg_type != NLMSG_ERROR) {
-        return count < 0 ? -errno : -EPROTO;
+        return count < 0 ? (int)count : -EPROTO;
     }
     return ((struct nlmsgerr *)NLMSG_DATA(header))->error;
 }
@@ -105,6 +113,30 @@ int ternlab_address(int netlink, bool add, int family, int index, const uint8_t 
     put(&request, IFA_LOCAL, address, address_size(family));
     put(&request, IFA_ADDRESS, address, address_size(family));
     return ask(netlink, &request);
+}
+
+int ternlab_await_address(int netlink, int family, const uint8_t *address) {
+    char answer[1024] __attribute__((aligned(NLMSG_ALIGNTO)));
+    for (int attempt = 0; attempt < 5000; attempt++) {
+        struct request request;
+        struct rtmsg *route = begin(&request, RTM_GETROUTE, 0, sizeof *route);
+        route->rtm_family = (uint8_t)family;
+        route->rtm_dst_len = (uint8_t)(address_size(family) * 8);
+        put(&request, RTA_DST, address, address_size(family));
+        ssize_t count = exchange(netlink, &request, answer, sizeof answer);
+        struct nlmsghdr *header = (struct nlmsghdr *)answer;
+        if (count < 0) {
+            return (int)count;
+        }
+        /* An error says that there is no route at all yet. */
+        if (count >= (ssize_t)NLMSG_LENGTH(sizeof *route) && header->nlmsg_type == RTM_NEWROUTE &&
+            ((struct rtmsg *)NLMSG_DATA(header))->rtm_type == RTN_LOCAL) {
+            return 0;
+        }
+        struct timespec pause = {.tv_nsec = 200000};
+        nanosleep(&pause, NULL);
+    }
+    return -ETIMEDOUT;
 }
 
 int ternlab_route(
@@ -178,6 +210,12 @@ int ternlab_address(int netlink, bool add, int family, int index, const uint8_t 
     (void)index;
     (void)address;
     (void)prefix;
+    return -ENOSYS;
+}
+int ternlab_await_address(int netlink, int family, const uint8_t *address) {
+    (void)netlink;
+    (void)family;
+    (void)address;
     return -ENOSYS;
 }
 int ternlab_route(

@@ -9,6 +9,8 @@ struct AddressPlan {
     let server6: [UInt8] = Self.address6(subnet: 0, host: 1)
     let accesses: [AccessAddresses]
 
+    static let maximumAccesses = 16
+
     init(accesses: Int) {
         self.accesses = (1...accesses).map { subnet in
             AccessAddresses(

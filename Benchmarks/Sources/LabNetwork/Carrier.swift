@@ -50,6 +50,7 @@ final class Carrier: @unchecked Sendable {
 
     func reset(_ conditions: NetworkConditions, seed: UInt64) throws {
         try self.lock.withLock {
+            self.dropWaiting()
             self.link.reset(conditions, seed: seed)
             self.events.removeAll()
             self.lateness = NetworkLateness()
@@ -166,6 +167,19 @@ extension Carrier {
             self.link.sent(buffer, count: count, access: access, direction: direction, at: Self.now)
         }
         return true
+    }
+
+    /// What the hosts sent before is not of this round.
+    private func dropWaiting() {
+        guard let buffer = self.link.pool.take() else { return }
+        let space = self.link.pool.space(of: buffer)
+        for tun in self.client.tuns + self.server.tuns {
+            // As many as wait there at most: a host may be sending all the time.
+            for _ in 0..<Host.devicePackets {
+                guard read(tun, space.baseAddress, space.count) > 0 else { break }
+            }
+        }
+        self.link.pool.giveBack(buffer)
     }
 
     private func deliver() {

@@ -34,21 +34,27 @@ package final class EmulatedNetwork: Sendable {
     /// - Parameter seed: what is lost, and how far delays go up and down: the same for the same seed and packets.
     /// - Throws: ``BenchmarkError`` where the machine does not allow it; ``LabMachine/missing()`` says why.
     package init(_ conditions: NetworkConditions, seed: UInt64) throws {
+        guard (1...AddressPlan.maximumAccesses).contains(conditions.accesses.count) else {
+            throw BenchmarkError("a network has between one and \(AddressPlan.maximumAccesses) accesses")
+        }
         let plan = AddressPlan(accesses: conditions.accesses.count)
-        let client = try NetworkEnd(name: "client")
-        let server = try NetworkEnd(name: "server")
+        var undo: [() -> Void] = []
         do {
+            let client = try NetworkEnd(name: "client")
+            undo.append(client.close)
+            let server = try NetworkEnd(name: "server")
+            undo.append(server.close)
             let clientHost = try client.run { try Host(of: .client, plan, conditions) }
+            undo.append(clientHost.close)
             let serverHost = try server.run { try Host(of: .server, plan, conditions) }
+            undo.append(serverHost.close)
             self.carrier = try Carrier(
                 EmulatedLink(conditions, addresses: plan.accesses, seed: seed), client: clientHost, server: serverHost)
+            (self.client, self.server) = (client, server)
         } catch {
-            client.close()
-            server.close()
+            for step in undo.reversed() { step() }
             throw error
         }
-        self.client = client
-        self.server = server
         self.serverAddress = plan.server4.text
         self.serverAddress6 = plan.server6.text
         self.clientAddresses = plan.accesses.map { $0.client4.text }

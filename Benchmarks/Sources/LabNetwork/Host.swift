@@ -74,10 +74,11 @@ final class Host {
         guard self.side == .client else { return }
         for access in self.tuns.indices where !self.hasAddress[access] { try self.addAddress(access) }
         try self.prefer(0)
+        try self.awaitAddresses()
     }
 
-    /// The routes say it, not the namespace: the default of a namespace can only be what everybody on the machine may use, while
-    /// a route may name whatever the kernel has.
+    /// The routes say it, not the namespace: the default of a namespace can only be what everybody on the machine may
+    /// use, while a route may name whatever the kernel has.
     func setCongestionControl(_ name: String) throws {
         guard name != self.congestionControl else { return }
         let before = self.congestionControl
@@ -95,9 +96,9 @@ final class Host {
         }
     }
 
-    /// How many packets wait in a device until the link takes them. The link's own queue is what is emulated; this one is
-    /// only to be long enough for the moments in which the link's thread does not run.
-    private static let devicePackets: UInt32 = 10_000
+    /// How many packets wait in a device until the link takes them. The link's own queue is what is emulated; this one
+    /// is only to be long enough for the moments in which the link's thread does not run.
+    static let devicePackets: UInt32 = 10_000
     private static let loopback: Int32 = 1
     private static func table(of access: Int) -> UInt32 { UInt32(100 + access) }
     private static let mainTable: UInt32 = 254
@@ -107,11 +108,11 @@ final class Host {
         for (access, conditions) in conditions.accesses.enumerated() { try self.bringUp(access, conditions) }
         switch self.side {
         case .server:
-            try check(
-                ternlab_address(self.netlink, true, AF_INET, Self.loopback, self.plan.server4, 32), "an address")
-            try check(
-                ternlab_address(self.netlink, true, AF_INET6, Self.loopback, self.plan.server6, 128),
-                "an IPv6 address")
+            for (family, address) in self.serverAddresses {
+                try check(
+                    ternlab_address(self.netlink, true, family, Self.loopback, address, Self.bits(address)),
+                    "an address")
+            }
             for (access, index) in self.indexes.enumerated() { try self.addRouteToClient(access, index) }
         case .client:
             for access in self.tuns.indices {
@@ -121,6 +122,17 @@ final class Host {
                         ternlab_source_rule(self.netlink, family, address, Self.table(of: access)), "a routing rule")
                 }
             }
+        }
+        try self.awaitAddresses()
+    }
+
+    /// Whoever gets a network may use it at once. While a script runs nobody waits: the packets would.
+    private func awaitAddresses() throws {
+        let addresses =
+            self.side == .server
+            ? self.serverAddresses : self.tuns.indices.flatMap { self.clientAddresses($0) }
+        for (family, address) in addresses {
+            try check(ternlab_await_address(self.netlink, family, address), "an address ready")
         }
     }
 
@@ -207,29 +219,40 @@ extension Host {
         self.hasAddress[access] = false
     }
 
-    /// The new routes come before the old ones go: there is no moment without a default route.
+    /// The new route takes the place of the old one, so that there is no moment without a default route.
     private func prefer(_ access: Int) throws {
-        let (last, lastMetric) = (self.preferred, self.metric(of: self.preferred))
+        let (last, oldMetric) = (self.preferred, self.metric(of: access))
         guard access != last else { return }
-        let oldMetric = self.metric(of: access)
         self.preferred = access
         if self.hasAddress[access] {
-            try self.changeDefaultRoute(access, add: true, self.metric(of: access))
-            try self.changeDefaultRoute(access, add: false, oldMetric)
+            try self.addDefaultRoute(access)
+            for (family, _) in self.clientAddresses(access) {
+                _ = ternlab_route(
+                    self.netlink, false, family, nil, 0, self.indexes[access], nil, Self.mainTable, oldMetric, nil)
+            }
         }
-        if self.hasAddress[last] {
-            try self.changeDefaultRoute(last, add: true, self.metric(of: last))
-            try self.changeDefaultRoute(last, add: false, lastMetric)
+        guard self.hasAddress[last] else { return }
+        try self.addDefaultRoute(last)
+        // Nothing took its place if the new one has no address.
+        guard !self.hasAddress[access] else { return }
+        for (family, _) in self.clientAddresses(last) {
+            _ = ternlab_route(
+                self.netlink, false, family, nil, 0, self.indexes[last], nil, Self.mainTable, self.metric(of: access),
+                nil)
         }
     }
 
-    private func changeDefaultRoute(_ access: Int, add: Bool, _ metric: UInt32) throws {
+    private func addDefaultRoute(_ access: Int) throws {
         for (family, address) in self.clientAddresses(access) {
             try check(
                 ternlab_route(
-                    self.netlink, add, family, nil, 0, self.indexes[access], add ? address : nil, Self.mainTable,
-                    metric, self.congestionControl), "a route")
+                    self.netlink, true, family, nil, 0, self.indexes[access], address, Self.mainTable,
+                    self.metric(of: access), self.congestionControl), "a route")
         }
+    }
+
+    private var serverAddresses: [(family: Int32, address: [UInt8])] {
+        [(AF_INET, self.plan.server4), (AF_INET6, self.plan.server6)]
     }
 
     private func clientAddresses(_ access: Int) -> [(family: Int32, address: [UInt8])] {

@@ -59,6 +59,9 @@ int ternlab_device_index(const char *name);
 int ternlab_device_up(int netlink, int index, uint32_t mtu, uint32_t queue_packets);
 /* family: AF_INET or AF_INET6, which says how many bytes an address has. */
 int ternlab_address(int netlink, bool add, int family, int index, const uint8_t *address, uint8_t prefix);
+/* Waits until this address receives packets, which for IPv6 is not when ternlab_address returns. -ETIMEDOUT after a
+ * second. */
+int ternlab_await_address(int netlink, int family, const uint8_t *address);
 /* destination NULL: the default route. source NULL: none preferred. */
 int ternlab_route(
     int netlink, bool add, int family, const uint8_t *destination, uint8_t prefix, int index, const uint8_t *source,
