@@ -11,8 +11,9 @@ enum Method {
         + "rounds gives chance less than 5 %; that takes \(RankTest.leastRounds) rounds."
 
     static let sentences = [
-        "The contenders of a scenario take turns, round after round, so that whatever disturbs the machine disturbs all of them. "
-            + "The first turn is a warm-up that no figure counts.",
+        "The contenders of a scenario take turns, round after round, or share a round where they leave the processor idle, each on "
+            + "a network of its own; so whatever disturbs the machine disturbs all of them. In a round all meet the same sequence "
+            + "of chances. Where there is a warm-up, no figure counts it.",
         "A figure is the median of the rounds. Behind it, in brackets, are the ends of an interval that holds the true median "
             + "with a confidence of at least 85 %: order statistics of the rounds (the sign test's interval), which assume "
             + "nothing about how rounds are distributed. With fewer than \(MedianInterval.leastRounds) rounds the ends are "
@@ -45,14 +46,18 @@ extension LabSample {
     var eventsInOrder: [LabEvent] {
         (self.events ?? []).filter(\.at.isFinite).sorted { $0.at < $1.at }
     }
+
+    /// Those within the time that is shown; what happened before, such as the handshake, is in tables only.
+    var eventsMeanwhile: [LabEvent] { self.eventsInOrder.filter { $0.at >= 0 } }
 }
 
 extension ExpectationResult {
     /// Such as "ratio 0.15, 0.12–0.19 round by round; at most 0.2", or why there is none.
     var measured: String {
         guard let interval = self.interval else { return self.reason ?? "" }
-        let spread = "\(significant(interval.low))–\(significant(interval.high))"
-        let text = "\(self.bound): \(significant(interval.median)), round by round \(spread)"
+        let (low, high) = (significant(interval.low), significant(interval.high))
+        let spread = low == high ? "" : ", round by round \(low)–\(high)"
+        let text = "\(self.bound): \(significant(interval.median))\(spread)"
         return self.reason.map { "\(text); \($0)" } ?? text
     }
 }

@@ -36,7 +36,13 @@ extension MetricRecord {
     }
 
     func text(_ interval: MedianInterval) -> String {
-        "\(self.text(interval.median)) (\(self.text(interval.low))–\(self.text(interval.high)))"
+        self.text(interval.median) + (self.spreadText(interval).map { " \($0)" } ?? "")
+    }
+
+    /// The interval in brackets; `nil` where it is a single value.
+    func spreadText(_ interval: MedianInterval) -> String? {
+        let (low, high) = (self.text(interval.low), self.text(interval.high))
+        return low == high ? nil : "(\(low)–\(high))"
     }
 
     func textWithUnit(_ value: Double) -> String {
@@ -84,6 +90,12 @@ extension String {
                     default: scalar
                     }
                 }))
+    }
+
+    /// For the beginning of a sentence; what is no word, such as p99, stays.
+    var capitalizedFirst: String {
+        guard self.dropFirst().first?.isLetter == true, self.dropFirst().first?.isLowercase == true else { return self }
+        return self.prefix(1).uppercased() + self.dropFirst()
     }
 
     func shortened(to length: Int) -> String {

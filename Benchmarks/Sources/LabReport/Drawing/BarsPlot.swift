@@ -47,8 +47,17 @@ struct BarsPlot {
         contender.spread(self.metric.key).map { self.metric.text($0.median) + self.mark } ?? ""
     }
 
+    /// What a bar is worth of which rounds failed.
+    private func note(_ contender: ContenderResult) -> String {
+        contender.failures.isEmpty || contender.spread(self.metric.key) == nil
+            ? "" : "\(contender.failures.count) of \(contender.rounds.count) failed"
+    }
+
     private var scale: Scale {
-        let labels = self.result.contenders.map { PlotText.width(of: self.label($0)) }.max() ?? 0
+        let labels =
+            self.result.contenders.map {
+                PlotText.width(of: self.label($0), size: 13) + PlotText.width(of: self.note($0), size: 11)
+            }.max() ?? 0
         let values = self.result.contenders.flatMap { $0.values(self.metric.key) }
         return .linear(values, from: self.left, to: self.width - labels - 16)
     }
@@ -92,9 +101,11 @@ struct BarsPlot {
                 "class": "whisker",
                 "d": "M\(length(low)) \(length(middle - 5))v10m0-5H\(length(high))m0-5v10",
             ])
-        let end2 = max(scale.place(largest), end) + 8
+        let labelStart = max(scale.place(largest), end) + 8
+        let noteStart = labelStart + PlotText.width(of: self.label(contender), size: 13) + 6
         return parts + [bar] + rounds + [
-            whisker, PlotParts.text(self.label(contender), end2, middle + 4, style: "strong"),
+            whisker, PlotParts.text(self.label(contender), labelStart, middle + 4, style: "strong"),
+            PlotParts.text(self.note(contender), noteStart, middle + 4, style: "small muted"),
         ]
     }
 

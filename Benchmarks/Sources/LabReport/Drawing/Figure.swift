@@ -100,6 +100,7 @@ enum PlotStyle {
         .plot .over{stroke-dasharray:8 5}
         .plot .dash1{stroke-dasharray:7 3}
         .plot .dash2{stroke-dasharray:2 3}
+        .plot .dash3{stroke-dasharray:10 3 2 3}
         .plot .whisker{fill:none;stroke-width:1.5}
         .plot .round{fill-opacity:.55}
         .plot .hollow{fill-opacity:.12;stroke-width:1;stroke-dasharray:3 2}
@@ -167,21 +168,21 @@ enum PlotParts {
         return tag("path", ["class": style, "d": steps.joined()])
     }
 
-    /// Names with a piece of their line or bar.
-    static func legend(_ contenders: [ContenderResult], x: Double, y: Double, isLine: Bool) -> [Markup] {
-        var x = x
-        return zip(contenders, contenders.placesInKind).flatMap { contender, place -> [Markup] in
+    /// Names with a piece of their lines, in as many lines of text as it takes.
+    /// - Returns: what to draw, and where its last line is.
+    static func legend(
+        _ contenders: [ContenderResult], left: Double, right: Double, y: Double
+    ) -> (content: [Markup], bottom: Double) {
+        var (x, y) = (left, y)
+        let content = zip(contenders, contenders.placesInKind).flatMap { contender, place -> [Markup] in
             let name = PlotText.shortened(contender.record.name, to: 140)
-            let sample =
-                isLine
-                ? self.line(x, y - 4, x + 22, y - 4, "curve \(contender.kind.curve) dash\(place)")
-                : tag(
-                    "rect",
-                    ["class": contender.kind.fill, "x": length(x), "y": length(y - 10), "width": "12", "height": "12"])
-            let start = x + (isLine ? 28 : 18)
-            x = start + PlotText.width(of: name) + 18
-            return [sample, self.text(name, start, y)]
+            let width = 28 + PlotText.width(of: name)
+            if x > left, x + width > right { (x, y) = (left, y + 17) }
+            defer { x += width + 18 }
+            let style = "curve \(contender.kind.curve) dash\(min(place, 3))"
+            return [self.line(x, y - 4, x + 22, y - 4, style), self.text(name, x + 28, y)]
         }
+        return (content, y)
     }
 
     /// Lines across at the ticks, with their values on the left.

@@ -9,9 +9,8 @@ struct LatencyPlot {
     let result: ScenarioResult
 
     private let width = 580.0
-    private let height = 300.0
+    private let plotHeight = 208.0
     private let left = 56.0
-    private let top = 52.0
 
     private var contenders: [ContenderResult] { self.result.contenders.filter { !$0.latencies.isEmpty } }
 
@@ -21,20 +20,23 @@ struct LatencyPlot {
         guard !contenders.isEmpty else { return nil }
         let curves = contenders.map { $0.latencies.curve() }
         let least = max(1e-7, curves.flatMap { $0 }.map(\.slowerPart).min() ?? 1e-3)
-        let (right, bottom) = (self.width - 14, self.height - 40)
-        let values = Scale.fitting(curves.flatMap { $0.map(\.milliseconds) }, from: bottom, to: self.top)
+        let right = self.width - 14
+        let legend = PlotParts.legend(contenders, left: self.left, right: right, y: 13)
+        let top = legend.bottom + 31
+        let bottom = top + self.plotHeight
+        let values = Scale.fitting(curves.flatMap { $0.map(\.milliseconds) }, from: bottom, to: top)
         let parts = Scale(kind: .logarithmic, low: 1, high: min(0.1, least) * 0.9, from: self.left, to: right)
-        var content = PlotParts.legend(contenders, x: self.left, y: 13, isLine: true)
+        var content = legend.content
         content += PlotParts.valueAxis(values, left: self.left, right: right, title: "ms\(Self.note(values))")
-        content += self.partAxis(parts, least: least, bottom: bottom)
+        content += self.partAxis(parts, least: least, top: top, bottom: bottom)
         for (index, curve) in curves.enumerated() {
             let points = curve.map { (Self.place($0.slowerPart, on: parts), values.place($0.milliseconds)) }
-            let style = "curve \(contenders[index].kind.curve) dash\(contenders.placesInKind[index])"
+            let style = "curve \(contenders[index].kind.curve) dash\(min(contenders.placesInKind[index], 3))"
             content.append(PlotParts.path(points, style))
         }
         return Figure(
             title: "\(self.result.record.title): latencies", description: self.description, width: self.width,
-            height: self.height, content: content)
+            height: bottom + 40, content: content)
     }
 
     private var description: String {
@@ -52,7 +54,7 @@ struct LatencyPlot {
         return scale.from + min(max(distance, 0), 1) * (scale.to - scale.from)
     }
 
-    private func partAxis(_ scale: Scale, least: Double, bottom: Double) -> [Markup] {
+    private func partAxis(_ scale: Scale, least: Double, top: Double, bottom: Double) -> [Markup] {
         let ticks: [(part: Double, label: String)] = [
             (1, "0 %"), (0.5, "50 %"), (0.1, "90 %"), (0.01, "99 %"), (1e-3, "99.9 %"), (1e-4, "99.99 %"),
             (1e-5, "99.999 %"), (1e-6, "99.9999 %"),
@@ -60,7 +62,7 @@ struct LatencyPlot {
         let marks = ticks.filter { $0.part >= least * 0.95 || $0.part >= 0.1 }.flatMap { tick in
             let x = Self.place(tick.part, on: scale)
             return [
-                PlotParts.line(x, self.top, x, bottom, "grid"),
+                PlotParts.line(x, top, x, bottom, "grid"),
                 PlotParts.text(tick.label, x, bottom + 15, anchor: "middle", style: "small muted"),
             ]
         }

@@ -9,11 +9,11 @@ struct OverviewPlot {
     let mark: String
 
     private let width = 760.0
-    private let left = 290.0
+    private let left = 336.0
     private let top = 30.0
     private let rowHeight = 26.0
     /// For the figures on the right.
-    private let room = 110.0
+    private let room = 136.0
 
     /// `nil` where nothing could be compared.
     var figure: Figure? {
@@ -59,7 +59,7 @@ struct OverviewPlot {
     private func row(_ finding: Finding, isNew: Bool, y: Double, _ scale: Scale) -> [Markup] {
         let middle = y + self.rowHeight / 2
         let name = finding.scenario.record.name
-        let nameRoom = self.left * 0.48
+        let nameRoom = 142.0
         var parts: [Markup] = []
         if isNew {
             parts.append(PlotParts.text(PlotText.shortened(name, to: nameRoom), 0, middle + 4, style: "strong"))
@@ -67,8 +67,8 @@ struct OverviewPlot {
         }
         parts.append(
             PlotParts.text(
-                PlotText.shortened(finding.metric.title, to: self.left - nameRoom - 14), self.left - 8, middle + 4,
-                anchor: "end", style: "muted"))
+                PlotText.shortened(finding.title, to: self.left - nameRoom - 14, size: 11), self.left - 8, middle + 4,
+                anchor: "end", style: "small muted"))
         return parts + self.bar(finding, middle: middle, scale)
     }
 
@@ -83,7 +83,9 @@ struct OverviewPlot {
         case .firstIsBetter: (style, label) = ("f-quic", Self.factor(lead.median))
         case .secondIsBetter: (style, label) = ("f-tcp", Self.factor(lead.median))
         case .withinNoise: (style, label) = ("hollow f-other s-other", "within noise")
-        case .tooFewRounds: (style, label) = ("hollow f-other s-other", "too few rounds")
+        case .tooFewRounds:
+            let kind = finding.hint ?? .other
+            (style, label) = ("hollow \(kind.fill) \(kind.stroke)", "\(Self.factor(lead.median)), few rounds")
         case .failures, .notMeasured: (style, label) = ("hollow f-other s-other", "failures")
         }
         let isVerdict = style.hasPrefix("f-")

@@ -100,7 +100,7 @@ struct TimelinePlot {
     private func description(_ panels: [Panel], _ unit: Unit) -> String {
         panels.map { panel in
             let mean = panel.rates.reduce(0, +) / Double(panel.rates.count)
-            let events = panel.sample.eventsInOrder.prefix(8).map { "\($0.text) at \(significant($0.at)) s" }
+            let events = panel.sample.eventsMeanwhile.prefix(8).map { "\($0.text) at \(significant($0.at)) s" }
             let text = "\(panel.contender.record.title): \(significant(mean)) \(unit.title) on average"
             return events.isEmpty ? text : "\(text); \(events.joined(separator: ", "))"
         }.joined(separator: ". ")
@@ -109,7 +109,7 @@ struct TimelinePlot {
     private func draw(
         _ panel: Panel, y: Double, time: Scale, largest: Double, unit: Unit
     ) -> (content: [Markup], bottom: Double) {
-        let lanes = EventLanes(panel.sample.eventsInOrder, right: self.width) { time.place($0) }
+        let lanes = EventLanes(panel.sample.eventsMeanwhile, right: self.width) { time.place($0) }
         let top = y + self.headHeight + self.laneHeight * Double(lanes.lanes) + 4
         let bottom = top + self.panelHeight
         let values = Scale.linear([largest], from: bottom, to: top, ticks: 3)
@@ -208,7 +208,7 @@ struct TimelinePlot {
     }
 
     private func sourceLegend(_ panels: [Panel]) -> [Markup] {
-        let present = Set(panels.flatMap { $0.sample.events ?? [] }.map { Self.known($0.source) })
+        let present = Set(panels.flatMap(\.sample.eventsMeanwhile).map { Self.known($0.source) })
         var x = self.left
         return ["network", "transport", "application"].filter(present.contains).flatMap { source -> [Markup] in
             let title = Self.titles[source] ?? source

@@ -132,25 +132,13 @@ struct Page {
     }
 
     private var groups: [Markup] {
-        let findings = self.findings
-        func of(_ findings: [Finding]) -> [Remark] {
-            findings.map { Remark(scenario: $0.scenario.record, text: $0.text + self.run.mark) }
-        }
-        return self.group(
-            "Where QUIC wins", "quic", of(findings.quicWins), empty: "Nowhere in this run, beyond the noise.")
-            + self.group("Where TCP wins", "tcp", of(findings.tcpWins), empty: "Nowhere in this run, beyond the noise.")
-            + self.group("No difference larger than the noise", "", of(findings.ties))
-            + self.group("Only one got through", "failed", of(findings.ofOne))
-            + self.group("Not decided", "", of(findings.undecided))
-            + self.group("What auto does", "auto", findings.auto)
-            + self.group("What failed", "failed", findings.failures)
-            + self.group("What could not run", "", findings.notRun)
+        let groups = self.findings.groups(mark: self.run.mark)
+        return groups.isEmpty ? [tag("p", [:], "Nothing was compared.")] : groups.map(self.markup)
     }
 
-    private func group(_ title: String, _ style: String, _ remarks: [Remark], empty: String? = nil) -> [Markup] {
-        guard !remarks.isEmpty || empty != nil else { return [] }
+    private func markup(_ group: FindingGroup) -> Markup {
         var perScenario: [(scenario: ScenarioRecord, texts: [String])] = []
-        for remark in remarks {
+        for remark in group.remarks {
             if perScenario.last?.scenario.name == remark.scenario.name {
                 perScenario[perScenario.count - 1].texts.append(remark.text)
             } else {
@@ -161,8 +149,8 @@ struct Page {
             let link = tag("a", ["href": "#\(self.id(of: scenario))"], scenario.title)
             return tag("li", [:], [link] + texts.map { tag("div", [:], $0) })
         }
-        let content = items.isEmpty ? [tag("p", ["class": "muted"], empty ?? "")] : [tag("ul", [:], items)]
-        return [tag("div", ["class": "group \(style)"], [tag("h3", [:], title)] + content)]
+        let style = group.isBad ? "failed" : group.kind.rawValue
+        return tag("div", ["class": "group \(style)"], [tag("h3", [:], group.title), tag("ul", [:], items)])
     }
 
     private var expectations: [Markup] {

@@ -56,6 +56,7 @@ enum PageStyle {
         th,td{padding:.3rem .75rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
         th:first-child,td:first-child{text-align:left;padding-left:0}
         .words td,.words th{text-align:left}
+        .words tbody th{white-space:normal}.words a{white-space:nowrap}
         .changes td,.changes th{white-space:nowrap}
         .changes th:nth-child(-n+3),.changes td:nth-child(-n+3){text-align:left}
         thead th{font-weight:600;color:var(--muted);vertical-align:bottom}

@@ -66,7 +66,7 @@ struct ScenarioSection {
 
     private func cell(_ metric: MetricRecord, _ contender: ContenderResult) -> Markup {
         guard let spread = contender.spread(metric.key) else { return "–" }
-        let interval = " (\(metric.text(spread.low))–\(metric.text(spread.high)))"
+        let interval = metric.spreadText(spread).map { " \($0)" } ?? ""
         return tag(
             "span", [:],
             [.text(metric.text(spread.median) + self.run.mark), tag("span", ["class": "spread"], interval)])
@@ -98,7 +98,7 @@ struct ScenarioSection {
     private var failures: [Markup] {
         let rows = self.result.contenders.flatMap { contender in
             contender.failures.prefix(20).map { failure -> [Markup] in
-                [self.name(contender), .text("\(failure.round)"), .text(failure.reason)]
+                [self.name(contender), .text("\(failure.round)"), .text(failure.reason.shortened(to: 600))]
             }
         }
         let missing = self.result.contenders.compactMap { contender in

@@ -7,6 +7,8 @@ internal import BenchSupport
 package struct Finding: Sendable {
     package let scenario: ScenarioResult
     package let metric: MetricRecord
+    /// What both did in the same special way, such as `early` where `quic-early` and `tls-early` are compared.
+    package let variant: String?
     package let quic: ContenderResult
     package let tcp: ContenderResult
     /// QUIC is the first.
@@ -20,20 +22,31 @@ package struct Finding: Sendable {
         }
     }
 
+    /// Such as "first byte, early".
+    package var title: String { self.variant.map { "\(self.metric.title), \($0)" } ?? self.metric.title }
+
+    /// Who is better in every single round and clearly, where the rounds are too few for a verdict.
+    package var hint: ContenderKind? {
+        guard self.comparison.verdict == .tooFewRounds, let lead = self.lead, lead.rounds > 1 else { return nil }
+        return lead.low > 1.1 ? .quic : lead.high < 1 / 1.1 ? .tcp : nil
+    }
+
     /// In plain words, without a claim that the verdict does not carry.
     package var text: String {
         guard let quic = self.comparison.first, let tcp = self.comparison.second else { return self.textOfOne }
         let values =
-            "\(self.metric.title) \(self.metric.textWithUnit(quic.median)) over QUIC, "
+            "\(self.title.capitalizedFirst) \(self.metric.textWithUnit(quic.median)) over QUIC, "
             + "\(self.metric.textWithUnit(tcp.median)) over TCP"
         switch self.comparison.verdict {
         case .firstIsBetter: return "\(values): \(self.claim(winner: "QUIC"))."
         case .secondIsBetter: return "\(values): \(self.claim(winner: "TCP"))."
         case .withinNoise: return "\(values): no difference that is larger than the noise."
-        case .tooFewRounds:
-            return "\(values): too few rounds for a verdict (\(min(quic.rounds, tcp.rounds)); "
-                + "it takes \(RankTest.leastRounds))."
-        case .failures: return "\(values) in the rounds that did not fail; too many did for a verdict."
+        case .tooFewRounds: return "\(values)."
+        case .failures:
+            let failed = [self.quic, self.tcp].filter { !$0.failures.isEmpty }.map {
+                "\($0.kind.title) failed in \($0.failures.count) of \(counted($0.rounds.count, "round"))"
+            }
+            return "\(values): no verdict, because \(failed.joined(separator: ", "))."
         case .notMeasured: return self.textOfOne
         }
     }
@@ -50,7 +63,7 @@ package struct Finding: Sendable {
             return "nothing over \(contender.kind.title)\(why)"
         }
         let parts = [part(self.quic, self.comparison.first), part(self.tcp, self.comparison.second)]
-        return "\(self.metric.title): \(parts.joined(separator: "; "))."
+        return "\(self.title.capitalizedFirst): \(parts.joined(separator: "; "))."
     }
 
     private func claim(winner: String) -> String {
@@ -69,6 +82,15 @@ package struct Finding: Sendable {
     }
 }
 
+/// Findings or remarks of one sort.
+package struct FindingGroup: Sendable {
+    package let title: String
+    /// Whose colour it has; `other` without one.
+    package let kind: ContenderKind
+    package let isBad: Bool
+    package let remarks: [Remark]
+}
+
 /// A sentence about a scenario, with the scenario's name.
 package struct Remark: Sendable {
     package let scenario: ScenarioRecord
@@ -82,7 +104,12 @@ package struct Findings: Sendable {
     package private(set) var ties: [Finding] = []
     /// Only one of them has a figure.
     package private(set) var ofOne: [Finding] = []
-    /// Too few rounds, or failures.
+    /// Too few rounds for a verdict, but the same in every one.
+    package private(set) var pointsToQUIC: [Finding] = []
+    package private(set) var pointsToTCP: [Finding] = []
+    /// Too few rounds.
+    package private(set) var tooFew: [Finding] = []
+    /// The better one failed more often.
     package private(set) var undecided: [Finding] = []
     package private(set) var failures: [Remark] = []
     package private(set) var auto: [Remark] = []
@@ -97,23 +124,57 @@ package struct Findings: Sendable {
         }
     }
 
+    /// All that there is to say, who wins first; groups of nothing are left out.
+    /// - Parameter mark: goes behind every finding.
+    package func groups(mark: String) -> [FindingGroup] {
+        func group(
+            _ title: String, _ remarks: [Remark], _ kind: ContenderKind = .other, isBad: Bool = false
+        ) -> FindingGroup {
+            FindingGroup(title: title, kind: kind, isBad: isBad, remarks: remarks)
+        }
+        func of(_ findings: [Finding]) -> [Remark] {
+            findings.map { Remark(scenario: $0.scenario.record, text: $0.text + mark) }
+        }
+        let few = "the rounds are too few for a verdict"
+        let groups = [
+            group("Where QUIC wins", of(self.quicWins), .quic), group("Where TCP wins", of(self.tcpWins), .tcp),
+            group("Every round points to QUIC, but \(few)", of(self.pointsToQUIC), .quic),
+            group("Every round points to TCP, but \(few)", of(self.pointsToTCP), .tcp),
+            group("No difference larger than the noise", of(self.ties)),
+            group("Only one got through", of(self.ofOne), isBad: true),
+            group("Not decided: \(few)", of(self.tooFew)),
+            group("Not decided: the better one failed more often", of(self.undecided), isBad: true),
+            group("What auto does", self.auto, .auto), group("What failed", self.failures, isBad: true),
+            group("What could not run", self.notRun),
+        ]
+        return groups.filter { !$0.remarks.isEmpty }
+    }
+
     /// All that could be compared, in the order of the scenarios.
     package private(set) var all: [Finding] = []
 
     private mutating func compare(_ scenario: ScenarioResult) {
-        guard let quic = scenario.representative(of: .quic), let tcp = scenario.representative(of: .tcp) else { return }
-        for metric in scenario.mainMetrics {
-            let comparison = scenario.comparison(of: metric, quic, tcp)
-            let finding = Finding(scenario: scenario, metric: metric, quic: quic, tcp: tcp, comparison: comparison)
-            if comparison.verdict != .notMeasured { self.all.append(finding) }
-            switch comparison.verdict {
-            case .firstIsBetter: self.quicWins.append(finding)
-            case .secondIsBetter: self.tcpWins.append(finding)
-            case .withinNoise: self.ties.append(finding)
-            case .tooFewRounds, .failures: self.undecided.append(finding)
-            case .notMeasured where finding.isOfOne: self.ofOne.append(finding)
-            case .notMeasured: break
-            }
+        for pair in scenario.pairs {
+            for metric in scenario.mainMetrics { self.compare(scenario, pair, metric) }
+        }
+    }
+
+    private mutating func compare(_ scenario: ScenarioResult, _ pair: ScenarioResult.Pair, _ metric: MetricRecord) {
+        let comparison = scenario.comparison(of: metric, pair.quic, pair.tcp)
+        let finding = Finding(
+            scenario: scenario, metric: metric, variant: pair.variant, quic: pair.quic, tcp: pair.tcp,
+            comparison: comparison)
+        if comparison.verdict != .notMeasured { self.all.append(finding) }
+        switch comparison.verdict {
+        case .firstIsBetter: self.quicWins.append(finding)
+        case .secondIsBetter: self.tcpWins.append(finding)
+        case .withinNoise: self.ties.append(finding)
+        case .tooFewRounds where finding.hint == .quic: self.pointsToQUIC.append(finding)
+        case .tooFewRounds where finding.hint == .tcp: self.pointsToTCP.append(finding)
+        case .tooFewRounds: self.tooFew.append(finding)
+        case .failures: self.undecided.append(finding)
+        case .notMeasured where finding.isOfOne: self.ofOne.append(finding)
+        case .notMeasured: break
         }
     }
 
@@ -124,7 +185,7 @@ package struct Findings: Sendable {
             let often = failed == all ? "in every round (\(all))" : "in \(failed) of \(counted(all, "round"))"
             return Remark(
                 scenario: scenario.record,
-                text: "\(contender.record.title) failed \(often), first with: \(first.reason)")
+                text: "\(contender.record.title) failed \(often), first with: \(first.reason.shortened(to: 160))")
         }
     }
 
@@ -152,7 +213,7 @@ package struct Findings: Sendable {
         }
         let best = isQUICBetter ? quic : tcp
         let comparison = scenario.comparison(of: metric, auto, best)
-        let (name, title) = (best.kind.title, metric.title)
+        let (name, title) = (best.kind.title, metric.title.capitalizedFirst)
         let text: String
         switch comparison.verdict {
         case .withinNoise: text = "\(title) is that of the better carrier, \(name), within the noise."

@@ -43,8 +43,8 @@ extension Run {
                     + "on \(counted(self.header.machine.cores, "core"))."
             ]
         }
-        // A client, a server and the thread that carries their packets want a processor each.
-        let busy = self.samples.filter { $0.round >= 1 && $0.load > cores + 3 }
+        // What is compared wants processors too: clients, servers, the threads that carry their packets.
+        let busy = self.samples.filter { $0.round >= 1 && $0.load > cores + 4 }
         guard let most = busy.map(\.load).max() else { return [] }
         return [
             "The machine was busy with something else during \(counted(busy.count, "measurement")): "

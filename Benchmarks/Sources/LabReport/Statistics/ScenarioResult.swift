@@ -32,6 +32,29 @@ package struct ScenarioResult: Sendable {
         return able.first { own.contains($0.record.name) } ?? able.first
     }
 
+    /// A contender over QUIC and the one over TCP that did the same.
+    package struct Pair: Sendable {
+        package let variant: String?
+        package let quic: ContenderResult
+        package let tcp: ContenderResult
+    }
+
+    /// The representatives, and those whose names say that they differ from them in the same way.
+    package var pairs: [Pair] {
+        guard let quic = self.representative(of: .quic), let tcp = self.representative(of: .tcp) else { return [] }
+        let variants = self.contenders.compactMap { contender -> Pair? in
+            guard contender.kind == .quic, contender.record.name.hasPrefix("quic-"), !contender.rounds.isEmpty else {
+                return nil
+            }
+            let variant = String(contender.record.name.dropFirst(5))
+            guard let other = self.contender("tls-\(variant)"), other.kind == .tcp, !other.rounds.isEmpty else {
+                return nil
+            }
+            return Pair(variant: variant, quic: contender, tcp: other)
+        }
+        return [Pair(variant: nil, quic: quic, tcp: tcp)] + variants
+    }
+
     package func comparison(
         of metric: MetricRecord, _ first: ContenderResult, _ second: ContenderResult
     ) -> Comparison {

@@ -60,30 +60,33 @@ struct TerminalStyle {
         return self.paint("── \(title) \(rest)", .bold)
     }
 
-    /// Rows of cells below a head; the first column is left, the others right. Columns that do not fit are left out, and said.
+    /// Rows of cells below a head; the first column is left, the others right. Columns that do not fit beside the others stand
+    /// below them, with the first column again.
     func table(_ head: [String], _ rows: [(cells: [String], look: Look?)], indent: Int = 2) -> [String] {
         let all = [head] + rows.map(\.cells)
-        var widths = head.indices.map { column in all.map { $0[column].harmless.count }.max() ?? 0 }
-        var lines: [String] = []
-        while widths.count > 2, indent + widths.reduce(0, +) + 2 * (widths.count - 1) > self.width {
-            widths.removeLast()
+        let widths = head.indices.map { column in all.map { $0[column].harmless.count }.max() ?? 0 }
+        let first = indent + (widths.first ?? 0)
+        var blocks: [[Int]] = [[]]
+        var room = self.width - first
+        for column in head.indices.dropFirst() {
+            if room < widths[column] + 2, blocks.last?.isEmpty == false {
+                blocks.append([])
+                room = self.width - first
+            }
+            blocks[blocks.count - 1].append(column)
+            room -= widths[column] + 2
         }
-        func line(_ cells: [String], _ look: Look?) -> String {
-            let padded = widths.indices.map { column in
+        func line(_ cells: [String], _ look: Look?, _ columns: [Int]) -> String {
+            let padded = ([0] + columns).map { column in
                 let cell = cells[column].harmless
                 let space = String(repeating: " ", count: max(0, widths[column] - cell.count))
                 return column == 0 ? self.paint(cell, look) + space : space + cell
             }
             return String(repeating: " ", count: indent) + padded.joined(separator: "  ")
         }
-        lines.append(line(head, .dim))
-        lines += rows.map { line($0.cells, $0.look) }
-        let missing = head.dropFirst(widths.count)
-        if !missing.isEmpty {
-            let text = "(no room for \(missing.joined(separator: "; ")))"
-            lines += self.wrapped(text, lead: String(repeating: " ", count: indent), look: .dim)
+        return blocks.flatMap { columns in
+            [line(head, .dim, columns)] + rows.map { line($0.cells, $0.look, columns) }
         }
-        return lines
     }
 }
 

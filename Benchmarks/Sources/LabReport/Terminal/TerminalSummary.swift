@@ -147,13 +147,13 @@ private struct TerminalSummary {
             let name = contender.record.name.harmless
             let seconds = timeline.step * Double(timeline.values.count)
             let tail = " \(significant(seconds)) s"
-            let room = self.style.width - names - tail.count - 6
+            let room = min(72, self.style.width - names - tail.count - 6)
             let line = TerminalPlot.sparkline(timeline.values, of: largest, width: room)
             let padded = String(repeating: " ", count: names - name.count) + name
             lines.append("    \(padded)  " + self.style.paint(line, TerminalStyle.Look(contender.kind)) + tail)
-            let events = sample.eventsInOrder.prefix(6).map { "\(significant($0.at)) s \($0.text)" }
+            let events = sample.eventsMeanwhile.prefix(6).map { "\(significant($0.at)) s \($0.text)" }
             guard !events.isEmpty else { continue }
-            let more = (sample.events?.count ?? 0) > 6 ? " …" : ""
+            let more = sample.eventsMeanwhile.count > 6 ? " …" : ""
             let lead = String(repeating: " ", count: names + 6)
             lines += self.style.wrapped(events.joined(separator: "; ") + more, lead: lead, look: .dim)
         }
@@ -173,23 +173,10 @@ private struct TerminalSummary {
     }
 
     private var findings: [String] {
-        let findings = Findings(self.run)
-        func group(_ title: String, _ lines: [(name: String, text: String)]) -> [String] {
-            guard !lines.isEmpty else { return [] }
-            return [self.style.paint(title, .bold)]
-                + lines.flatMap { self.style.wrapped("\($0.name): \($0.text)", lead: "  · ") }
+        let groups = Findings(self.run).groups(mark: self.run.mark).flatMap { group in
+            [self.style.paint(group.title, .bold)]
+                + group.remarks.flatMap { self.style.wrapped("\($0.scenario.name): \($0.text)", lead: "  · ") }
         }
-        func named(_ findings: [Finding]) -> [(name: String, text: String)] {
-            findings.map { ($0.scenario.record.name, $0.text + self.run.mark) }
-        }
-        func named(_ remarks: [Remark]) -> [(name: String, text: String)] {
-            remarks.map { ($0.scenario.name, $0.text) }
-        }
-        return [self.style.rule("QUIC or TCP")]
-            + group("Where QUIC wins", named(findings.quicWins)) + group("Where TCP wins", named(findings.tcpWins))
-            + group("No difference larger than the noise", named(findings.ties))
-            + group("Only one got through", named(findings.ofOne))
-            + group("Not decided", named(findings.undecided)) + group("What auto does", named(findings.auto))
-            + group("What failed", named(findings.failures)) + group("What could not run", named(findings.notRun))
+        return [self.style.rule("QUIC or TCP")] + (groups.isEmpty ? ["Nothing was compared."] : groups)
     }
 }
