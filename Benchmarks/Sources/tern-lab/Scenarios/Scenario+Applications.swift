@@ -69,13 +69,13 @@ extension Scenario {
             contenders: LabContender.carriers([.quic, .tls]) { .messages(Self.chat(5 * $0.time, rate: 1_000)) },
             metrics: [
                 MetricRecord(
-                    key: "clientCPUPerMessage", title: "CPU of the client per message", unit: "µs",
+                    key: "clientCPUPerMessage", title: "client CPU, message", unit: "µs",
                     isBetterLower: true, decimals: 1, isMain: true),
                 MetricRecord(
-                    key: "serverCPUPerMessage", title: "CPU of the server per message", unit: "µs",
+                    key: "serverCPUPerMessage", title: "server CPU, message", unit: "µs",
                     isBetterLower: true, decimals: 1, isMain: true),
                 MetricRecord(
-                    key: "wireBytesPerMessage", title: "bytes on the wire per message", unit: "bytes",
+                    key: "wireBytesPerMessage", title: "bytes, message", unit: "bytes",
                     isBetterLower: true, decimals: 0, isMain: true), .p50.aside, .p99.aside,
             ],
             expectedSeconds: { 5 * $0.time + 2 }),

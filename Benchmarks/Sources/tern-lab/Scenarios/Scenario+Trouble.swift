@@ -89,7 +89,7 @@ extension Scenario {
         name: "rebinding", title: "The translator forgets the client",
         summary: """
             Behind a NAT that forgets its mappings three times, every 30 s in the full profile and more often in the shorter ones: \
-            what the client sends next comes from a new port, and TCP connections are broken without a word.
+            what the client sends next comes from a new port. The server answers TCP segments from there with a reset.
             """,
         ground: .emulated(NetworkConditions(Self.translated), words: homeWords + ", NAT"),
         script: { profile in
@@ -139,7 +139,7 @@ extension Scenario {
         contenders: LabContender.carriers { _ in .storm(StormWork(clients: 200)) },
         metrics: [
             MetricRecord(
-                key: "lastBack", title: "until the last is back", unit: "ms", isBetterLower: true, decimals: 0,
+                key: "lastBack", title: "last one back", unit: "ms", isBetterLower: true, decimals: 0,
                 isMain: true), .p50.aside, .p99.aside,
             MetricRecord(
                 key: "wireBytes", title: "bytes on the wire", unit: "bytes", isBetterLower: true, decimals: 0,

@@ -175,18 +175,18 @@ extension MetricRecord {
     static let worst = MetricRecord(
         key: "worst", title: "slowest", unit: "ms", isBetterLower: true, decimals: 1, isMain: false)
     static let gap = MetricRecord(
-        key: "gap", title: "longest time without a message", unit: "ms", isBetterLower: true, decimals: 0, isMain: true)
+        key: "gap", title: "longest gap", unit: "ms", isBetterLower: true, decimals: 0, isMain: true)
     static let reconnects = MetricRecord(
         key: "reconnects", title: "connections lost", unit: "count", isBetterLower: true, decimals: 0, isMain: false)
     static let unanswered = MetricRecord(
-        key: "unanswered", title: "messages without answer", unit: "count", isBetterLower: true, decimals: 0,
+        key: "unanswered", title: "unanswered", unit: "count", isBetterLower: true, decimals: 0,
         isMain: false)
     static let throughput = MetricRecord(
         key: "throughput", title: "throughput", unit: "MB/s", isBetterLower: false, decimals: 2, isMain: true)
     static let clientCPU = MetricRecord(
-        key: "clientCPU", title: "CPU of the client", unit: "s", isBetterLower: true, decimals: 2, isMain: false)
+        key: "clientCPU", title: "client CPU", unit: "s", isBetterLower: true, decimals: 2, isMain: false)
     static let serverCPU = MetricRecord(
-        key: "serverCPU", title: "CPU of the server", unit: "s", isBetterLower: true, decimals: 2, isMain: false)
+        key: "serverCPU", title: "server CPU", unit: "s", isBetterLower: true, decimals: 2, isMain: false)
     static let wire = MetricRecord(
         key: "wireBytes", title: "bytes on the wire", unit: "bytes", isBetterLower: true, decimals: 0, isMain: false)
 
