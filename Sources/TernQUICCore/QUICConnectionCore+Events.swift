@@ -24,6 +24,7 @@ extension QUICConnectionCore {
                 stream.received = ByteBuffer()
                 stream.receivedBefore = min(bytes.readableBytes, 1 << 16)
                 if stream.dropsInput { continue }
+                self.native.inbox.spares.keep(bytes)
                 return .streamReceived(stream.id, bytes: bytes, finished: stream.receivedFinish)
             }
         }

@@ -40,6 +40,8 @@ final class NativeInbox {
     var wasStatelesslyReset = false
     private(set) var streams: [Int64: QUICStream] = [:]
     private var recent: QUICStream?
+    /// The memory of bytes that the application had.
+    var spares = SpareBuffers()
     private let role: ConnectionRole
     private let randomness: QUICRandomness
     private let qlog: (any QUICQlogSink)?
@@ -80,8 +82,8 @@ final class NativeInbox {
         stream.unconsumed += bytes.count
         if finished { stream.receivedFinish = true }
         if bytes.count > 0 {
-            if stream.received.capacity == 0 {
-                stream.received.reserveCapacity(max(bytes.count, stream.receivedBefore))
+            if stream.received.storageCapacity == 0 {
+                stream.received = self.spares.take(max(bytes.count, stream.receivedBefore))
             }
             stream.received.writeBytes(bytes)
         }
