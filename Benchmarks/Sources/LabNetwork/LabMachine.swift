@@ -19,7 +19,10 @@ package enum LabMachine {
         try check(ternlab_enter_user_namespace(), "a user namespace")
     }
 
-    /// Whether there can be an ``EmulatedNetwork``. Found out by making all that it needs once, in a process of its
+    /// Whether this process may make an ``EmulatedNetwork``: it is root's, or ``enterNamespaces()`` did its work.
+    package static var isPrivileged: Bool { ternlab_is_privileged() }
+
+    /// Whether there can be an ``EmulatedNetwork`` after ``enterNamespaces()``. Found out by making all that it needs once, in a process of its
     /// own.
     package static var canEmulate: Bool { self.obstacle == nil }
 

@@ -8,8 +8,12 @@ import Testing
 
 @testable import LabNetwork
 
-@Suite(
-    .serialized, .enabled(if: LabMachine.canEmulate, Comment(rawValue: LabMachine.missing().joined(separator: " "))))
+private let whyNot =
+    LabMachine.missing().joined(separator: " ")
+    + (LabMachine.isPrivileged
+        ? "" : " A test process has several threads and cannot get the privilege: run it as root.")
+
+@Suite(.serialized, .enabled(if: LabMachine.canEmulate && LabMachine.isPrivileged, Comment(rawValue: whyNot)))
 struct EmulatedNetworkTests {
     static let quick = AccessConditions(up: DirectionConditions(), down: DirectionConditions())
 
@@ -42,9 +46,12 @@ struct EmulatedNetworkTests {
         let network = try EmulatedNetwork(NetworkConditions(accesses: [Self.quick, Self.quick]), seed: 1)
         defer { network.close() }
         let cat = try #require(ChildProcess.path(of: "cat"))
+        let scratch = NSTemporaryDirectory() + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: scratch) }
         for place in [network.clientPlace, network.serverPlace] {
             let child = try ChildProcess(
-                "cat", cat, ["/proc/self/net/dev"], scratch: NSTemporaryDirectory(), in: place)
+                "cat", cat, ["/proc/self/net/dev"], scratch: scratch, in: place)
             var devices: [String] = []
             while let line = try? child.line(within: .seconds(5)) {
                 if let name = line.split(separator: ":").first, line.contains(":") { devices.append(name.trimmed) }
