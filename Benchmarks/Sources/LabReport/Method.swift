@@ -36,9 +36,9 @@ extension LatencyDistribution {
         ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1),
     ]
 
-    func text(at quantile: Double) -> String {
+    func text(at quantile: Double, mark: String = "") -> String {
         let value = quantile == 1 ? self.longestMilliseconds : self.milliseconds(at: quantile)
-        return value.map { fixed($0, $0 < 10 ? 2 : 1) } ?? "–"
+        return value.map { fixed($0, $0 < 10 ? 2 : 1) + mark } ?? "–"
     }
 }
 

@@ -107,6 +107,7 @@ struct OverviewPlot {
 
     private static func factor(_ lead: Double) -> String {
         let factor = lead < 1 ? 1 / lead : lead
+        if factor < 1.005 { return "1.00×" }
         return "\(factor >= 10 ? fixed(factor, 0) : fixed(factor, factor < 2 ? 2 : 1))× \(lead < 1 ? "TCP" : "QUIC")"
     }
 }

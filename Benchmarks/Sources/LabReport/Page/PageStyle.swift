@@ -61,7 +61,8 @@ enum PageStyle {
         .changes th:nth-child(-n+3),.changes td:nth-child(-n+3){text-align:left}
         thead th{font-weight:600;color:var(--muted);vertical-align:bottom}
         tbody th{font-weight:600;white-space:nowrap}
-        .spread{color:var(--muted);white-space:nowrap}
+        .spread,.against{display:block;color:var(--muted);white-space:nowrap;font-size:.9em}
+        .against{font-style:italic}
         .swatch{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.45em;background:var(--other)}
         .swatch.quic{background:var(--quic)}.swatch.tcp{background:var(--tcp)}.swatch.auto{background:var(--auto)}
         .verdict{font-weight:600;white-space:nowrap}

@@ -45,35 +45,25 @@ struct ScenarioSection {
     /// Every metric of every contender, and for the main ones whether the difference to the first contender counts.
     private var values: Markup {
         let metrics = self.result.record.metrics
-        let first = self.able.first
-        var head = ["Contender"]
-        for metric in metrics {
-            head.append(metric.heading)
-            if metric.isMain, let first { head.append("against \(first.record.name)") }
+        let rows = self.result.contenders.map { contender in
+            [self.name(contender)] + metrics.map { self.cell($0, contender) } + [.text(self.rounds(contender))]
         }
-        head.append("Rounds")
-        let rows = self.result.contenders.map { contender -> [Markup] in
-            var row = [self.name(contender)]
-            for metric in metrics {
-                row.append(self.cell(metric, contender))
-                if metric.isMain, let first { row.append(.text(self.against(first, contender, metric))) }
-            }
-            return row + [.text(self.rounds(contender))]
-        }
-        let caption = "Median of the rounds (interval of at least 85 %); ratios are of the medians."
-        return table(head, rows, caption: caption)
+        var caption = "Median of the rounds, and the interval that holds the true one with at least 85 %."
+        if let first = self.able.first { caption += " Below: against \(first.record.name), by the medians." }
+        return table(["Contender"] + metrics.map(\.heading) + ["Rounds"], rows, caption: caption)
     }
 
     private func cell(_ metric: MetricRecord, _ contender: ContenderResult) -> Markup {
         guard let spread = contender.spread(metric.key) else { return "–" }
-        let interval = metric.spreadText(spread).map { " \($0)" } ?? ""
-        return tag(
-            "span", [:],
-            [.text(metric.text(spread.median) + self.run.mark), tag("span", ["class": "spread"], interval)])
+        var parts = [Markup.text(metric.text(spread.median) + self.run.mark)]
+        if let interval = metric.spreadText(spread) { parts.append(tag("span", ["class": "spread"], " \(interval)")) }
+        if metric.isMain, let first = self.able.first, first.record.name != contender.record.name {
+            parts.append(tag("span", ["class": "against"], " \(self.against(first, contender, metric))"))
+        }
+        return tag("span", [:], parts)
     }
 
     private func against(_ first: ContenderResult, _ contender: ContenderResult, _ metric: MetricRecord) -> String {
-        guard first.record.name != contender.record.name else { return "–" }
         let comparison = self.result.comparison(of: metric, contender, first)
         guard let one = comparison.first, let other = comparison.second else { return "–" }
         let ratio = other.median == 0 ? "" : "\(significant(one.median / other.median))×, "
@@ -114,7 +104,9 @@ struct ScenarioSection {
         guard let figure = LatencyPlot(result: self.result).figure else { return [] }
         let rows = self.able.filter { !$0.latencies.isEmpty }.map { contender in
             [self.name(contender), .text("\(contender.latencies.count)")]
-                + LatencyDistribution.shown.map { .text(contender.latencies.text(at: $0.quantile) + self.run.mark) }
+                + LatencyDistribution.shown.map {
+                    .text(contender.latencies.text(at: $0.quantile, mark: self.run.mark))
+                }
         }
         let head = ["Contender", "Times"] + LatencyDistribution.shown.map(\.title)
         return [
