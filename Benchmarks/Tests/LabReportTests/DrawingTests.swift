@@ -103,6 +103,15 @@ internal import Testing
         #expect(lanes.lanes == 3)
     }
 
+    @Test func leavesOutTheConnectionsLabelsFirst() {
+        let sources = ["network", "transport", "application"]
+        let events = (0..<21).map { LabEvent(at: 2 + Double($0) / 1e4, source: sources[$0 % 3], text: "event \($0)") }
+        let lanes = EventLanes(events, right: 700) { $0 * 65 }
+        let shown = lanes.labels.filter { $0.lane != nil }.map(\.event.source)
+        #expect(shown == [String](repeating: "network", count: 7))
+        #expect(lanes.labels.count == 21)
+    }
+
     @Test func writesLengthsWithoutNeedlessDigits() {
         #expect(length(12) == "12" && length(12.34) == "12.3" && length(-0.5) == "-0.5" && length(-0.01) == "0")
         #expect(length(.nan) == "0" && length(1e300) == "1000000")

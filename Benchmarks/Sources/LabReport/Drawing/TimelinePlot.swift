@@ -117,7 +117,8 @@ struct TimelinePlot {
         var content = [
             PlotParts.text(name, 0, y + 14, style: "strong"),
             PlotParts.text(
-                "\(unit.title), round \(panel.sample.round) (the median)", self.width - 14, y + 14, anchor: "end",
+                "\(unit.title), round \(panel.sample.round) of \(panel.contender.rounds.count)", self.width - 14,
+                y + 14, anchor: "end",
                 style: "small muted"),
         ]
         content += self.grid(values, time, top: top, bottom: bottom)

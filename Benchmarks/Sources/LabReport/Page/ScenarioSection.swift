@@ -119,6 +119,12 @@ struct ScenarioSection {
         ]
     }
 
+    private var whichRound: String {
+        guard self.able.contains(where: { $0.rounds.count > 1 }) else { return "The only round." }
+        let by = self.result.mainMetrics.first.map { " by its figure for \($0.title)" } ?? ""
+        return "Of each contender, the round in the middle\(by); the others are pale."
+    }
+
     private var timeline: [Markup] {
         guard let figure = TimelinePlot(result: self.result).figure else { return [] }
         let key = self.result.mainMetrics.first?.key
@@ -148,7 +154,7 @@ struct ScenarioSection {
                     figure.inline(id: "\(self.id)-t"),
                     tag(
                         "figcaption", [:],
-                        "The round whose \(self.result.mainMetrics.first?.title ?? "value") is the median; the others are pale."
+                        self.whichRound
                     ),
                 ]),
             table(["Contender", "Round", "In all", "Time", "Longest pause"], rows),

@@ -141,7 +141,7 @@ private struct TerminalSummary {
         let largest = typical.flatMap { $0.1.timeline?.values ?? [] }.filter(\.isFinite).max() ?? 0
         guard largest > 0 else { return [] }
         let names = typical.map { $0.0.record.name.harmless.count }.max() ?? 0
-        var lines = ["", "    " + self.style.paint("over time, the round of the median", .dim)]
+        var lines = ["", "    " + self.style.paint("over time, the round in the middle", .dim)]
         for (contender, sample) in typical {
             guard let timeline = sample.timeline else { continue }
             let name = contender.record.name.harmless
