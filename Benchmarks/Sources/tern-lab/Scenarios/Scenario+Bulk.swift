@@ -15,7 +15,7 @@ extension Scenario {
             ground: .loopback,
             contenders: Self.downloads(1 << 29) + Self.foreign(1 << 29),
             metrics: MetricRecord.ofBulk.filter { $0.key != "wireBytes" },
-            expectedSeconds: { 1 + 4 * $0.amount }),
+            expectedSeconds: { 1 + 4 * $0.amount }, profiles: [.ci, .quick, .standard, .full]),
         Scenario(
             name: "bulk-fast", title: "A file over one stream, on a fast clean line",
             summary: "As fast as the processors can with packets of 1,500 bytes, half a millisecond away.",
