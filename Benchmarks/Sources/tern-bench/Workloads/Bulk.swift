@@ -34,6 +34,9 @@ extension Workload {
                     try $0.transferByNginx(profile.bulkBytes)
                 },
                 Contender(name: "tern-tls", expectedSeconds: 3) { try $0.transfer(profile.bulkBytes, over: .tls) },
+                Contender(name: "tern-tls-memory", expectedSeconds: 3) {
+                    try $0.transfer(profile.bulkBytes, over: .tls, fromMemory: true)
+                },
                 Contender(name: "gnutls-loop", expectedSeconds: 2) { try $0.transferByRecords(profile.bulkBytes) },
             ]
         },
@@ -65,6 +68,13 @@ extension Workload {
             Ratio(
                 key: "processMBps", of: "tern-tls", to: "gnutls-loop",
                 goal: "bulk over QMux/TLS, against a bare GnuTLS record loop", bound: .atLeast(0.8)),
+            Ratio(
+                key: "processMBps", of: "tern-tls-memory", to: "gnutls-loop",
+                goal: "the same from memory, as the loop sends"),
+            Ratio(
+                key: "serverCPUSecondsPerGB", of: "tern-tls-memory", to: "gnutls-loop"),
+            Ratio(
+                key: "clientCPUSecondsPerGB", of: "tern-tls-memory", to: "gnutls-loop"),
             Ratio(key: "processMBps", of: "tern-quic", to: "tern-tls"),
         ])
 
@@ -102,11 +112,11 @@ extension Workload {
 
 extension Stage {
     fileprivate func transfer(
-        _ byteCount: Int, over carrier: BenchmarkCarrier, sizes: BulkSizes = BulkSizes()
+        _ byteCount: Int, over carrier: BenchmarkCarrier, sizes: BulkSizes = BulkSizes(), fromMemory: Bool = false
     ) throws -> [String: Double] {
-        let file = try self.sparseFile(byteCount)
-        let server = try self.start(
-            .bulkServer(BulkServer(file: file, sizes: sizes)), name: "bulk-server")
+        var role = BulkServer(file: try self.sparseFile(byteCount), sizes: sizes)
+        if fromMemory { role.byteCountFromMemory = byteCount }
+        let server = try self.start(.bulkServer(role), name: "bulk-server")
         let address: ServerAddress = try self.answer(of: server)
         let client = try self.start(
             .bulkClient(BulkClient(server: address, carrier: carrier, sizes: sizes)), name: "bulk-client")
@@ -206,6 +216,8 @@ struct BulkSizes: Codable {
 struct BulkServer: Codable {
     var file: String
     var sizes: BulkSizes
+    /// So many bytes of one buffer instead of the file.
+    var byteCountFromMemory: Int?
 
     private static let chunk = 64 << 10
 
@@ -217,7 +229,11 @@ struct BulkServer: Codable {
             do {
                 for try await stream in connection.inboundStreams {
                     while try await stream.read() != nil {}
-                    try await Self.send(descriptor, on: stream)
+                    if let count = self.byteCountFromMemory {
+                        try await Self.send(count, on: stream)
+                    } else {
+                        try await Self.send(descriptor: descriptor, on: stream)
+                    }
                 }
             } catch {
                 FileHandle.standardError.write(Data("a connection ended: \(error)\n".utf8))
@@ -225,7 +241,13 @@ struct BulkServer: Codable {
         }
     }
 
-    private static func send(_ descriptor: Int32, on stream: Tern.Stream) async throws {
+    private static func send(_ byteCount: Int, on stream: Tern.Stream) async throws {
+        let bytes = ByteBuffer(repeating: 0, count: Self.chunk)
+        for _ in 0..<(byteCount / Self.chunk) { try await stream.write(bytes) }
+        try await stream.finish(ByteBuffer(repeating: 0, count: byteCount % Self.chunk))
+    }
+
+    private static func send(descriptor: Int32, on stream: Tern.Stream) async throws {
         // Memory that the library is done with is used again, as the other servers do.
         var buffers = Array(repeating: ByteBuffer(), count: 16)
         var (offset, turn) = (0, 0)
