@@ -8,6 +8,7 @@
 #ifdef __linux__
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -99,6 +100,28 @@ int ternlab_device_up(int netlink, int index, uint32_t mtu, uint32_t queue_packe
         put(&request, IFLA_TXQLEN, &queue_packets, sizeof queue_packets);
     }
     return ask(netlink, &request);
+}
+
+int64_t ternlab_device_drops(int netlink, int index) {
+    char answer[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
+    struct request request;
+    struct if_stats_msg *message = begin(&request, RTM_GETSTATS, 0, sizeof *message);
+    message->ifindex = (uint32_t)index;
+    message->filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
+    ssize_t count = exchange(netlink, &request, answer, sizeof answer);
+    struct nlmsghdr *header = (struct nlmsghdr *)answer;
+    if (count < (ssize_t)NLMSG_LENGTH(sizeof *message) || header->nlmsg_type != RTM_NEWSTATS) {
+        return count < 0 ? count : -EPROTO;
+    }
+    struct rtattr *attribute =
+        (struct rtattr *)((char *)NLMSG_DATA(header) + NLMSG_ALIGN(sizeof(struct if_stats_msg)));
+    struct rtnl_link_stats64 stats;
+    if (count < (ssize_t)((char *)attribute - answer + RTA_LENGTH(sizeof stats)) ||
+        attribute->rta_type != IFLA_STATS_LINK_64 || attribute->rta_len < RTA_LENGTH(sizeof stats)) {
+        return -EPROTO;
+    }
+    memcpy(&stats, RTA_DATA(attribute), sizeof stats);
+    return (int64_t)stats.tx_dropped;
 }
 
 int ternlab_address(int netlink, bool add, int family, int index, const uint8_t *address, uint8_t prefix) {
@@ -201,6 +224,11 @@ int ternlab_device_up(int netlink, int index, uint32_t mtu, uint32_t queue_packe
     (void)index;
     (void)mtu;
     (void)queue_packets;
+    return -ENOSYS;
+}
+int64_t ternlab_device_drops(int netlink, int index) {
+    (void)netlink;
+    (void)index;
     return -ENOSYS;
 }
 int ternlab_address(int netlink, bool add, int family, int index, const uint8_t *address, uint8_t prefix) {

@@ -17,6 +17,9 @@ final class Carrier: @unchecked Sendable {
     private var scriptBegan: UInt64 = 0
     private var events: [NetworkEvent] = []
     private var lateness = NetworkLateness()
+    /// Those for which there was no memory, and those that the kernel refused.
+    private var lostPackets = 0
+    private var dropsAtReset = 0
     private var isClosed = false
 
     private let wakeUp: Int32
@@ -48,12 +51,21 @@ final class Carrier: @unchecked Sendable {
         self.lock.withLock { self.lateness }
     }
 
+    /// Also counts what the devices had no room for, or refused, since the last reset.
+    var packetsLostByMachine: Int {
+        self.lock.withLock { self.lostPackets + self.deviceDrops - self.dropsAtReset }
+    }
+
+    private var deviceDrops: Int { self.client.deviceDrops + self.server.deviceDrops }
+
     func reset(_ conditions: NetworkConditions, seed: UInt64) throws {
         try self.lock.withLock {
             self.dropWaiting()
             self.link.reset(conditions, seed: seed)
             self.events.removeAll()
             self.lateness = NetworkLateness()
+            self.lostPackets = 0
+            self.dropsAtReset = self.deviceDrops
             try self.client.restore(conditions)
             try self.server.restore(conditions)
         }
@@ -93,6 +105,11 @@ final class Carrier: @unchecked Sendable {
         self.hasEnded.wait()
         self.client.close()
         self.server.close()
+    }
+
+    /// As on a machine on which the thread does not get its turn.
+    func hold(_ body: () throws -> Void) rethrows {
+        try self.lock.withLock(body)
     }
 
     private func wake() {
@@ -135,16 +152,14 @@ extension Carrier {
 
     /// - Returns: how many nanoseconds there is nothing to do unless a packet comes; negative: for ever.
     private func turn(_ mayHavePackets: inout [Bool]) -> Int64 {
-        let accesses = self.client.tuns.count
         var isBusy = false
-        for access in 0..<accesses {
-            for (device, tun, direction) in [
-                (access, self.client.tuns[access], Direction.up),
-                (accesses + access, self.server.tuns[access], Direction.down),
-            ] where mayHavePackets[device] {
-                mayHavePackets[device] = self.receive(tun, access, direction)
-                isBusy = isBusy || mayHavePackets[device]
-            }
+        let accesses = self.client.tuns.count
+        for device in mayHavePackets.indices where mayHavePackets[device] {
+            let isClient = device < accesses
+            let access = isClient ? device : device - accesses
+            let tun = isClient ? self.client.tuns[access] : self.server.tuns[access]
+            mayHavePackets[device] = self.receive(tun, access, isClient ? .up : .down)
+            isBusy = isBusy || mayHavePackets[device]
         }
         self.deliver()
         self.applyChanges()
@@ -156,8 +171,13 @@ extension Carrier {
     /// - Returns: whether there may be more.
     private func receive(_ tun: Int32, _ access: Int, _ direction: Direction) -> Bool {
         for _ in 0..<Self.batch {
-            // Without memory for further packets, they wait in the device.
-            guard let buffer = self.link.pool.take() else { return true }
+            guard let buffer = self.link.pool.take() else {
+                // What stayed in the device would wake this thread up all the time.
+                var byte: UInt8 = 0
+                guard read(tun, &byte, 1) > 0 else { return false }
+                self.lostPackets += 1
+                continue
+            }
             let space = self.link.pool.space(of: buffer)
             let count = read(tun, space.baseAddress, space.count)
             guard count > 0 else {
@@ -183,14 +203,13 @@ extension Carrier {
     }
 
     private func deliver() {
-        while true {
+        for _ in 0..<4 * Self.batch {
             let now = Self.now
             guard let arrival = self.link.takeArrival(by: now) else { return }
-            self.lateness.count(now - arrival.due)
+            self.lateness.count(now - min(now, arrival.due))
             let tuns = arrival.direction == .up ? self.server.tuns : self.client.tuns
             let packet = self.link.pool.space(of: arrival.buffer)
-            // What the kernel refuses is lost, as it would be at a real host.
-            _ = write(tuns[arrival.access], packet.baseAddress, arrival.count)
+            if write(tuns[arrival.access], packet.baseAddress, arrival.count) < 0 { self.lostPackets += 1 }
             self.link.pool.giveBack(arrival.buffer)
         }
     }

@@ -126,6 +126,17 @@ package final class EmulatedNetwork: Sendable {
         self.carrier.networkLateness
     }
 
+    /// How many packets were lost because this machine could not keep up, not because the conditions say so; since the
+    /// beginning or the last ``reset(_:seed:)``. Whoever measured meanwhile measured the machine.
+    package var packetsLostByMachine: Int {
+        self.carrier.packetsLostByMachine
+    }
+
+    /// For tests: as on a machine on which the thread that carries packets does not get its turn.
+    func whileNobodyCarries(_ body: () throws -> Void) rethrows {
+        try self.carrier.hold(body)
+    }
+
     /// Ends the network. Programs that still run in it lose their devices. Further calls do nothing.
     package func close() {
         self.carrier.close()

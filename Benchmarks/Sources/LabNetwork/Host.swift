@@ -77,6 +77,11 @@ final class Host {
         try self.awaitAddresses()
     }
 
+    /// How many packets found no room in the devices on their way to the link.
+    var deviceDrops: Int {
+        self.indexes.reduce(0) { $0 + max(0, Int(ternlab_device_drops(self.netlink, $1))) }
+    }
+
     /// The routes say it, not the namespace: the default of a namespace can only be what everybody on the machine may
     /// use, while a route may name whatever the kernel has.
     func setCongestionControl(_ name: String) throws {

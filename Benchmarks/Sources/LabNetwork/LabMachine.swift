@@ -22,8 +22,8 @@ package enum LabMachine {
     /// Whether this process may make an ``EmulatedNetwork``: it is root's, or ``enterNamespaces()`` did its work.
     package static var isPrivileged: Bool { ternlab_is_privileged() }
 
-    /// Whether there can be an ``EmulatedNetwork`` after ``enterNamespaces()``. Found out by making all that it needs once, in a process of its
-    /// own.
+    /// Whether there can be an ``EmulatedNetwork`` after ``enterNamespaces()``. Found out by making all that it needs
+    /// once, in a process of its own.
     package static var canEmulate: Bool { self.obstacle == nil }
 
     /// What this machine lacks: first what keeps it from emulating networks, with what to do about it, then what makes

@@ -204,6 +204,29 @@ struct EmulatedNetworkTests {
         #expect(try descriptors() <= before)
     }
 
+    /// The link's thread is kept away from the devices by nobody, so that only a flood gets them to overflow.
+    @Test
+    func whatTheMachineLosesIsSaid() throws {
+        let network = try EmulatedNetwork(NetworkConditions(Self.quick), seed: 1)
+        defer { network.close() }
+        #expect(try UDPPair(network, server: network.serverAddress, client: network.clientAddresses[0]).echo() != "")
+        #expect(network.packetsLostByMachine == 0)
+        var sent = 0
+        let flood = try UDPPair(network, server: network.serverAddress, client: network.clientAddresses[0])
+        try network.whileNobodyCarries {
+            for _ in 0..<10_100 { sent += try flood.client.send([1]) ?? 0 }
+        }
+        // What the server's socket had no room for was delivered to it all the same.
+        let deadline = UInt64.soon
+        func accounted() -> Int { network.counters[0].up.deliveredPackets - 1 + network.packetsLostByMachine }
+        while accounted() < sent, Carrier.now < deadline { sched_yield() }
+        #expect(accounted() == sent)
+        let surplus = sent - Int(Host.devicePackets)
+        #expect((surplus...surplus + 2).contains(network.packetsLostByMachine))
+        try network.reset(NetworkConditions(Self.quick), seed: 1)
+        #expect(network.packetsLostByMachine == 0)
+    }
+
     @Test
     func conditionsThatCannotBeAreRefused() throws {
         var conditions = Self.quick

@@ -57,6 +57,8 @@ int ternlab_netlink_open(void);
 int ternlab_device_index(const char *name);
 /* Zero leaves the MTU or the length of the queue as it is. */
 int ternlab_device_up(int netlink, int index, uint32_t mtu, uint32_t queue_packets);
+/* How many packets were to be sent through a device and found its queue full. */
+int64_t ternlab_device_drops(int netlink, int index);
 /* family: AF_INET or AF_INET6, which says how many bytes an address has. */
 int ternlab_address(int netlink, bool add, int family, int index, const uint8_t *address, uint8_t prefix);
 /* Waits until this address receives packets, which for IPv6 is not when ternlab_address returns. -ETIMEDOUT after a
