@@ -152,14 +152,14 @@ final class Host {
 
     private func addRouteToClient(_ access: Int, _ index: Int32) throws {
         let addresses = self.plan.accesses[access]
-        try check(
-            ternlab_route(
-                self.netlink, true, AF_INET, AddressPlan.network4(of: addresses), 24, index, self.plan.server4,
-                Self.mainTable, 0, self.congestionControl), "a route")
-        try check(
-            ternlab_route(
-                self.netlink, true, AF_INET6, AddressPlan.network6(of: addresses), 64, index, self.plan.server6,
-                Self.mainTable, 0, self.congestionControl), "an IPv6 route")
+        for (family, server) in self.serverAddresses {
+            let network =
+                family == AF_INET ? AddressPlan.network4(of: addresses) : AddressPlan.network6(of: addresses)
+            try check(
+                ternlab_route(
+                    self.netlink, true, family, network, family == AF_INET ? 24 : 64, index, server, Self.mainTable, 0,
+                    self.congestionControl), "a route")
+        }
     }
 
     private static func close(_ descriptor: Int32) -> Int32 {
@@ -257,12 +257,19 @@ extension Host {
     }
 
     private var serverAddresses: [(family: Int32, address: [UInt8])] {
-        [(AF_INET, self.plan.server4), (AF_INET6, self.plan.server6)]
+        Self.supported([(AF_INET, self.plan.server4), (AF_INET6, self.plan.server6)])
     }
 
     private func clientAddresses(_ access: Int) -> [(family: Int32, address: [UInt8])] {
         let addresses = self.plan.accesses[access]
-        return [(AF_INET, addresses.client4), (AF_INET6, addresses.client6)]
+        return Self.supported([(AF_INET, addresses.client4), (AF_INET6, addresses.client6)])
+    }
+
+    /// Some kernels, most of all those of containers, have IPv6 turned off.
+    private static func supported(
+        _ addresses: [(family: Int32, address: [UInt8])]
+    ) -> [(family: Int32, address: [UInt8])] {
+        KernelSetting.hasIPv6 ? addresses : addresses.filter { $0.family == AF_INET }
     }
 
     private static func bits(_ address: [UInt8]) -> UInt8 { UInt8(address.count * 8) }

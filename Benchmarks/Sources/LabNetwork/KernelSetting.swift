@@ -21,6 +21,8 @@ enum KernelSetting {
         }
     }
 
+    static let hasIPv6 = access("/proc/sys/net/ipv6", F_OK) == 0
+
     static func set(_ path: String, _ value: String) throws {
         let file = open("/proc/sys/\(path)", O_WRONLY | O_CLOEXEC)
         guard file >= 0 else {

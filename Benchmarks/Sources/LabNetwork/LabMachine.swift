@@ -29,14 +29,21 @@ package enum LabMachine {
     /// What this machine lacks: first what keeps it from emulating networks, with what to do about it, then what makes
     /// the results worse. Empty when all is well.
     package static func missing() -> [String] {
-        var sentences = [self.obstacle].compactMap { $0 }
-        let cores = ProcessInfo.processInfo.activeProcessorCount
-        if cores < 2 {
+        (self.obstacle.map { [$0] } ?? []) + self.remarks
+    }
+
+    static var remarks: [String] {
+        var sentences: [String] = []
+        if ProcessInfo.processInfo.activeProcessorCount < 2 {
             sentences.append(
                 "There is one processor for the client, the server and the network between them: "
-                    + "all times are longer than they need be."
-            )
+                    + "all times are longer than they need be.")
         }
+        #if os(Linux)
+        if !KernelSetting.hasIPv6 {
+            sentences.append("IPv6 is turned off in this kernel: emulated networks have IPv4 only.")
+        }
+        #endif
         return sentences
     }
 
