@@ -226,7 +226,8 @@ func table(_ head: [String], _ rows: [[Markup]], caption: String? = nil, style: 
     }
     let captions = caption.map { [tag("caption", [:], $0)] } ?? []
     return tag(
-        "div", ["class": "scroll", "tabindex": "0"],
+        "div",
+        ["class": "scroll", "tabindex": "0", "role": "region", "aria-label": caption ?? head.joined(separator: ", ")],
         [tag("table", ["class": style], captions + [header, tag("tbody", [:], body)])])
 }
 

@@ -70,7 +70,7 @@ enum PageStyle {
         .muted{color:var(--muted)}
         footer{color:var(--muted);font-size:.875rem;padding-bottom:3rem}
         @media print{:root{--ground:#ffffff}body{font-size:11pt}section{border:none;padding:0;margin:1.5rem 0}
-        nav{display:none}figure,tr,.group{break-inside:avoid}h2,h3{break-after:avoid}
+        nav{display:none}figure,tr,h2,h3,.group,.scroll{break-inside:avoid}h2,h3{break-after:avoid}
         a{color:inherit;text-decoration:none}.wins{grid-template-columns:1fr 1fr}.scroll{overflow:visible}
         details::details-content{content-visibility:visible;block-size:auto}}
         \(PlotStyle.source)

@@ -88,9 +88,7 @@ extension RunComparison {
 
     /// The ratio, the old and the new figure, and what they are of.
     private func figures(_ row: Row) -> [String] {
-        if row.isFailures {
-            return ["–", self.failedRounds(row, self.old), self.failedRounds(row, self.new), row.metric.title]
-        }
+        if let failures = row.failures { return ["–", failures.old, failures.new, row.metric.title] }
         func text(_ interval: MedianInterval?, _ run: Run) -> String {
             interval.map { row.metric.text($0) + run.mark } ?? "–"
         }
@@ -99,12 +97,6 @@ extension RunComparison {
             text(row.comparison.second, self.new),
             row.metric.heading,
         ]
-    }
-
-    private func failedRounds(_ row: Row, _ run: Run) -> String {
-        let result = run.results.first { $0.record.name == row.scenario }
-        guard let contender = result?.contender(row.contender.name) else { return "–" }
-        return "\(contender.failures.count) of \(contender.rounds.count)"
     }
 
     private static func look(_ change: Change) -> TerminalStyle.Look? {

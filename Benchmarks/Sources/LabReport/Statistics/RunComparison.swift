@@ -26,8 +26,8 @@ package struct RunComparison: Sendable {
         /// The old run is the first.
         package let comparison: Comparison
         package fileprivate(set) var change: Change
-        /// Whether the rounds that failed are compared, and not a metric.
-        package let isFailures: Bool
+        /// How many rounds failed, such as "2 of 5", where these are compared and not a metric.
+        package fileprivate(set) var failures: (old: String, new: String)?
 
         /// The new median by the old one; `nil` where there is none.
         package var ratio: Double? {
@@ -83,7 +83,8 @@ package struct RunComparison: Sendable {
         let metric = MetricRecord(
             key: "", title: "Failed rounds", unit: "count", isBetterLower: true, decimals: 1, isMain: false)
         let comparison = Comparison(rounds(old), rounds(new), isBetterLower: true)
-        var row = self.row(scenario, new, metric, comparison, isFailures: true)
+        var row = self.row(scenario, new, metric, comparison)
+        row.failures = (Self.failedRounds(of: old), Self.failedRounds(of: new))
         // Most rounds are 0 or most are 1, so their medians say nothing; the shares do.
         let shares = (Self.share(of: old), Self.share(of: new))
         if let chance = comparison.chance, comparison.verdict != .tooFewRounds {
@@ -93,13 +94,16 @@ package struct RunComparison: Sendable {
         return [row]
     }
 
+    private static func failedRounds(of contender: ContenderResult) -> String {
+        "\(contender.failures.count) of \(contender.rounds.count)"
+    }
+
     private static func share(of contender: ContenderResult) -> Double {
         Double(contender.failures.count) / Double(max(1, contender.rounds.count))
     }
 
     private static func row(
-        _ scenario: ScenarioResult, _ contender: ContenderResult, _ metric: MetricRecord, _ comparison: Comparison,
-        isFailures: Bool = false
+        _ scenario: ScenarioResult, _ contender: ContenderResult, _ metric: MetricRecord, _ comparison: Comparison
     ) -> Row {
         let change: Change =
             switch comparison.verdict {
@@ -112,7 +116,7 @@ package struct RunComparison: Sendable {
             }
         return Row(
             scenario: scenario.record.name, contender: contender.record, metric: metric, comparison: comparison,
-            change: change, isFailures: isFailures)
+            change: change, failures: nil)
     }
 
     private static func warnings(_ old: Run, _ new: Run) -> [String] {
