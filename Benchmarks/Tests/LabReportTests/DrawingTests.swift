@@ -112,6 +112,21 @@ internal import Testing
         #expect(lanes.labels.count == 21)
     }
 
+    @Test func turnsLabelsAtTheRightEdgeAround() {
+        let events = (0..<5).map {
+            LabEvent(at: 9 + Double($0) / 10, source: "network", text: "something that happened")
+        }
+        let lanes = EventLanes(events, right: 700) { 50 + $0 * 65 }
+        #expect(lanes.labels.allSatisfy { $0.lane != nil && $0.isLeft })
+    }
+
+    @Test func cutsOnlyPeaksThatWouldHideTheRest() {
+        let steady = [Double](repeating: 100, count: 99)
+        #expect(TimelineHeight.of(steady + [500]) == 500)
+        #expect(TimelineHeight.of(steady + [6_000]) == 300)
+        #expect(TimelineHeight.of([0, .nan, .infinity]) == nil)
+    }
+
     @Test func writesLengthsWithoutNeedlessDigits() {
         #expect(length(12) == "12" && length(12.34) == "12.3" && length(-0.5) == "-0.5" && length(-0.01) == "0")
         #expect(length(.nan) == "0" && length(1e300) == "1000000")

@@ -101,6 +101,20 @@ internal import Testing
         #expect(findings.all.allSatisfy { !$0.text.contains("'s is") })
     }
 
+    @Test func namesTheFailuresBesideTheFigures() throws {
+        var run = try SyntheticRun([.simple()])
+        run.add("messages", "p99", ["quic": [10, 11, 12, 13], "tls": [40, 44, 48, 52]])
+        run.samples[7].failure = "3 of 100 messages were not answered"
+        #expect(Findings(try run.run).quicWins.first?.text.hasSuffix("; TCP failed in 1 of 4 rounds.") == true)
+        run.samples[0].failure = "as above"
+        run.samples[1].failure = "as above"
+        let findings = Findings(try run.run)
+        #expect(findings.quicWins.isEmpty)
+        #expect(
+            findings.undecided.first?.text.hasSuffix("; QUIC failed in 2 of 4 rounds; TCP failed in 1 of 4 rounds.")
+                == true)
+    }
+
     @Test func hintsOnlyAtWhatEveryRoundShows() throws {
         var run = try SyntheticRun([.simple("one"), .simple("other")])
         run.add("one", "p99", ["quic": [10, 11], "tls": [20, 22]])

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import BenchSupport
+internal import Foundation
 
 /// All scenarios at a glance: how many times better QUIC or TCP is, round by round, on one scale.
 struct OverviewPlot {
@@ -40,7 +41,7 @@ struct OverviewPlot {
 
     private func axis(_ scale: Scale, bottom: Double) -> [Markup] {
         let one = scale.place(1)
-        let ticks = scale.ticks(7).flatMap { tick in
+        let ticks = Self.ticks(scale).flatMap { tick in
             let x = scale.place(tick)
             let label = tick == 1 ? "same" : "\(significant(tick < 1 ? 1 / tick : tick))×"
             return [
@@ -54,6 +55,15 @@ struct OverviewPlot {
             PlotParts.text("QUIC is better ▶", one + 10, 14, style: "strong f-quic"),
             PlotParts.line(one, self.top - 4, one, bottom, "axis"),
         ]
+    }
+
+    /// The same factors on both sides.
+    private static func ticks(_ scale: Scale) -> [Double] {
+        let decades = log10(scale.high / scale.low)
+        let factors: [Double] = decades > 5 ? [1] : decades > 2.2 ? [1, 3] : [1, 2, 5]
+        let right = (0...15).flatMap { exponent in factors.map { $0 * pow(10, Double(exponent)) } }
+        let all = right.dropFirst().map { 1 / $0 } + right
+        return all.filter { $0 >= scale.low * 0.999 && $0 <= scale.high * 1.001 }
     }
 
     private func row(_ finding: Finding, isNew: Bool, y: Double, _ scale: Scale) -> [Markup] {

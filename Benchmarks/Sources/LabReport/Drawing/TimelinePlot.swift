@@ -35,10 +35,10 @@ struct TimelinePlot {
     var figure: Figure? {
         let all = self.typicalSamples
         let rates = all.flatMap { Self.ratesOf($0.1)?.rates ?? [] }
-        guard let largest = rates.filter(\.isFinite).max(), largest > 0 else { return nil }
+        guard let largest = TimelineHeight.of(rates) else { return nil }
         let unit = Self.unit(of: all.first?.1.timeline?.unit ?? "", largest: largest)
         let panels = all.compactMap { self.panel($0.0, $0.1, unit) }
-        let seconds = panels.map { $0.step * Double($0.rates.count) }.max() ?? 1
+        let seconds = Self.seconds(of: panels)
         let time = Scale(kind: .linear, low: 0, high: seconds, from: self.left, to: self.width - 14)
         var content = self.sourceLegend(panels)
         var y = content.isEmpty ? 0 : 24.0
@@ -97,6 +97,13 @@ struct TimelinePlot {
             })
     }
 
+    /// Until the last arrival, or longer where something happened after it, such as attempts that failed.
+    private static func seconds(of panels: [Panel]) -> Double {
+        let arrivals = panels.map { $0.step * Double($0.rates.count) }.max() ?? 1
+        let events = panels.flatMap { $0.sample.eventsMeanwhile.map(\.at) }.filter { $0 < 4 * arrivals }
+        return max(arrivals, (events.max() ?? 0) * 1.02)
+    }
+
     private func description(_ panels: [Panel], _ unit: Unit) -> String {
         panels.map { panel in
             let mean = panel.rates.reduce(0, +) / Double(panel.rates.count)
@@ -109,7 +116,9 @@ struct TimelinePlot {
     private func draw(
         _ panel: Panel, y: Double, time: Scale, largest: Double, unit: Unit
     ) -> (content: [Markup], bottom: Double) {
-        let lanes = EventLanes(panel.sample.eventsMeanwhile, right: self.width) { time.place($0) }
+        let lanes = EventLanes(panel.sample.eventsMeanwhile.filter { $0.at <= time.high }, right: self.width) {
+            time.place($0)
+        }
         let top = y + self.headHeight + self.laneHeight * Double(lanes.lanes) + 4
         let bottom = top + self.panelHeight
         let values = Scale.linear([largest], from: bottom, to: top, ticks: 3)
@@ -117,7 +126,8 @@ struct TimelinePlot {
         var content = [
             PlotParts.text(name, 0, y + 14, style: "strong"),
             PlotParts.text(
-                "\(unit.title), round \(panel.sample.round) of \(panel.contender.rounds.count)", self.width - 14,
+                "\(unit.title), round \(panel.sample.round) of \(panel.contender.rounds.count)\(Self.cut(panel, above: values.high))",
+                self.width - 14,
                 y + 14, anchor: "end",
                 style: "small muted"),
         ]
@@ -135,6 +145,12 @@ struct TimelinePlot {
         content.append(PlotParts.path(points, "curve \(panel.contender.kind.stroke)"))
         content += lanes.labels.flatMap { self.draw($0, top: top, bottom: bottom) }
         return (content, bottom)
+    }
+
+    /// What is said of a peak that the scale cuts off.
+    private static func cut(_ panel: Panel, above high: Double) -> String {
+        guard let peak = panel.rates.max(), peak > high else { return "" }
+        return "; a peak of \(significant(peak)) is cut off"
     }
 
     private static func points(
@@ -216,5 +232,17 @@ struct TimelinePlot {
             defer { x += PlotText.width(of: title, size: 11) + 30 }
             return [Self.marker(source, x + 5, 9), PlotParts.text(title, x + 16, 13, style: "small muted")]
         }
+    }
+}
+
+/// How high a plot over time must be. When everything that was held up arrives at once, that moment would make all others
+/// flat: such a peak is cut off, and said.
+enum TimelineHeight {
+    /// `nil` where nothing arrived.
+    static func of(_ rates: [Double]) -> Double? {
+        let sorted = rates.filter { $0 > 0 && $0.isFinite }.sorted()
+        guard let largest = sorted.last else { return nil }
+        let usual = sorted[min(sorted.count - 1, sorted.count * 95 / 100)]
+        return largest > 6 * usual ? 3 * usual : largest
     }
 }

@@ -37,18 +37,17 @@ package struct Finding: Sendable {
         let values =
             "\(self.title.capitalizedFirst) \(self.metric.textWithUnit(quic.median)) over QUIC, "
             + "\(self.metric.textWithUnit(tcp.median)) over TCP"
-        switch self.comparison.verdict {
-        case .firstIsBetter: return "\(values): \(self.claim(winner: "QUIC"))."
-        case .secondIsBetter: return "\(values): \(self.claim(winner: "TCP"))."
-        case .withinNoise: return "\(values): no difference that is larger than the noise."
-        case .tooFewRounds: return "\(values)."
-        case .failures:
-            let failed = [self.quic, self.tcp].filter { !$0.failures.isEmpty }.map {
-                "\($0.kind.title) failed in \($0.failures.count) of \(counted($0.rounds.count, "round"))"
+        let says =
+            switch self.comparison.verdict {
+            case .firstIsBetter: "\(values): \(self.claim(winner: "QUIC"))"
+            case .secondIsBetter: "\(values): \(self.claim(winner: "TCP"))"
+            case .withinNoise: "\(values): no difference that is larger than the noise"
+            case .tooFewRounds, .failures, .notMeasured: values
             }
-            return "\(values): no verdict, because \(failed.joined(separator: ", "))."
-        case .notMeasured: return self.textOfOne
+        let failed = [self.quic, self.tcp].filter { !$0.failures.isEmpty }.map {
+            "\($0.kind.title) failed in \($0.failures.count) of \(counted($0.rounds.count, "round"))"
         }
+        return ([says] + failed).joined(separator: "; ") + "."
     }
 
     /// Whether one of them has a figure and the other has none, because it never got through.

@@ -138,7 +138,8 @@ private struct TerminalSummary {
         let typical = result.contenders.compactMap { contender in
             contender.typicalRound(by: key).map { (contender, $0) }
         }
-        let largest = typical.flatMap { $0.1.timeline?.values ?? [] }.filter(\.isFinite).max() ?? 0
+        let longest = typical.compactMap { $0.1.timeline.map { $0.step * Double($0.values.count) } }.max() ?? 1
+        let largest = TimelineHeight.of(typical.flatMap { $0.1.timeline?.values ?? [] }) ?? 0
         guard largest > 0 else { return [] }
         let names = typical.map { $0.0.record.name.harmless.count }.max() ?? 0
         var lines = ["", "    " + self.style.paint("over time, the round in the middle", .dim)]
@@ -147,7 +148,9 @@ private struct TerminalSummary {
             let name = contender.record.name.harmless
             let seconds = timeline.step * Double(timeline.values.count)
             let tail = " \(significant(seconds)) s"
-            let room = min(72, self.style.width - names - tail.count - 6)
+            // As long as its time, so that those below each other have one clock.
+            let part = longest > 0 && seconds > 0 && seconds <= longest ? seconds / longest : 1
+            let room = Int((Double(min(72, self.style.width - names - tail.count - 6)) * part).rounded(.up))
             let line = TerminalPlot.sparkline(timeline.values, of: largest, width: room)
             let padded = String(repeating: " ", count: names - name.count) + name
             lines.append("    \(padded)  " + self.style.paint(line, TerminalStyle.Look(contender.kind)) + tail)
