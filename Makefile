@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: The Tern authors
 
-.PHONY: demo test interop bench figures lint docs clean
+.PHONY: demo test interop bench figures micro lint docs clean
 
 demo: ## Two people chat through a durable server while it is killed and UDP is blocked.
 	Scripts/demo
@@ -17,6 +17,9 @@ bench: ## QUIC and TCP compared on the same work, with a report. PROFILE=quick t
 
 figures: ## Tern beside other programs on the loopback: the ratios that have targets.
 	Scripts/figures
+
+micro: ## What one frame, packet and message costs, checked against thresholds.
+	Scripts/micro
 
 lint: ## Format, arrows between the targets, documents that must match the code.
 	Scripts/lint

@@ -37,6 +37,8 @@ let package = Package(
         .library(name: "TernClient", targets: ["TernClient"]),
         .library(name: "TernServer", targets: ["TernServer", "TernStore"]),
         .library(name: "TernTesting", targets: ["TernTesting"]),
+        // For Benchmarks/Micro alone: functions that run the insides of other targets. No API; it changes without notice.
+        .library(name: "TernMicroWorkloads", targets: ["TernMicroWorkloads"]),
         .executable(name: "tern", targets: ["tern-command"]),
         .executable(name: "echo-server", targets: ["echo-server"]),
         .executable(name: "echo-client", targets: ["echo-client"]),
@@ -120,6 +122,13 @@ let package = Package(
         .target(
             name: "TernTesting", dependencies: ["TernTransport", nioCore, nioEmbedded, deque],
             swiftSettings: pointerFree),
+        // What the micro benchmarks measure, as plain functions. Here, because they call what is `package`.
+        .target(
+            name: "TernMicroWorkloads",
+            dependencies: [
+                "Tern", "TernTLS", "TernQUICCore", "TernQMuxCore", "TernTransport", "TernMessages", "TernStore",
+                "TernClient", nioCore, logging,
+            ], path: "Benchmarks/Micro/Workloads", swiftSettings: dialect),
         // The command: parse, wire the parts, run.
         .executableTarget(
             name: "tern-command",

@@ -16,6 +16,10 @@ let settings: [SwiftSetting] = [
 let package = Package(
     name: "tern-benchmarks",
     platforms: [.macOS(.v15)],
+    products: [
+        // The micro benchmarks count allocations too.
+        .library(name: "CTernBench", targets: ["CTernBench"])
+    ],
     dependencies: [
         .package(name: "tern", path: "../"),
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
@@ -69,9 +73,14 @@ let package = Package(
         .target(name: "CTernLab"),
         // The file of a run, what can be read from it, and how that is shown: terminal, HTML, SVG.
         .target(name: "LabReport", dependencies: ["BenchSupport"], swiftSettings: settings),
+        // Two sides of the micro benchmarks, and a verdict; for Scripts/micro.
+        .target(name: "MicroComparison", dependencies: ["BenchSupport"], swiftSettings: settings),
+        .executableTarget(
+            name: "tern-micro-compare", dependencies: ["BenchSupport", "MicroComparison"], swiftSettings: settings),
 
         .testTarget(
             name: "LabTests", dependencies: ["tern-lab", "BenchSupport", "LabReport"], swiftSettings: settings),
+        .testTarget(name: "MicroComparisonTests", dependencies: ["MicroComparison"], swiftSettings: settings),
         .testTarget(name: "LabLinkTests", dependencies: ["LabLink"], swiftSettings: settings),
         .testTarget(
             name: "LabNetworkTests", dependencies: ["LabNetwork", "LabLink", "CTernLab", "BenchSupport"],

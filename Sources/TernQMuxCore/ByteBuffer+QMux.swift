@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import NIOCore
+package import NIOCore
 
 /// Variable-length integers (RFC 9000, section 16) and the fields built from them.
 extension ByteBuffer {
-    mutating func readVariableInteger() -> UInt64? {
+    package mutating func readVariableInteger() -> UInt64? {
         // The prefix says how long it is; asking first keeps the reader where it was when bytes are missing.
         guard let first = self.getInteger(at: self.readerIndex, as: UInt8.self),
             self.readableBytes >= 1 << Int(first >> 6)
@@ -13,10 +13,12 @@ extension ByteBuffer {
         return self.readEncodedInteger(strategy: .quic)
     }
 
+    package mutating func writeVariableInteger(_ value: UInt64) {
+        self.writeEncodedInteger(min(value, QMuxFrame.maximumInteger), strategy: .quic)
+    }
+
     mutating func writeVariableIntegers(_ values: UInt64...) {
-        for value in values {
-            self.writeEncodedInteger(min(value, QMuxFrame.maximumInteger), strategy: .quic)
-        }
+        for value in values { self.writeVariableInteger(value) }
     }
 
     static func variableIntegerSize(_ value: UInt64) -> Int {

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import NIOCore
-internal import TernTransport
+package import NIOCore
+package import TernTransport
 
 /// The race between carriers and addresses, as a pure machine: facts in, decisions out. It reads no clock and opens no socket.
 ///
 /// Each carrier is a lane with its own queue of addresses (IPv6 first, then in turn). A lane opens at a moment that the policy
 /// sets; in an open lane the next address is tried when the one before failed or after the attempt delay.
-struct ConnectionRace {
+package struct ConnectionRace {
     /// One handshake: the `index`-th of the report's attempts.
-    typealias AttemptID = Int
+    package typealias AttemptID = Int
 
-    enum Action {
+    package enum Action {
         case start(AttemptID, Carrier, SocketAddress)
         case cancel(AttemptID)
         case finish(ConnectionReport, winner: AttemptID)
@@ -49,13 +49,13 @@ struct ConnectionRace {
     private var starts: [NIODeadline] = []
     private var isOver = false
 
-    enum AddressFamily: Hashable, CaseIterable {
+    package enum AddressFamily: Hashable, CaseIterable {
         case v6
         case v4
     }
 
     /// - Parameter target: what errors call the place that could not be reached.
-    init(policy: ConnectionPolicy, target: String, now: NIODeadline) {
+    package init(policy: ConnectionPolicy, target: String, now: NIODeadline) {
         self.policy = policy
         self.began = now
         self.description = target
@@ -68,24 +68,28 @@ struct ConnectionRace {
 
     // MARK: Facts
 
-    mutating func addressesResolved(_ found: [SocketAddress], family: AddressFamily, at now: NIODeadline) -> [Action] {
+    package mutating func addressesResolved(
+        _ found: [SocketAddress], family: AddressFamily, at now: NIODeadline
+    ) -> [Action] {
         self.resolution[family] = .done
         self.addresses[family] = found
         return self.decide(at: now)
     }
 
-    mutating func resolutionFailed(_ error: TransportError, family: AddressFamily, at now: NIODeadline) -> [Action] {
+    package mutating func resolutionFailed(
+        _ error: TransportError, family: AddressFamily, at now: NIODeadline
+    ) -> [Action] {
         self.resolution[family] = .done
         self.resolutionError = error
         return self.decide(at: now)
     }
 
-    mutating func attemptHeard(_ id: AttemptID, at now: NIODeadline) -> [Action] {
+    package mutating func attemptHeard(_ id: AttemptID, at now: NIODeadline) -> [Action] {
         self.attempts[id].heardAfter = now - self.began
         return self.decide(at: now)
     }
 
-    mutating func attemptFailed(_ id: AttemptID, _ error: TransportError, at now: NIODeadline) -> [Action] {
+    package mutating func attemptFailed(_ id: AttemptID, _ error: TransportError, at now: NIODeadline) -> [Action] {
         guard self.attempts[id].endedAfter == nil else { return [] }
         self.attempts[id].endedAfter = now - self.began
         self.attempts[id].error = error
@@ -93,7 +97,7 @@ struct ConnectionRace {
         return self.decide(at: now)
     }
 
-    mutating func attemptSucceeded(_ id: AttemptID, at now: NIODeadline) -> [Action] {
+    package mutating func attemptSucceeded(_ id: AttemptID, at now: NIODeadline) -> [Action] {
         guard !self.isOver else { return [.cancel(id)] }
         self.isOver = true
         self.attempts[id].endedAfter = now - self.began
@@ -106,17 +110,17 @@ struct ConnectionRace {
         return losers.map { .cancel($0) } + [.finish(report, winner: id)]
     }
 
-    mutating func deadlineReached(at now: NIODeadline) -> [Action] {
+    package mutating func deadlineReached(at now: NIODeadline) -> [Action] {
         self.decide(at: now)
     }
 
     /// The caller gave up.
-    mutating func abandoned(at now: NIODeadline) -> [Action] {
+    package mutating func abandoned(at now: NIODeadline) -> [Action] {
         self.fail(with: TransportError(.cancelled, message: "connecting to \(self.description) was cancelled"))
     }
 
     /// When ``deadlineReached(at:)`` wants to be called if no other fact comes first.
-    func nextDeadline(after now: NIODeadline) -> NIODeadline? {
+    package func nextDeadline(after now: NIODeadline) -> NIODeadline? {
         guard !self.isOver else { return nil }
         var candidates = [self.began + self.policy.timeout]
         if self.order.isEmpty, let waitsUntil = self.waitsForIPv6Until { candidates.append(waitsUntil) }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import TernMessages
+package import TernMessages
 
 /// What a client has of one channel: everything up to a sequence, and some messages behind a gap. A pure machine: messages,
 /// heads and pages in; messages in order, and the wish for another page, out.
-struct ChannelLog {
+package struct ChannelLog {
     /// Messages behind a gap beyond this many are dropped: history has them.
     private static let heldLimit = 1024
 
@@ -20,7 +20,7 @@ struct ChannelLog {
     private(set) var isReading = false
 
     /// - Parameter next: the first sequence that is wanted.
-    init(epoch: Epoch, next: UInt64) {
+    package init(epoch: Epoch, next: UInt64) {
         self.epoch = epoch
         self.next = max(next, 1)
         self.head = 0
@@ -41,7 +41,7 @@ struct ChannelLog {
     /// The server pushed a message, or acknowledged one of ours.
     ///
     /// - Returns: what can be delivered now.
-    mutating func received(_ message: ChannelMessage) -> [ChannelMessage] {
+    package mutating func received(_ message: ChannelMessage) -> [ChannelMessage] {
         let sequence = message.sequence.rawValue
         self.head = max(self.head, sequence)
         guard sequence >= self.next else { return [] }

@@ -3,8 +3,8 @@
 
 /// Whether the server is still there: silence is asked after with a ping, and a ping without any answer means that the connection
 /// is dead, whatever its carrier believes. A pure machine; it reads no clock.
-struct LinkHealth {
-    enum Verdict: Equatable {
+package struct LinkHealth {
+    package enum Verdict: Equatable {
         case wait
         case ping
         case dead(String)
@@ -16,30 +16,30 @@ struct LinkHealth {
     /// When the oldest message that waits for its answer began to wait, or when the last answer came.
     private var lastProgress: ContinuousClock.Instant?
 
-    init(_ policy: LivenessPolicy, now: ContinuousClock.Instant) {
+    package init(_ policy: LivenessPolicy, now: ContinuousClock.Instant) {
         self.policy = policy
         self.lastHeard = now
     }
 
     /// Anything came from the server.
-    mutating func heard(at now: ContinuousClock.Instant) {
+    package mutating func heard(at now: ContinuousClock.Instant) {
         self.lastHeard = now
         self.pingedAt = nil
     }
 
     /// Messages wait for their answers from now on, after a time in which none did.
-    mutating func beganWaiting(at now: ContinuousClock.Instant) {
+    package mutating func beganWaiting(at now: ContinuousClock.Instant) {
         if self.lastProgress == nil { self.lastProgress = now }
     }
 
     /// A message was answered; `stillWaiting` says whether others wait.
-    mutating func answered(stillWaiting: Bool, at now: ContinuousClock.Instant) {
+    package mutating func answered(stillWaiting: Bool, at now: ContinuousClock.Instant) {
         self.heard(at: now)
         self.lastProgress = stillWaiting ? now : nil
     }
 
     /// What to do now; ask about four times in the shortest interval of the policy.
-    mutating func check(at now: ContinuousClock.Instant) -> Verdict {
+    package mutating func check(at now: ContinuousClock.Instant) -> Verdict {
         if let lastProgress, now - lastProgress > self.policy.answerTimeout {
             return .dead("no message was acknowledged for \(self.policy.answerTimeout)")
         }
