@@ -210,7 +210,16 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     ngtcp2_path_storage storage;
     quic->shown_path = tern_quic_shown_path(quic, &storage);
     tern_quic_reading = quic;
+    quic->datagram = bytes;
+    quic->datagram_length = length;
+    quic->opens_streams = false;
     int result = ngtcp2_conn_read_pkt(quic->conn, quic->shown_path, &info, bytes, length, now);
+    quic->datagram_length = 0;
+    if (quic->opens_streams && result == NGTCP2_ERR_FRAME_ENCODING) {
+        // ngtcp2 0.12 forgets a stream whose first frame resets it, so that nothing could be sent on it and its opener would wait
+        // for ever. Now the streams are open, and nothing else has come of the packet: not even its number was noted.
+        result = ngtcp2_conn_read_pkt(quic->conn, quic->shown_path, &info, bytes, length, now);
+    }
     tern_quic_reading = NULL;
     tern_quic_note_shown(quic, quic->shown_path);
     quic->shown_path = NULL;

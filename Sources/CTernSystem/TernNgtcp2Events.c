@@ -162,6 +162,14 @@ static int on_stop_sending(ngtcp2_conn *conn, int64_t stream, uint64_t code, voi
 }
 #endif
 
+#if !TERN_NGTCP2_1
+/// Not during the handshake, and not a packet that ngtcp2 kept until it was done.
+static bool can_be_read_again(tern_quic *quic, const uint8_t *sealed) {
+    return sealed >= quic->datagram && sealed < quic->datagram + quic->datagram_length
+        && ngtcp2_conn_get_handshake_completed(quic->conn);
+}
+#endif
+
 static int on_decrypt(
     uint8_t *plain, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *sealed,
     size_t sealed_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
@@ -169,6 +177,13 @@ static int on_decrypt(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
     if (result != 0 || tern_quic_reading == NULL) { return result; }
     tern_quic_reading->has_decrypted = true;
+#if !TERN_NGTCP2_1
+    if (can_be_read_again(tern_quic_reading, sealed) && sealed_length > aead->max_overhead) {
+        tern_quic_reading->opens_streams =
+            tern_quic_open_streams(tern_quic_reading, plain, sealed_length - aead->max_overhead);
+        if (tern_quic_reading->opens_streams) { return result; }
+    }
+#endif
     if (tern_quic_awaits_response(tern_quic_reading) && sealed_length > aead->max_overhead) {
         tern_quic_find_responses(tern_quic_reading, plain, sealed_length - aead->max_overhead);
     }

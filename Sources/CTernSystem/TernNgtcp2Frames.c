@@ -125,3 +125,50 @@ void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length) {
         *start = 0x01;
     }
 }
+
+#if !TERN_NGTCP2_1
+
+/// A frame type of nobody: ngtcp2 refuses the packet there (RFC 9000, section 12.4).
+#define NO_FRAME 0x21
+#define OPENED_AT_ONCE 64
+
+static size_t write_varint(uint8_t *to, uint64_t value) {
+    size_t length = value < 64 ? 1 : value < 16384 ? 2 : value < 1073741824 ? 4 : 8;
+    for (size_t i = 0; i < length; i++) { to[i] = (uint8_t)(value >> (8 * (length - 1 - i))); }
+    to[0] |= (uint8_t)(length == 1 ? 0x00 : length == 2 ? 0x40 : length == 4 ? 0x80 : 0xc0);
+    return length;
+}
+
+bool tern_quic_open_streams(tern_quic *quic, uint8_t *frames, size_t length) {
+    reader reader = {.next = frames, .end = frames + length};
+    uint64_t unknown[OPENED_AT_ONCE];
+    size_t count = 0;
+    while (!reader.failed && reader.next < reader.end && count < OPENED_AT_ONCE) {
+        uint64_t type = read_varint(&reader);
+        if (type == 0x05) {
+            skip_varints(&reader, 2);
+            continue;
+        }
+        if (type != 0x04) {
+            skip_frame(&reader, type);
+            continue;
+        }
+        uint64_t stream = read_varint(&reader);
+        skip_varints(&reader, 2);
+        // Bidirectional streams of the peer (RFC 9000, section 2.1).
+        if (reader.failed || (stream & 3) != (ngtcp2_conn_is_server(quic->conn) ? 0 : 1)) { continue; }
+        if (ngtcp2_conn_set_stream_user_data(quic->conn, (int64_t)stream, NULL) != 0) { unknown[count++] = stream; }
+    }
+    if (count == 0) { return false; }
+    // It fits: a RESET_STREAM frame has two numbers where this has one byte.
+    uint8_t *next = frames;
+    for (size_t i = 0; i < count; i++) {
+        *next++ = 0x0a;
+        next += write_varint(next, unknown[i]);
+        *next++ = 0;
+    }
+    *next = NO_FRAME;
+    return true;
+}
+
+#endif

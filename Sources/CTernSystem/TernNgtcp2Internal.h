@@ -91,6 +91,10 @@ struct tern_quic {
     struct sockaddr_storage *aliases;
     /// The path of the datagram that is being read, as ngtcp2 is told.
     const ngtcp2_path *shown_path;
+    /// The datagram that is being read for the first time, and whether a packet of it was changed so that it opens streams.
+    const uint8_t *datagram;
+    size_t datagram_length;
+    bool opens_streams;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -120,6 +124,9 @@ bool tern_quic_awaits_response(const tern_quic *quic);
 bool tern_quic_take_response(tern_quic *quic, const uint8_t *data);
 /// Looks for PATH_RESPONSE in a decrypted packet; one that ngtcp2 must not see becomes a PING and padding.
 void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length);
+/// If the packet resets bidirectional streams that ngtcp2 does not know, replaces its frames by empty STREAM frames that open
+/// them and one that makes ngtcp2 refuse the packet.
+bool tern_quic_open_streams(tern_quic *quic, uint8_t *frames, size_t length);
 /// Returns 0 when the parameters carry the preferred address of the settings, or there is none.
 int tern_quic_offer_preferred_address(
     tern_quic *quic, const tern_quic_settings *from, ngtcp2_transport_params *parameters);

@@ -35,6 +35,16 @@ struct QUICSimulationTests {
 }
 
 extension QUICSimulationTests {
+    @Test("the same with streams that are reset before the peer has heard of them", arguments: Seeds.chosen(10))
+    func earlyResets(seed: UInt64) throws {
+        var scenario = Scenario(seed: seed &+ 1_000_000)
+        (scenario.client.resetsUnknownStreams, scenario.server.resetsUnknownStreams) = (true, true)
+        (scenario.client.reset, scenario.server.reset) = (0.2, 0.2)
+        let failures = try Simulation.runQUIC(scenario)
+        #expect(failures.isEmpty, Seeds.repetition(seed, "QUICSimulationTests"))
+        if !failures.isEmpty { Issue.record("\(failures.joined(separator: "\n"))\n\(scenario)") }
+    }
+
     /// 24: datagrams that were lost at the end of a flight filled the congestion window for ever. 33: a stream's limit rose by a
     /// frame that ngtcp2 0.12 forgot, so that the sender seemed to break it. 91, 149, 385: a
     /// STOP_SENDING was told before its stream. 115, 133, 370, 960: a server's ngtcp2 0.12 gave up a path for good when the network

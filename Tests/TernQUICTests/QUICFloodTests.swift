@@ -132,7 +132,9 @@ extension SocketTests {
                     #expect(peer.answered.bytes < 1000 * 100)
                 }
                 let counters = try await listener.counters().get()
-                #expect(counters.versionNegotiations >= 1 && counters.versionNegotiations < 900)
+                // So many in a second, and a sanitizer makes it take many.
+                #expect(counters.versionNegotiations >= 1)
+                #expect(counters.versionNegotiations < 900 || Consumption.isDistorted)
                 // Some may be lost before the listener sees them.
                 #expect((900...1000).contains(counters.versionNegotiations + counters.repliesWithheld))
                 #expect(counters.accepted == 20)
@@ -151,7 +153,8 @@ extension SocketTests {
                     }
                 }
                 let counters = try await listener.counters().get()
-                #expect(counters.statelessResets >= 1 && counters.statelessResets < 450)
+                #expect(counters.statelessResets >= 1)
+                #expect(counters.statelessResets < 450 || Consumption.isDistorted)
                 // Those of another node are not answered at all.
                 #expect(counters.statelessResets + counters.repliesWithheld == 500)
             }

@@ -55,6 +55,7 @@ package final class SimulatedApplication {
     private var datagramNumber: UInt64
 
     package private(set) var isEstablished = false
+    private var isConfirmed = false
     package private(set) var closeReason: TransportError?
     /// When it does something by itself; `nil` when it only listens any more.
     package private(set) var nextAction: NIODeadline?
@@ -78,6 +79,7 @@ package final class SimulatedApplication {
     /// For a carrier that tells it otherwise than by an event.
     package func wasEstablished() {
         self.isEstablished = true
+        self.isConfirmed = true
     }
 
     /// Nothing more to do, and every stream was told to be closed.
@@ -130,6 +132,7 @@ package final class SimulatedApplication {
         if case .received(let id, _, _) = fact { self.streams[id]?.isKnownToPeer = true }
         switch fact {
         case .established: self.isEstablished = true
+        case .confirmed: self.isConfirmed = true
         case .opened(let id):
             self.note(id, "heard opened")
             if id.initiator == self.role || self.streams[id] != nil {
@@ -222,12 +225,12 @@ package final class SimulatedApplication {
         self.identifiers.filter { self.streams[$0].map(isWanted) ?? false }.randomElement(using: &self.random)
     }
 
-    /// ngtcp2 0.12 cannot answer on a bidirectional stream whose first frame is its reset: the disabled test
-    /// `resetBeforeKnown` shows it.
+    /// A reset that overtakes the handshake makes ngtcp2 0.12 forget the stream. Scenarios differ in the rest because the seeds that found something once shall go on to do the same.
     private func pickToReset() -> StreamID? {
         self.identifiers.filter { id in
             guard let state = self.streams[id], state.canSend else { return false }
-            return id.direction == .unidirectional || state.isKnownToPeer || self.workload.resetsUnknownStreams
+            return id.direction == .unidirectional || state.isKnownToPeer
+                || (self.workload.resetsUnknownStreams && self.isConfirmed)
         }.randomElement(using: &self.random)
     }
 

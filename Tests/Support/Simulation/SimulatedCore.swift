@@ -9,6 +9,7 @@ package import TernTransport
 /// What a connection told, alike for both carriers.
 package enum Fact: Sendable {
     case established
+    case confirmed
     case opened(StreamID)
     case received(StreamID, ByteBuffer, finished: Bool)
     case wasReset(StreamID, code: UInt64)
@@ -49,6 +50,7 @@ extension QUICConnectionCore: SimulatedCore {
         guard let event = self.nextEvent() else { return nil }
         switch event {
         case .handshakeCompleted: return .established
+        case .handshakeConfirmed: return .confirmed
         case .streamOpened(let id): return .opened(id)
         case .streamReceived(let id, let bytes, let finished): return .received(id, bytes, finished: finished)
         case .streamWasReset(let id, let code): return .wasReset(id, code: code)
