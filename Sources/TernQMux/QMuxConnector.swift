@@ -94,7 +94,6 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.writeBufferWaterMark, value: QMuxTransport.watermarks)
             .channelOption(.recvAllocator, value: QMuxTransport.receiveBuffers)
-            .channelOption(.maxMessagesPerRead, value: QMuxTransport.readsPerTurn)
             .channelInitializer { channel in
                 self.channel = channel
                 return channel.eventLoop.makeCompletedFuture {

@@ -69,7 +69,6 @@ public final class QMuxListener: CarrierListener {
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.writeBufferWaterMark, value: QMuxTransport.watermarks)
             .childChannelOption(.recvAllocator, value: QMuxTransport.receiveBuffers)
-            .childChannelOption(.maxMessagesPerRead, value: QMuxTransport.readsPerTurn)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let session = try context.makeSession(for: .stream, applicationProtocols: applicationProtocols)

@@ -20,9 +20,6 @@ enum QMuxTransport {
     /// One record is 16 KiB; reading several at once costs one call.
     static let receiveBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 4 << 10, maximum: 256 << 10)
 
-    /// What was read is handed on before more is read: while this end decrypts, the peer has its credit back already.
-    static let readsPerTurn: UInt = 1
-
     /// Sets the options of a socket that is about to connect or to listen.
     static func configure(_ channel: any Channel, _ options: TCPOptions) throws(TransportError) {
         try TCPSocket(channel)?.apply(options)

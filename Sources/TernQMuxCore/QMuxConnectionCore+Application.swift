@@ -139,18 +139,13 @@ extension QMuxConnectionCore {
         return stream.index < counts.opened(stream.direction)
     }
 
-    /// Credit is told once this part of a window has gathered: seldom, and before the peer has to wait for it.
-    private static let creditStep: UInt64 = 4
-
-    /// Returns received bytes to the peer.
+    /// Returns received bytes to the peer; credit is told once half a window has gathered.
     func credit(_ count: UInt64, of stream: QMuxStream) {
         guard var receive = stream.receive else { return }
         receive.consumed += count
         let window = self.connection.streamWindow
         let isOpenEnded = receive.finalSize == nil && !receive.wasStopped
-        if isOpenEnded, !receive.owesCredit,
-            receive.consumed + window - receive.limit >= max(window / Self.creditStep, 1)
-        {
+        if isOpenEnded, !receive.owesCredit, receive.consumed + window - receive.limit >= max(window / 2, 1) {
             receive.owesCredit = true
             self.writer.owesMaxStreamData.append(stream.identifier)
         }
@@ -163,7 +158,7 @@ extension QMuxConnectionCore {
         self.connection.consumed += count
         let window = self.connection.window
         let allowed = self.connection.consumed + window
-        if allowed - self.connection.receiveLimit >= max(window / Self.creditStep, 1) { self.writer.owesMaxData = true }
+        if allowed - self.connection.receiveLimit >= max(window / 2, 1) { self.writer.owesMaxData = true }
     }
 
     func retireIfDone(_ stream: QMuxStream) {
