@@ -47,6 +47,21 @@ extension EmulatedNetwork {
         ]
     }
 
+    /// How many bits per second an emulated network without limits carries for one TCP connection on this machine, with the
+    /// headers left out. What is measured near it is the machine's limit, not a network's. Takes less than a second on most
+    /// machines.
+    ///
+    /// - Throws: ``BenchmarkError`` when there can be no network, or when it carries nothing.
+    package static func measureCapacity() throws -> Double {
+        let unlimited = AccessConditions(up: DirectionConditions(), down: DirectionConditions())
+        let network = try EmulatedNetwork(NetworkConditions(unlimited), seed: 1)
+        defer { network.close() }
+        try network.setTCPCongestionControl("reno")
+        let bytes = 100_000_000
+        let (_, seconds) = try network.measureTransfer(bytes: bytes, bitsPerSecond: nil)
+        return Double(bytes) * 8 / seconds
+    }
+
     /// UDP there and back, one after the other, in seconds.
     package func measureRoundTrips(count: Int) throws -> [Double] {
         let server = try self.probe(.udp, atServer: true)

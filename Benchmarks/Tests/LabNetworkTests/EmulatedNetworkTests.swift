@@ -29,6 +29,12 @@ struct EmulatedNetworkTests {
     }
 
     @Test
+    func aNetworkWithoutLimitsCarriesMoreThanAnyLimitOfTheScenarios() throws {
+        // Built for debugging, and beside other tests: in a release build it is more than a gigabit per second.
+        #expect(try EmulatedNetwork.measureCapacity() > 50e6)
+    }
+
+    @Test
     func bothKindsOfAddressesReachTheServer() throws {
         let network = try EmulatedNetwork(NetworkConditions(Self.quick), seed: 1)
         defer { network.close() }

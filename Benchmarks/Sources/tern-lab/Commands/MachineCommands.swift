@@ -31,6 +31,8 @@ struct CheckCommand: ParsableCommand {
                 """)
             isGood = isGood && result.isGood
         }
+        let capacity = try EmulatedNetwork.measureCapacity()
+        print("note: without limits, an emulated network carries \(fixed(capacity / 1e9, 1)) Gbit/s here over TCP")
         for scenario in Scenario.all {
             for contender in scenario.contenders {
                 guard let missing = contender.missing else { continue }
