@@ -73,6 +73,12 @@ let package = Package(
         .target(name: "CTernLab"),
         // The file of a run, what can be read from it, and how that is shown: terminal, HTML, SVG.
         .target(name: "LabReport", dependencies: ["BenchSupport"], swiftSettings: settings),
+        // Draws what a profiler sampled; for Scripts/profile.
+        .executableTarget(
+            name: "tern-flame",
+            dependencies: [
+                "BenchSupport", "LabReport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
         // Two sides of the micro benchmarks, and a verdict; for Scripts/micro.
         .target(name: "MicroComparison", dependencies: ["BenchSupport"], swiftSettings: settings),
         .executableTarget(

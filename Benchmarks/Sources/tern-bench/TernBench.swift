@@ -18,6 +18,8 @@ enum TernBench {
         let arguments = Array(CommandLine.arguments.dropFirst())
         if arguments.first == RoleCommand.configuration.commandName {
             await RoleCommand.main(Array(arguments.dropFirst()))
+        } else if arguments.first == LoadCommand.configuration.commandName {
+            LoadCommand.main(Array(arguments.dropFirst()))
         } else {
             RunCommand.main(arguments)
         }
