@@ -16,7 +16,6 @@ extension [BenchmarkMetric: BenchmarkThresholds] {
     static var micro: Self {
         [
             .wallClock: BenchmarkThresholds(relative: [.p90: 100]),
-            .throughput: BenchmarkThresholds(relative: [.p90: 50]),
             // The second is for those that allocate nothing, of which no percentage says anything: 0.02 for each operation.
             .allocations: BenchmarkThresholds(relative: [.p90: 1], absolute: [.p90: 20]),
         ]

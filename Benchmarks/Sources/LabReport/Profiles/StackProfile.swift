@@ -47,8 +47,8 @@ package struct StackProfile: Sendable {
                 (thread, stack) = (nil, [])
             } else if thread == nil {
                 let name = String(line).trimmingCharacters(in: .whitespaces).replacing(";", with: ",")
-                // The threads that Swift tasks run on have the end of their queue's name.
-                thread = name.hasSuffix("-qos") ? "Swift tasks" : name
+                // The threads that Swift tasks run on have the end of their queue's name, and so has one that a task started.
+                thread = name.hasSuffix("-qos") ? "Swift tasks, and threads that they started" : name
             } else {
                 let name = names[line] ?? FrameName.inPerfScript(line)
                 names[line] = name
