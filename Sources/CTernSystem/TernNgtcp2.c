@@ -77,6 +77,7 @@ static tern_quic *allocate(const tern_quic_settings *settings, tern_quic_path pa
     quic->cid_prefix_length = settings->cid_prefix_length;
     memcpy(quic->cid_prefix, settings->cid_prefix, sizeof quic->cid_prefix);
     memcpy(quic->reset_secret, settings->reset_secret, sizeof quic->reset_secret);
+    tern_quic_begin_cids(&quic->peer_cids);
     set_path(&quic->read_path, path);
     ngtcp2_path_storage_zero(&quic->write_path);
     ngtcp2_path_storage_zero(&quic->known_path);
@@ -171,6 +172,7 @@ void tern_quic_free(tern_quic *quic) {
     if (quic == NULL) { return; }
     ngtcp2_conn_del(quic->conn);
     tern_quic_deallocate(quic->aliases);
+    tern_quic_deallocate(quic->places);
     tern_quic_deallocate(quic);
 }
 
@@ -208,7 +210,9 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     quic->now = now;
     if (ngtcp2_conn_is_server(quic->conn) && tern_quic_is_reserved(&quic->read_path.path.remote)) { return TERN_QUIC_OK; }
     ngtcp2_path_storage storage;
-    quic->shown_path = tern_quic_shown_path(quic, &storage);
+    quic->shown_path = tern_quic_placed_path(quic, tern_quic_shown_path(quic, &storage), &storage);
+    if (quic->shown_path == NULL) { return TERN_QUIC_OK; }
+    quic->read_decrypted = false;
     tern_quic_reading = quic;
     quic->datagram = bytes;
     quic->datagram_length = length;
@@ -222,6 +226,7 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     }
     tern_quic_reading = NULL;
     tern_quic_note_shown(quic, quic->shown_path);
+    tern_quic_note_placed(quic, quic->shown_path);
     quic->shown_path = NULL;
     if (result == 0) { tern_quic_tell_stops(quic); }
     tern_quic_stop_count = 0;

@@ -9,6 +9,7 @@ static int on_handshake_completed(ngtcp2_conn *conn, void *user) {
     (void)conn;
     tern_quic *quic = user;
     if (tern_quic_settle_early_data(quic) != 0) { return NGTCP2_ERR_CALLBACK_FAILURE; }
+    tern_quic_note_preferred_cid(quic);
     quic->events->handshake_completed(quic->context);
     return 0;
 }
@@ -177,6 +178,7 @@ static int on_decrypt(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
     if (result != 0 || tern_quic_reading == NULL) { return result; }
     tern_quic_reading->has_decrypted = true;
+    tern_quic_reading->read_decrypted = true;
 #if !TERN_NGTCP2_1
     if (can_be_read_again(tern_quic_reading, sealed) && sealed_length > aead->max_overhead) {
         tern_quic_reading->opens_streams =
@@ -184,6 +186,11 @@ static int on_decrypt(
         if (tern_quic_reading->opens_streams) { return result; }
     }
 #endif
+    if (sealed_length > aead->max_overhead
+        && !tern_quic_review_frames(tern_quic_reading, plain, sealed_length - aead->max_overhead)) {
+        // As if it had been lost: the peer sends it again.
+        return NGTCP2_ERR_DECRYPT;
+    }
     if (tern_quic_awaits_response(tern_quic_reading) && sealed_length > aead->max_overhead) {
         tern_quic_find_responses(tern_quic_reading, plain, sealed_length - aead->max_overhead);
     }
@@ -195,11 +202,6 @@ static int on_decrypt(
             tern_quic_reading->events->keys_updated(tern_quic_reading->context);
         }
     }
-#if !TERN_NGTCP2_TELLS_STOP_SENDING
-    if (sealed_length > aead->max_overhead) {
-        tern_quic_find_stops(tern_quic_reading, plain, sealed_length - aead->max_overhead);
-    }
-#endif
     return result;
 }
 

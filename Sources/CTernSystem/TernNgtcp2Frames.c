@@ -92,20 +92,45 @@ void tern_quic_tell_stops(tern_quic *quic) {
     tern_quic_stop_count = 0;
 }
 
-void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length) {
+/// A PING, so that the packet is acknowledged as before, and padding.
+static void hide(uint8_t *start, const reader *reader) {
+    memset(start, 0, (size_t)(reader->next - start));
+    *start = 0x01;
+}
+
+/// Returns false if the packet must not be taken.
+static bool review_connection_id(tern_quic *quic, uint8_t *start, reader *reader) {
+    struct reader fields = *reader;
+    uint64_t number = read_varint(&fields);
+    uint64_t retire_prior_to = read_varint(&fields);
+    skip_frame(reader, 0x18);
+    if (reader->failed) { return true; }
+    if (quic->refuses_connection_ids) { return false; }
+    if (!tern_quic_takes_cid(quic, number, retire_prior_to)) { hide(start, reader); }
+    return true;
+}
+
+bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
     while (!reader.failed && reader.next < reader.end) {
+        uint8_t *start = frames + (reader.next - frames);
         uint64_t type = read_varint(&reader);
+        if (type == 0x18) {
+            if (!review_connection_id(quic, start, &reader)) { return false; }
+            continue;
+        }
         if (type != 0x05) {
             skip_frame(&reader, type);
             continue;
         }
         uint64_t stream = read_varint(&reader);
         uint64_t code = read_varint(&reader);
-        if (reader.failed) { return; }
+        if (reader.failed) { break; }
+        if (TERN_NGTCP2_TELLS_STOP_SENDING) { continue; }
         if (tern_quic_stop_count == TERN_QUIC_PENDING_STOPS) { tern_quic_tell_stops(quic); }
         stops[tern_quic_stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
     }
+    return true;
 }
 
 void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length) {
@@ -120,9 +145,7 @@ void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length) {
         const uint8_t *data = reader.next;
         skip_frame(&reader, type);
         if (reader.failed || type != 0x1b || !tern_quic_take_response(quic, data)) { continue; }
-        // A PING, so that the packet is acknowledged as before, and padding.
-        memset(start, 0, (size_t)(reader.next - start));
-        *start = 0x01;
+        hide(start, &reader);
     }
 }
 

@@ -43,6 +43,16 @@ typedef struct tern_quic_challenge {
     bool undersized;
 } tern_quic_challenge;
 
+/// The latest 64 connection IDs that the peer gave; the lowest bit is number `top`, the next one `top` - 1.
+typedef struct tern_quic_peer_cids {
+    uint64_t top;
+    uint64_t seen;
+    uint64_t used;
+    uint64_t retire_prior_to;
+    /// An unused one is older than that.
+    bool lost_sight;
+} tern_quic_peer_cids;
+
 struct tern_quic {
     ngtcp2_conn *conn;
     /// GnuTLS's session finds the connection through this, so it never moves.
@@ -95,6 +105,15 @@ struct tern_quic {
     const uint8_t *datagram;
     size_t datagram_length;
     bool opens_streams;
+    /// Something of that datagram was decrypted.
+    bool read_decrypted;
+    /// Its path shares the local address with the current one.
+    bool read_unplaced;
+    /// No connection ID may come with it.
+    bool refuses_connection_ids;
+    tern_quic_peer_cids peer_cids;
+    /// A server's names for its client's addresses; NULL until the client moves.
+    struct tern_quic_places *places;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -111,8 +130,17 @@ const ngtcp2_mem *tern_quic_count_memory(tern_quic *quic);
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks);
 /// Tells of the STOP_SENDING frames that were seen.
 void tern_quic_tell_stops(tern_quic *quic);
-/// Notes the STOP_SENDING frames of a decrypted packet.
-void tern_quic_find_stops(tern_quic *quic, const uint8_t *frames, size_t length);
+/// Notes the STOP_SENDING and NEW_CONNECTION_ID frames of a decrypted packet, and hides those that ngtcp2 must not see.
+/// Returns false if it must not see the packet.
+bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length);
+void tern_quic_begin_cids(tern_quic_peer_cids *cids);
+/// Notes a NEW_CONNECTION_ID frame. Returns whether ngtcp2 may see it.
+bool tern_quic_takes_cid(tern_quic *quic, uint64_t number, uint64_t retire_prior_to);
+/// One that came in another way.
+void tern_quic_note_given_cid(tern_quic *quic, uint64_t number);
+void tern_quic_note_used_cid(tern_quic *quic, uint64_t number);
+/// Whether ngtcp2 may have a connection ID of the peer that it has not used; it may be wrong if there is none.
+bool tern_quic_has_spare_cid(const tern_quic *quic);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
 /// Path validation, and the choice of the preferred address.
@@ -135,6 +163,14 @@ void tern_quic_tell_preferred_cid(tern_quic *quic, const ngtcp2_transport_params
 bool tern_quic_is_reserved(const ngtcp2_addr *remote);
 /// Takes note of a failed write. Returns whether the connection can go on when the next packet comes.
 bool tern_quic_strand(tern_quic *quic, int error);
+/// The path of a datagram to be read, with the name that its local address has for ngtcp2; NULL: it is not to be read.
+const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage);
+/// Called when the datagram was read.
+void tern_quic_note_placed(tern_quic *quic, const ngtcp2_path *shown);
+/// Which address of ours one of ngtcp2's is.
+void tern_quic_real_local(const tern_quic *quic, const ngtcp2_addr *local, struct sockaddr_storage *real);
+/// A client: notes the connection ID that came with the server's preferred address.
+void tern_quic_note_preferred_cid(tern_quic *quic);
 /// The path of the datagram to be read, as ngtcp2 is to be told.
 const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *storage);
 /// Called when the datagram was read.

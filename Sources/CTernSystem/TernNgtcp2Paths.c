@@ -35,10 +35,11 @@ bool tern_quic_awaits_response(const tern_quic *quic) {
 }
 
 static void tell(tern_quic *quic, tern_quic_path_outcome outcome, const ngtcp2_path *path) {
-    struct sockaddr_storage remote;
+    struct sockaddr_storage local, remote;
+    tern_quic_real_local(quic, &path->local, &local);
     tern_quic_real_address(quic, &path->remote, &remote);
     tern_quic_path told = {
-        .local = path->local.addr,
+        .local = (const struct sockaddr *)&local,
         .local_length = path->local.addrlen,
         .remote = (const struct sockaddr *)&remote,
         .remote_length = path->remote.addrlen,
@@ -193,7 +194,32 @@ void tern_quic_tell_preferred_cid(tern_quic *quic, const ngtcp2_transport_params
     if (present) { quic->events->cid_issued(quic->context, tern_quic_cid_from(cid)); }
 }
 
+void tern_quic_note_preferred_cid(tern_quic *quic) {
+    const ngtcp2_transport_params *remote = ngtcp2_conn_get_remote_transport_params(quic->conn);
+    if (ngtcp2_conn_is_server(quic->conn) || remote == NULL) { return; }
+#if TERN_NGTCP2_1
+    bool present = remote->preferred_addr_present;
+#else
+    bool present = remote->preferred_address_present;
+#endif
+    if (present) { tern_quic_note_given_cid(quic, 1); }
+}
+
+#if TERN_NGTCP2_1
+typedef ngtcp2_connection_id_status_type cid_status;
+#else
+typedef int cid_status;
+#endif
+
+static int on_cid_status(
+    ngtcp2_conn *conn, cid_status status, uint64_t number, const ngtcp2_cid *cid, const uint8_t *token, void *user) {
+    (void)conn, (void)cid, (void)token;
+    if (status == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE) { tern_quic_note_used_cid(user, number); }
+    return 0;
+}
+
 void tern_quic_use_paths(ngtcp2_callbacks *callbacks) {
+    callbacks->dcid_status = on_cid_status;
     callbacks->path_validation = on_path_validation;
     callbacks->get_path_challenge_data = on_path_challenge;
     callbacks->select_preferred_addr = on_preferred_address;

@@ -118,8 +118,7 @@ tern_quic_written tern_quic_write_close(
 
 static void copy_path(
     const tern_quic *quic, const ngtcp2_path *path, struct sockaddr_storage *local, struct sockaddr_storage *remote) {
-    memset(local, 0, sizeof *local);
-    if (path->local.addrlen <= sizeof *local) { memcpy(local, path->local.addr, path->local.addrlen); }
+    tern_quic_real_local(quic, &path->local, local);
     tern_quic_real_address(quic, &path->remote, remote);
 }
 

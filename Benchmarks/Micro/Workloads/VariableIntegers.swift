@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-public import NIOCore
+internal import NIOCore
 internal import TernQMuxCore
 
 /// Variable-length integers (RFC 9000, section 16) of all four lengths, in turn.
