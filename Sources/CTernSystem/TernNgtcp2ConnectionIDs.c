@@ -30,8 +30,7 @@ static uint64_t bit(const tern_quic_peer_cids *cids, uint64_t number) {
     return age >= 64 ? 0 : UINT64_C(1) << age;
 }
 
-bool tern_quic_takes_cid(tern_quic *quic, uint64_t number, uint64_t retire_prior_to) {
-    tern_quic_peer_cids *cids = &quic->peer_cids;
+bool tern_quic_takes_cid(tern_quic_peer_cids *cids, uint64_t number, uint64_t retire_prior_to) {
     if (retire_prior_to > number) { return true; }
     slide(cids, number);
     uint64_t mine = bit(cids, number);
@@ -42,20 +41,19 @@ bool tern_quic_takes_cid(tern_quic *quic, uint64_t number, uint64_t retire_prior
     return number >= cids->retire_prior_to || !seen;
 }
 
-void tern_quic_note_given_cid(tern_quic *quic, uint64_t number) {
-    slide(&quic->peer_cids, number);
-    quic->peer_cids.seen |= bit(&quic->peer_cids, number);
+void tern_quic_note_given_cid(tern_quic_peer_cids *cids, uint64_t number) {
+    slide(cids, number);
+    cids->seen |= bit(cids, number);
 }
 
-void tern_quic_note_used_cid(tern_quic *quic, uint64_t number) {
-    slide(&quic->peer_cids, number);
-    uint64_t mine = bit(&quic->peer_cids, number);
-    quic->peer_cids.seen |= mine;
-    quic->peer_cids.used |= mine;
+void tern_quic_note_used_cid(tern_quic_peer_cids *cids, uint64_t number) {
+    slide(cids, number);
+    uint64_t mine = bit(cids, number);
+    cids->seen |= mine;
+    cids->used |= mine;
 }
 
-bool tern_quic_has_spare_cid(const tern_quic *quic) {
-    const tern_quic_peer_cids *cids = &quic->peer_cids;
+bool tern_quic_has_spare_cid(const tern_quic_peer_cids *cids) {
     if (cids->lost_sight) { return true; }
     uint64_t oldest = cids->top - cids->retire_prior_to;
     uint64_t valid = oldest >= 63 ? UINT64_MAX : (UINT64_C(1) << (oldest + 1)) - 1;

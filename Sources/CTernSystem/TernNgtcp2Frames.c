@@ -106,7 +106,7 @@ static bool review_connection_id(tern_quic *quic, uint8_t *start, reader *reader
     skip_frame(reader, 0x18);
     if (reader->failed) { return true; }
     if (quic->refuses_connection_ids) { return false; }
-    if (!tern_quic_takes_cid(quic, number, retire_prior_to)) { hide(start, reader); }
+    if (!tern_quic_takes_cid(&quic->peer_cids, number, retire_prior_to)) { hide(start, reader); }
     return true;
 }
 

@@ -43,16 +43,6 @@ typedef struct tern_quic_challenge {
     bool undersized;
 } tern_quic_challenge;
 
-/// The latest 64 connection IDs that the peer gave; the lowest bit is number `top`, the next one `top` - 1.
-typedef struct tern_quic_peer_cids {
-    uint64_t top;
-    uint64_t seen;
-    uint64_t used;
-    uint64_t retire_prior_to;
-    /// An unused one is older than that.
-    bool lost_sight;
-} tern_quic_peer_cids;
-
 struct tern_quic {
     ngtcp2_conn *conn;
     /// GnuTLS's session finds the connection through this, so it never moves.
@@ -133,14 +123,6 @@ void tern_quic_tell_stops(tern_quic *quic);
 /// Notes the STOP_SENDING and NEW_CONNECTION_ID frames of a decrypted packet, and hides those that ngtcp2 must not see.
 /// Returns false if it must not see the packet.
 bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length);
-void tern_quic_begin_cids(tern_quic_peer_cids *cids);
-/// Notes a NEW_CONNECTION_ID frame. Returns whether ngtcp2 may see it.
-bool tern_quic_takes_cid(tern_quic *quic, uint64_t number, uint64_t retire_prior_to);
-/// One that came in another way.
-void tern_quic_note_given_cid(tern_quic *quic, uint64_t number);
-void tern_quic_note_used_cid(tern_quic *quic, uint64_t number);
-/// Whether ngtcp2 may have a connection ID of the peer that it has not used; it may be wrong if there is none.
-bool tern_quic_has_spare_cid(const tern_quic *quic);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
 /// Path validation, and the choice of the preferred address.

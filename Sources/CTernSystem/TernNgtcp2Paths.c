@@ -202,7 +202,7 @@ void tern_quic_note_preferred_cid(tern_quic *quic) {
 #else
     bool present = remote->preferred_address_present;
 #endif
-    if (present) { tern_quic_note_given_cid(quic, 1); }
+    if (present) { tern_quic_note_given_cid(&quic->peer_cids, 1); }
 }
 
 #if TERN_NGTCP2_1
@@ -214,7 +214,8 @@ typedef int cid_status;
 static int on_cid_status(
     ngtcp2_conn *conn, cid_status status, uint64_t number, const ngtcp2_cid *cid, const uint8_t *token, void *user) {
     (void)conn, (void)cid, (void)token;
-    if (status == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE) { tern_quic_note_used_cid(user, number); }
+    tern_quic *quic = user;
+    if (status == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE) { tern_quic_note_used_cid(&quic->peer_cids, number); }
     return 0;
 }
 

@@ -150,7 +150,7 @@ const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *pat
     known->clock++;
     if (is_sharing(quic)) {
         // A new connection ID for a third path is what must not happen.
-        if (tern_quic_has_spare_cid(quic)) {
+        if (tern_quic_has_spare_cid(&quic->peer_cids)) {
             ngtcp2_path_storage_zero(storage);
             ngtcp2_path_copy(&storage->path, ngtcp2_conn_get_path(quic->conn));
             return &storage->path;
@@ -166,7 +166,7 @@ const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *pat
         name_path(storage, path, place->name);
         return &storage->path;
     }
-    if (!tern_quic_has_spare_cid(quic)) { return unnamed(quic, path); }
+    if (!tern_quic_has_spare_cid(&quic->peer_cids)) { return unnamed(quic, path); }
     if (!copy(&known->next.local, &path->local) || !copy(&known->next.remote, &path->remote)) { return NULL; }
     // Names are used once; after sixteen millions the connection stays where it is.
     if (known->latest_name == 0xffffff) { return NULL; }

@@ -154,8 +154,12 @@ struct ConsecutiveMovesTests {
 
     private static func withholdAcknowledgements(pause: Int64) throws {
         let pair = try Pair.confirmed()
-        // PATH_CHALLENGE is alone in a full datagram; the client gets to see nothing else.
-        pair.network = { flight in flight.toServer || flight.bytes.count == 1200 ? flight : nil }
+        // The first full datagram to an address is a PATH_CHALLENGE and nothing else; the client gets to see no other.
+        var challenged: Set<SocketAddress> = []
+        pair.network = { flight in
+            guard !flight.toServer, let remote = flight.path?.remote else { return flight }
+            return flight.bytes.count == 1200 && challenged.insert(remote).inserted ? flight : nil
+        }
         func shout() throws {
             for _ in 0..<2 { _ = try pair.client.core?.sendDatagram(ByteBuffer(repeating: 7, count: 1000)) }
         }

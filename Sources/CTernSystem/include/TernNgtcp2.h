@@ -367,6 +367,27 @@ bool tern_quic_submit_token(tern_quic *quic, const uint8_t *token, size_t length
 void tern_quic_derive_secret(
     uint8_t *derived, const uint8_t *secret, size_t secret_length, const char *label, size_t label_length);
 
+// MARK: The connection IDs of the peer (pure bookkeeping)
+
+/// The latest 64 connection IDs that the peer gave; the lowest bit is number `top`, the next one `top` - 1.
+typedef struct tern_quic_peer_cids {
+    uint64_t top;
+    uint64_t seen;
+    uint64_t used;
+    uint64_t retire_prior_to;
+    /// An unused one is older than that.
+    bool lost_sight;
+} tern_quic_peer_cids;
+
+void tern_quic_begin_cids(tern_quic_peer_cids *cids);
+/// Notes a NEW_CONNECTION_ID frame. Returns whether ngtcp2 may see it.
+bool tern_quic_takes_cid(tern_quic_peer_cids *cids, uint64_t number, uint64_t retire_prior_to);
+/// One that came in another way.
+void tern_quic_note_given_cid(tern_quic_peer_cids *cids, uint64_t number);
+void tern_quic_note_used_cid(tern_quic_peer_cids *cids, uint64_t number);
+/// Whether ngtcp2 may have a connection ID of the peer that it has not used; it may be wrong if there is none.
+bool tern_quic_has_spare_cid(const tern_quic_peer_cids *cids);
+
 #ifdef __cplusplus
 }
 #endif
