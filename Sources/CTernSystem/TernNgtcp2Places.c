@@ -131,10 +131,22 @@ static bool is_sharing(tern_quic *quic) {
     return quic->now - since < (longest > SHARING ? longest : SHARING);
 }
 
-static const ngtcp2_path *unnamed(tern_quic *quic, const ngtcp2_path *path) {
-    // Otherwise ngtcp2 takes a new connection ID, because the local address changes.
-    quic->read_unplaced = name_of(&ngtcp2_conn_get_path(quic->conn)->local) == 0;
-    return path;
+/// The path of a client that has no connection ID to spare: with the local address that the current path has for ngtcp2, so
+/// that it goes on with the connection ID in use.
+static const ngtcp2_path *shared_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage) {
+    const ngtcp2_addr *current = &ngtcp2_conn_get_path(quic->conn)->local;
+    struct sockaddr_storage real;
+    tern_quic_real_local(quic, current, &real);
+    ip_address local;
+    memcpy(&local, &real, sizeof local);
+    if (!same(&local, &path->local)) { return path; }
+    if (&storage->path != path) {
+        ngtcp2_path_storage_zero(storage);
+        ngtcp2_path_copy(&storage->path, path);
+    }
+    memcpy(storage->path.local.addr, current->addr, current->addrlen);
+    quic->read_unplaced = true;
+    return &storage->path;
 }
 
 const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage) {
@@ -162,11 +174,15 @@ const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *pat
         if (!same(&place->local, &path->local) || !same(&place->remote, &path->remote)) { continue; }
         place->used_at = known->clock;
         // ngtcp2 knows it by no other name, and would not find the path that it may fall back to.
-        if (place->name == 0) { return unnamed(quic, path); }
+        if (place->name == 0) {
+            // Otherwise ngtcp2 takes a new connection ID, because the local address changes.
+            quic->read_unplaced = name_of(&ngtcp2_conn_get_path(quic->conn)->local) == 0;
+            return path;
+        }
         name_path(storage, path, place->name);
         return &storage->path;
     }
-    if (!tern_quic_has_spare_cid(&quic->peer_cids)) { return unnamed(quic, path); }
+    if (!tern_quic_has_spare_cid(&quic->peer_cids)) { return shared_path(quic, path, storage); }
     if (!copy(&known->next.local, &path->local) || !copy(&known->next.remote, &path->remote)) { return NULL; }
     // Names are used once; after sixteen millions the connection stays where it is.
     if (known->latest_name == 0xffffff) { return NULL; }
