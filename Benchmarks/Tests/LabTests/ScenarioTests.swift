@@ -66,6 +66,8 @@ struct ScenarioTests {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().deletingLastPathComponent()
         let text = try String(contentsOf: root.appending(path: "Docs/BENCHMARKS.md"), encoding: .utf8)
-        #expect(text.contains(Scenario.markdown), "\"tern-lab list --markdown\" prints what belongs into Docs/BENCHMARKS.md")
+        #expect(
+            text.contains(Scenario.markdown), "\"tern-lab list --markdown\" prints what belongs into Docs/BENCHMARKS.md"
+        )
     }
 }
