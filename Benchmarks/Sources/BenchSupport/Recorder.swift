@@ -21,6 +21,11 @@ package final class Recorder {
     package func append(_ record: some Encodable) throws {
         var line = try self.encoder.encode(record)
         line.append(UInt8(ascii: "\n"))
-        try self.file.write(contentsOf: line)
+        do {
+            try self.file.write(contentsOf: line)
+        } catch {
+            let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+            throw BenchmarkError("cannot write \(self.path): \((cause ?? error as NSError).localizedDescription)")
+        }
     }
 }

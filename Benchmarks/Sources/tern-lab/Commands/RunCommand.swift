@@ -123,7 +123,12 @@ struct LabRunner {
         let session = try LabSession(plan)
         let outcome = Result { try session.run() }
         if case .failure(let error) = outcome { LabFiles.complain("\(error); what was measured until then is kept") }
-        if self.samplesOnly { print(session.path) } else { try self.show(session.path) }
+        do {
+            if self.samplesOnly { print(session.path) } else { try self.show(session.path) }
+        } catch {
+            // Where nothing could be written there is nothing to show, and why was said already.
+            guard case .failure = outcome else { throw error }
+        }
         if case .failure = outcome {
             throw ExitCode(ChildProcess.isInterrupted.load(ordering: .relaxed) ? 130 : 1)
         }
