@@ -47,8 +47,9 @@ struct tern_quic_places {
     place list[PLACES];
 };
 
-/// Longer than ngtcp2 tries to validate a path.
-#define SHARING (30 * NGTCP2_SECONDS)
+/// Longer than ngtcp2 tries to validate a path: three probe timeouts, at least those of an unknown round trip (3.1 s), after the
+/// latest challenge.
+#define SHARING (5 * NGTCP2_SECONDS)
 
 static bool copy(ip_address *to, const ngtcp2_addr *from) {
     memset(to, 0, sizeof *to);
@@ -145,7 +146,8 @@ static const ngtcp2_path *shared_path(tern_quic *quic, const ngtcp2_path *path, 
         ngtcp2_path_copy(&storage->path, path);
     }
     memcpy(storage->path.local.addr, current->addr, current->addrlen);
-    quic->read_unplaced = true;
+    // Only a move begins a validation; what comes after it on the same path does not.
+    quic->read_unplaced = !is_current(quic, &storage->path);
     return &storage->path;
 }
 

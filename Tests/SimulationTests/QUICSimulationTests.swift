@@ -58,8 +58,8 @@ extension QUICSimulationTests {
     /// Take a seed out when it passes. 156, 700: a NAT moves the client during the handshake, when it has sent all that it has
     /// to and waits: nothing makes it speak, and the server speaks to its old address. 532: ngtcp2 0.12 arms no probe timeout
     /// for its searches for the path's MTU; three that were lost fill the smallest congestion window, the client is silent, and
-    /// a NAT moves it. 29, 269, 436, 445: the port changes (Docs/decisions/0027).
-    @Test("seeds that fail for a known reason", arguments: [29, 156, 269, 436, 445, 532, 700] as [UInt64])
+    /// a NAT moves it. 29, 436: the port changes in an outage (Docs/decisions/0027).
+    @Test("seeds that fail for a known reason", arguments: [29, 156, 436, 532, 700] as [UInt64])
     func known(seed: UInt64) throws {
         let failures = try Simulation.runQUIC(Scenario(seed: seed))
         withKnownIssue { #expect(failures.isEmpty) }
