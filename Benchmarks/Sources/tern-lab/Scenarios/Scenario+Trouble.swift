@@ -117,16 +117,16 @@ extension Scenario {
             """,
         ground: .emulated(NetworkConditions(home), words: homeWords + ", everything dropped for a while"),
         script: { profile in
-            let length = profile.time < 1 ? 5.0 : 10
+            let length = profile.time < 0.6 ? 5.0 : 10
             return [
                 NetworkChange(at: 2, .link(isUp: false)), NetworkChange(at: 2 + length, .link(isUp: true)),
             ]
         },
         contenders: LabContender.carriers {
-            .messages(Self.chat($0.time < 1 ? 9 : 16, rate: 100))
+            .messages(Self.chat($0.time < 0.6 ? 9 : 16, rate: 100))
         },
         metrics: [.gap, .worst.aside, .p50.aside, .p99.aside, .reconnects, .unanswered, .wire],
-        expectedSeconds: { ($0.time < 1 ? 9 : 16) + 4 }, isLight: true)
+        expectedSeconds: { ($0.time < 0.6 ? 9 : 16) + 4 }, isLight: true)
 
     private static let storm = Scenario(
         name: "storm", title: "200 clients come back at the same moment",

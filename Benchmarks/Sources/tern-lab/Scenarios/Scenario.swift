@@ -152,7 +152,7 @@ struct LabProfile: Sendable {
         switch name {
         case .ci: LabProfile(name: name, rounds: 1, time: 0.5, amount: 0.2, warmsUp: false)
         case .quick: LabProfile(name: name, rounds: 2, time: 0.5, amount: 0.25, warmsUp: false)
-        case .standard: LabProfile(name: name, rounds: 4, time: 1, amount: 1, warmsUp: false)
+        case .standard: LabProfile(name: name, rounds: 4, time: 0.7, amount: 0.5, warmsUp: false)
         case .full: LabProfile(name: name, rounds: 9, time: 2, amount: 2, warmsUp: true)
         }
     }
