@@ -28,7 +28,8 @@ struct FanOutWork: Codable {
                 group.addTask {
                     var reader = first
                     var times: [Int] = []
-                    while times.count < count, let message = try await reader.next() {
+                    // A connection that ended delivers no more; the result says how many deliveries are missing.
+                    while times.count < count, let message = try? await reader.next() {
                         guard let due = dueTimes[message.number] else { continue }
                         times.append(Int((ContinuousClock.now - due).seconds * 1e6))
                     }
@@ -37,7 +38,13 @@ struct FanOutWork: Codable {
             }
             let publisher = try await connector.connect(to: client.endpoint)
             try await self.publish(count, over: publisher, dueTimes)
+            let all = connections
+            let patience = Task {
+                try await Task.sleep(for: .seconds(10))
+                for connection in all { await connection.close() }
+            }
             let latencies = try await group.reduce(into: [Int]()) { $0 += $1 }
+            patience.cancel()
             for connection in connections { await connection.close() }
             await publisher.close()
             return latencies
@@ -71,6 +78,8 @@ struct FanOutWork: Codable {
             dueTimes.append(due)
             try await stream.write(LabMessage(number: UInt64(number), size: self.size).bytes)
         }
+        // What is dropped unfinished is reset, and the last messages with it.
+        try await stream.finish()
     }
 }
 

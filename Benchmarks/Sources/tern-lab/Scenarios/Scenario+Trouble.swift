@@ -61,8 +61,8 @@ extension Scenario {
 
     private static let udpBlockedDuring = Scenario(
         name: "udp-blocked-during", title: "UDP is blocked for a while in the middle",
-        summary: "The network drops UDP in silence for six seconds and then carries it again.",
-        ground: .emulated(NetworkConditions(home), words: homeWords + ", UDP dropped for 6 s"),
+        summary: "The network drops UDP in silence for some seconds and then carries it again.",
+        ground: .emulated(NetworkConditions(home), words: homeWords + ", UDP dropped for a while"),
         script: { profile in
             [
                 NetworkChange(at: 2 * profile.time, .udp(.blocked)),
@@ -76,7 +76,7 @@ extension Scenario {
     private static let udpBlockedAfter = Scenario(
         name: "udp-blocked-after", title: "UDP is blocked for good in the middle",
         summary: """
-            The network drops UDP in silence from the third second on. QUIC alone never comes back; what chooses by itself connects \
+            The network drops UDP in silence from some moment on. QUIC alone never comes back; what chooses by itself connects \
             anew over TCP and sends again what was not answered.
             """,
         ground: .emulated(NetworkConditions(home), words: homeWords + ", UDP dropped from the middle on"),
