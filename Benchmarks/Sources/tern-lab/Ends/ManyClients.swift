@@ -18,15 +18,12 @@ struct FanOutWork: Codable {
         let connector = try client.makeConnector()
         let count = Int(self.rate * self.seconds)
         let dueTimes = DueTimes()
+        let subscriptions = try await self.subscribe(connector, client.endpoint)
+        let connections = subscriptions.map(\.connection)
         let latencies = try await withThrowingTaskGroup(of: [Int].self) { group in
-            var connections: [Connection] = []
-            for _ in 0..<self.subscribers {
-                let connection = try await connector.connect(to: client.endpoint)
-                connections.append(connection)
-                let stream = try await connection.openStream()
-                let first = try await Self.begin(stream)
+            for subscription in subscriptions {
                 group.addTask {
-                    var reader = first
+                    var reader = subscription.reader
                     var times: [Int] = []
                     // A connection that ended delivers no more; the result says how many deliveries are missing.
                     while times.count < count, let message = try? await reader.next() {
@@ -38,16 +35,17 @@ struct FanOutWork: Codable {
             }
             let publisher = try await connector.connect(to: client.endpoint)
             try await self.publish(count, over: publisher, dueTimes)
-            let all = connections
             let patience = Task {
                 try await Task.sleep(for: .seconds(10))
-                for connection in all { await connection.close() }
+                for connection in connections { await connection.close() }
             }
             let latencies = try await group.reduce(into: [Int]()) { $0 += $1 }
             patience.cancel()
-            for connection in connections { await connection.close() }
             await publisher.close()
             return latencies
+        }
+        await withDiscardingTaskGroup { group in
+            for connection in connections { group.addTask { await connection.close() } }
         }
         var result = ClientResult()
         result.add(latencies: latencies)
@@ -55,6 +53,20 @@ struct FanOutWork: Codable {
         result.values["deliveries"] = Double(latencies.count)
         if missing > 0 { result.failure = "\(missing) deliveries are missing" }
         return result
+    }
+
+    private func subscribe(
+        _ connector: Connector, _ endpoint: Endpoint
+    ) async throws -> [(connection: Connection, reader: MessageReader)] {
+        try await withThrowingTaskGroup(of: (connection: Connection, reader: MessageReader).self) { group in
+            for _ in 0..<self.subscribers {
+                group.addTask {
+                    let connection = try await connector.connect(to: endpoint)
+                    return (connection, try await Self.begin(connection.openStream()))
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
     }
 
     /// Subscribes, and waits for the server's word that it delivers from now on.
