@@ -51,8 +51,10 @@ struct LabServer: Codable {
                     group.addTask { await Self.serve(stream, publication) }
                 }
             } catch {
-                // The client left; its streams end by themselves.
+                // The client left.
             }
+            // A subscription waits for messages that nobody may publish any more.
+            group.cancelAll()
         }
     }
 
