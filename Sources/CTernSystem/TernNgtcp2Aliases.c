@@ -22,14 +22,6 @@ static in_port_t *port_of(const struct sockaddr *address) {
                                           : &((struct sockaddr_in *)(void *)address)->sin_port;
 }
 
-static bool same_address(const ngtcp2_addr *left, const struct sockaddr_storage *right, size_t right_length) {
-    return left->addrlen == right_length && memcmp(left->addr, right, right_length) == 0;
-}
-
-static size_t length_of(const struct sockaddr_storage *address) {
-    return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-}
-
 bool tern_quic_is_reserved(const ngtcp2_addr *remote) { return ntohs(*port_of(remote->addr)) < ALIASES; }
 
 bool tern_quic_strand(tern_quic *quic, int error) {
@@ -61,7 +53,7 @@ const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *st
         return &storage->path;
     }
     for (size_t i = quic->alias_count; i > 0; i--) {
-        if (!same_address(&path->remote, &quic->aliases[i - 1], length_of(&quic->aliases[i - 1]))) { continue; }
+        if (!tern_quic_same_address(path->remote.addr, (const struct sockaddr *)&quic->aliases[i - 1])) { continue; }
         name(storage, path, i - 1);
         return &storage->path;
     }
@@ -70,11 +62,7 @@ const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *st
 
 void tern_quic_note_shown(tern_quic *quic, const ngtcp2_path *shown) {
     if (!quic->is_stranded) { return; }
-    const ngtcp2_addr *current = &ngtcp2_conn_get_path(quic->conn)->remote;
-    if (current->addrlen != shown->remote.addrlen
-        || memcmp(current->addr, shown->remote.addr, current->addrlen) != 0) {
-        return;
-    }
+    if (!tern_quic_same_address(ngtcp2_conn_get_path(quic->conn)->remote.addr, shown->remote.addr)) { return; }
     quic->alias_count++;
     quic->is_stranded = false;
 }

@@ -125,6 +125,8 @@ void tern_quic_tell_stops(tern_quic *quic);
 bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
+/// Whether family, port and IP address are the same, which is all that ngtcp2 looks at.
+bool tern_quic_same_address(const struct sockaddr *left, const struct sockaddr *right);
 /// Path validation, and the choice of the preferred address.
 void tern_quic_use_paths(ngtcp2_callbacks *callbacks);
 /// A packet was written.

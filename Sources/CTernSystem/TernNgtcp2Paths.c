@@ -10,6 +10,19 @@
 /// After this long a challenge is not expected to be answered any more.
 #define CHALLENGE_LIFETIME (30 * NGTCP2_SECONDS)
 
+bool tern_quic_same_address(const struct sockaddr *left, const struct sockaddr *right) {
+    if (left->sa_family != right->sa_family) { return false; }
+    if (left->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *one = (const struct sockaddr_in6 *)(const void *)left;
+        const struct sockaddr_in6 *other = (const struct sockaddr_in6 *)(const void *)right;
+        return one->sin6_port == other->sin6_port
+            && memcmp(&one->sin6_addr, &other->sin6_addr, sizeof other->sin6_addr) == 0;
+    }
+    const struct sockaddr_in *one = (const struct sockaddr_in *)(const void *)left;
+    const struct sockaddr_in *other = (const struct sockaddr_in *)(const void *)right;
+    return one->sin_port == other->sin_port && one->sin_addr.s_addr == other->sin_addr.s_addr;
+}
+
 static int on_path_challenge(ngtcp2_conn *conn, uint8_t *data, void *user) {
     (void)conn;
     tern_quic *quic = user;
@@ -49,9 +62,8 @@ static void tell(tern_quic *quic, tern_quic_path_outcome outcome, const ngtcp2_p
 }
 
 static bool is_on_other_path(tern_quic *quic) {
-    const ngtcp2_addr *read = &quic->shown_path->remote;
-    const ngtcp2_addr *current = &ngtcp2_conn_get_path(quic->conn)->remote;
-    return read->addrlen != current->addrlen || memcmp(read->addr, current->addr, read->addrlen) != 0;
+    return !tern_quic_same_address(
+        quic->shown_path->remote.addr, ngtcp2_conn_get_path(quic->conn)->remote.addr);
 }
 
 bool tern_quic_take_response(tern_quic *quic, const uint8_t *data) {

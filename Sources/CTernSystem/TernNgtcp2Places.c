@@ -19,7 +19,7 @@
 #define PLACES 16
 
 typedef union ip_address {
-    sa_family_t family;
+    struct sockaddr any;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
 } ip_address;
@@ -58,23 +58,8 @@ static bool copy(ip_address *to, const ngtcp2_addr *from) {
     return true;
 }
 
-static bool same(const ip_address *left, const ngtcp2_addr *right) {
-    const struct sockaddr *address = right->addr;
-    if (left->family != address->sa_family) { return false; }
-    if (left->family == AF_INET6) {
-        const struct sockaddr_in6 *other = (const struct sockaddr_in6 *)(const void *)address;
-        return left->v6.sin6_port == other->sin6_port
-            && memcmp(&left->v6.sin6_addr, &other->sin6_addr, sizeof other->sin6_addr) == 0;
-    }
-    const struct sockaddr_in *other = (const struct sockaddr_in *)(const void *)address;
-    return left->v4.sin_port == other->sin_port && left->v4.sin_addr.s_addr == other->sin_addr.s_addr;
-}
-
 static bool is_current(tern_quic *quic, const ngtcp2_path *path) {
-    const ngtcp2_path *current = ngtcp2_conn_get_path(quic->conn);
-    ip_address local, remote;
-    return copy(&local, &current->local) && copy(&remote, &current->remote) && same(&local, &path->local)
-        && same(&remote, &path->remote);
+    return ngtcp2_path_eq(ngtcp2_conn_get_path(quic->conn), path);
 }
 
 /// Writes the local address that stands for a place: 0.0.0.x or ::x, and port 0.
@@ -138,9 +123,7 @@ static const ngtcp2_path *shared_path(tern_quic *quic, const ngtcp2_path *path, 
     const ngtcp2_addr *current = &ngtcp2_conn_get_path(quic->conn)->local;
     struct sockaddr_storage real;
     tern_quic_real_local(quic, current, &real);
-    ip_address local;
-    memcpy(&local, &real, sizeof local);
-    if (!same(&local, &path->local)) { return path; }
+    if (!tern_quic_same_address((const struct sockaddr *)&real, path->local.addr)) { return path; }
     if (&storage->path != path) {
         ngtcp2_path_storage_zero(storage);
         ngtcp2_path_copy(&storage->path, path);
@@ -173,7 +156,10 @@ const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *pat
     }
     for (size_t i = 0; i < known->count; i++) {
         place *place = &known->list[i];
-        if (!same(&place->local, &path->local) || !same(&place->remote, &path->remote)) { continue; }
+        if (!tern_quic_same_address(&place->local.any, path->local.addr)
+            || !tern_quic_same_address(&place->remote.any, path->remote.addr)) {
+            continue;
+        }
         place->used_at = known->clock;
         // ngtcp2 knows it by no other name, and would not find the path that it may fall back to.
         if (place->name == 0) {

@@ -8,10 +8,6 @@ _Static_assert(
         && offsetof(tern_quic_vec, length) == offsetof(ngtcp2_vec, len),
     "vectors are passed through as they are");
 
-static bool same_address(const ngtcp2_addr *left, const ngtcp2_addr *right) {
-    return left->addrlen == right->addrlen && memcmp(left->addr, right->addr, left->addrlen) == 0;
-}
-
 /// Whether the congestion controller or the pacer holds back all but acknowledgements for a client that was just heard from
 /// another address.
 ///
@@ -23,7 +19,8 @@ static bool holds_challenge(tern_quic *quic, uint64_t now) {
     return false;
 #else
     if (quic->known_path.path.remote.addrlen == 0 || !ngtcp2_conn_is_server(quic->conn)
-        || same_address(&ngtcp2_conn_get_path(quic->conn)->remote, &quic->known_path.path.remote)) {
+        || tern_quic_same_address(
+            ngtcp2_conn_get_path(quic->conn)->remote.addr, quic->known_path.path.remote.addr)) {
         return false;
     }
     ngtcp2_conn_stat found;
@@ -42,13 +39,13 @@ static bool writes_nothing(tern_quic *quic, uint64_t now) { return quic->is_stra
 
 static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t taken, const ngtcp2_pkt_info *info) {
     if (bytes < 0 && tern_quic_strand(quic, (int)bytes)) { return held_back(); }
-    if (bytes > 0) { quic->unpaced_bytes += (uint64_t)bytes; }
-    if (bytes > 0) { tern_quic_note_packet(quic, (size_t)bytes); }
-    if (bytes > 0
-        && !(same_address(&quic->write_path.path.local, &quic->known_path.path.local)
-             && same_address(&quic->write_path.path.remote, &quic->known_path.path.remote))) {
-        ngtcp2_path_copy(&quic->known_path.path, &quic->write_path.path);
-        quic->write_path_number++;
+    if (bytes > 0) {
+        quic->unpaced_bytes += (uint64_t)bytes;
+        tern_quic_note_packet(quic, (size_t)bytes);
+        if (!ngtcp2_path_eq(&quic->write_path.path, &quic->known_path.path)) {
+            ngtcp2_path_copy(&quic->known_path.path, &quic->write_path.path);
+            quic->write_path_number++;
+        }
     }
     return (tern_quic_written){
         .bytes = bytes < 0 ? (ptrdiff_t)tern_quic_remember(quic, (int)bytes) : (ptrdiff_t)bytes,
