@@ -19,9 +19,7 @@ struct ReceiveWindow {
     private let share: WindowShare
     /// What is to be withheld of the next credit.
     private var surplus = 0
-    /// What was consumed since ``begin``.
-    private var consumed = 0
-    private var begin: UInt64?
+    private var pace = WindowPace()
 
     init(initial: Int, maximum: Int, share: WindowShare) {
         self.size = initial
@@ -35,17 +33,10 @@ struct ReceiveWindow {
     /// - Parameter roundTrip: the smoothed round trip in nanoseconds, 0 if unknown; asked for only when it matters.
     /// - Returns: by how much the peer's limit rises.
     mutating func consume(_ count: Int, now: UInt64, roundTrip: () -> UInt64) -> Int {
-        self.consumed += count
-        let begin = self.begin ?? now
-        self.begin = begin
-        // What was read at one instant shows no rate.
-        guard self.consumed >= self.size / 2, now > begin else { return self.withholding(count) }
-        self.consumed = 0
-        self.begin = now
-        let elapsed = now - begin
+        guard let elapsed = self.pace.consume(count, of: self.size, now: now) else { return self.withholding(count) }
         if elapsed >= Self.slowNanoseconds {
             self.surplus = max(self.surplus, (self.size - self.initial + 1) / 2)
-        } else if self.size < self.maximum, elapsed < roundTrip().multipliedReportingOverflow(by: 2).partialValue {
+        } else if self.size < self.maximum, WindowPace.isBound(elapsed, roundTrip: roundTrip()) {
             self.surplus = 0
             return count + self.grow()
         }

@@ -7,9 +7,7 @@
 struct StreamWindow {
     /// How far it is beyond its initial size.
     private(set) var growth = 0
-    /// What was consumed since ``begin``.
-    private var consumed = 0
-    private var begin: UInt64?
+    private var pace = WindowPace()
 
     /// The application is done with `count` bytes.
     ///
@@ -18,17 +16,10 @@ struct StreamWindow {
     mutating func consume(
         _ count: Int, initial: Int, maximum: Int, now: UInt64, roundTrip: () -> UInt64
     ) -> Int {
-        self.consumed += count
-        let begin = self.begin ?? now
-        self.begin = begin
         let size = initial + self.growth
-        // What was read at one instant shows no rate.
-        guard self.consumed >= size / 2, now > begin else { return count }
-        self.consumed = 0
-        self.begin = now
-        guard size < maximum, now - begin < roundTrip().multipliedReportingOverflow(by: 2).partialValue else {
-            return count
-        }
+        guard let elapsed = self.pace.consume(count, of: size, now: now), size < maximum,
+            WindowPace.isBound(elapsed, roundTrip: roundTrip())
+        else { return count }
         let step = min(size, maximum - size)
         self.growth += step
         return count + step
