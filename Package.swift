@@ -171,13 +171,19 @@ let package = Package(
             swiftSettings: dialect),
         .testTarget(
             name: "TernQUICTests",
-            dependencies: ["TernQUIC", "TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore, nioPosix],
+            dependencies: [
+                "CarrierSupport", "TernQUIC", "TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore,
+                nioPosix,
+            ],
             swiftSettings: dialect),
         .testTarget(
             name: "TernQMuxCoreTests", dependencies: ["TernQMuxCore", "TernTransport", nioCore], swiftSettings: dialect),
         .testTarget(
             name: "TernQMuxTests",
-            dependencies: ["TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix, nioEmbedded],
+            dependencies: [
+                "CarrierSupport", "TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix,
+                nioEmbedded,
+            ],
             swiftSettings: dialect),
         .testTarget(
             name: "TernTests",
@@ -225,6 +231,14 @@ let package = Package(
             name: "SimulationSupport",
             dependencies: ["TernTesting", "TernQUICCore", "TernQMuxCore", "TernTLS", "TernTransport", nioCore],
             path: "Tests/Support/Simulation", swiftSettings: dialect),
+        // Handlers, patterns and identities for the tests of both carriers.
+        .target(
+            name: "CarrierSupport",
+            dependencies: [
+                "TernTLS", "TernTransport", nioCore, nioPosix, logging,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            path: "Tests/Support/Carriers", swiftSettings: dialect),
         // Whole connections under random networks and workloads, without sockets and without real time.
         .testTarget(
             name: "SimulationTests",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-import Foundation
+import CarrierSupport
 import NIOCore
 import NIOPosix
 import TernTransport
@@ -194,18 +194,20 @@ extension SocketTests {
         @Test func aCancelledAttemptLeavesNothing() async throws {
             let silent = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .bind(to: try SocketAddress(ipAddress: "127.0.0.1", port: 0)).get()
-            let before = openDescriptors()
-            let attempt = try connect(to: try #require(silent.localAddress))
+            let address = try #require(silent.localAddress)
+            let port = try #require(address.port)
+            let sockets = SocketCensus()
+            let attempt = try connect(to: address, socketOptions: sockets.options)
             attempt.cancel()
             let error = await #expect(throws: TransportError.self) { try await attempt.established.get() }
             #expect(error?.code == .cancelled)
-            let second = try connect(to: try #require(silent.localAddress))
-            let isTrying = try await eventually { openDescriptors() > before }
+            let second = try connect(to: address, socketOptions: sockets.options)
+            let isTrying = try await eventually { sockets.open > 0 }
             #expect(isTrying)
             second.cancel()
             await #expect(throws: TransportError.self) { try await second.established.get() }
-            let isGone = try await eventually { openDescriptors() <= before }
-            #expect(isGone)
+            let isGone = try await eventually { try sockets.open == 0 && openSockets(at: port) == 1 }
+            #expect(isGone, "\(sockets.open) are open")
             try await silent.close().get()
         }
 
@@ -361,14 +363,4 @@ private final class RawReceiver: ChannelInboundHandler {
         self.count.update { $0 += 1 }
         self.first.succeed(self.unwrapInboundIn(data).data)
     }
-}
-
-/// The descriptors of this process.
-func openDescriptors() -> Int {
-    #if os(Linux)
-    let directory = "/proc/self/fd"
-    #else
-    let directory = "/dev/fd"
-    #endif
-    return (try? FileManager.default.contentsOfDirectory(atPath: directory).count) ?? 0
 }

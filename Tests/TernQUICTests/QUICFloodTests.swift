@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import CTernSystem
+import CarrierSupport
 import NIOCore
 import NIOPosix
 import TernTransport

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 #if os(Linux)
+import CarrierSupport
 import NIOCore
 import NIOPosix
 import TernTransport

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import CarrierSupport
 import Foundation
 import NIOCore
 import TernTransport
@@ -83,11 +84,15 @@ extension SocketTests {
         }
 
         @Test func twoHundredConnectionsLeaveNothingBehind() async throws {
-            let before = openDescriptors()
+            let sockets = SocketCensus()
             weak var weakConnection: QUICConnection?
             try await withListener { listener in
+                let port = try #require(listener.localAddress.port)
+                let before = try openSockets(at: port)
                 for _ in 0..<200 {
-                    let connection = try await connect(to: listener.localAddress).established.get()
+                    let connection = try await connect(
+                        to: listener.localAddress, socketOptions: sockets.options
+                    ).established.get()
                     weakConnection = connection as? QUICConnection
                     let reason = try await connection.eventLoop.flatSubmit {
                         let handler = TestHandler(connection)
@@ -102,9 +107,12 @@ extension SocketTests {
                     return occupancy.connections == 0 && occupancy.routes == 0
                 }
                 #expect(isEmpty)
+                let hasNoMore = try await eventually { try openSockets(at: port) == before }
+                #expect(hasNoMore)
             }
-            let isClosed = try await eventually { openDescriptors() <= before }
-            #expect(isClosed, "\(before) descriptors before, \(openDescriptors()) after")
+            #expect(sockets.everOpened == 200)
+            let areClosed = try await eventually { sockets.open == 0 }
+            #expect(areClosed, "\(sockets.open) are open")
             let isReleased = try await eventually { weakConnection == nil }
             #expect(isReleased)
         }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-import TernTLS
+package import TernTLS
 
 /// One identity for all tests: a key takes time to make.
-enum TestTLS {
+package enum TestTLS {
     private static let identity = Result { try TLSIdentity.selfSigned(for: ["localhost", "127.0.0.1", "::1"]) }
     private static let other = Result { try TLSIdentity.selfSigned(for: ["localhost"]) }
 
-    static func server() throws -> TLSServerConfiguration {
+    package static func server() throws -> TLSServerConfiguration {
         TLSServerConfiguration(identity: try self.identity.get().identity)
     }
 
-    static func client() throws -> TLSClientConfiguration {
+    package static func client() throws -> TLSClientConfiguration {
         TLSClientConfiguration(trust: .certificateAuthorities(pem: try self.identity.get().certificateAuthorityPEM))
     }
 
     /// Trusts somebody else.
-    static func stranger() throws -> TLSClientConfiguration {
+    package static func stranger() throws -> TLSClientConfiguration {
         TLSClientConfiguration(trust: .certificateAuthorities(pem: try self.other.get().certificateAuthorityPEM))
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import CarrierSupport
 import Logging
 import NIOCore
 import NIOPosix
@@ -9,65 +10,6 @@ import TernTransport
 import Testing
 
 @testable import TernQUIC
-
-/// A handler made of closures. Confined to its connection's event loop, hence `@unchecked Sendable`.
-final class TestHandler: LoopConnectionHandler, @unchecked Sendable {
-    let connection: any LoopConnection
-    let closed: EventLoopFuture<TransportError>
-    private let closedPromise: EventLoopPromise<TransportError>
-    private var endings = 0
-
-    var onStreamOpened: (StreamID) -> Void = { _ in }
-    var onReceived: (StreamID, ByteBuffer, Bool) -> Void = { _, _, _ in }
-    var onReset: (StreamID, UInt64) -> Void = { _, _ in }
-    var onStopped: (StreamID, UInt64) -> Void = { _, _ in }
-    var onWritable: (StreamID) -> Void = { _ in }
-    var onStreamClosed: (StreamID) -> Void = { _ in }
-    var onStreamsAvailable: (StreamDirection) -> Void = { _ in }
-    var onDatagram: (ByteBuffer) -> Void = { _ in }
-
-    init(_ connection: any LoopConnection) {
-        self.connection = connection
-        self.closedPromise = connection.eventLoop.makePromise()
-        self.closed = self.closedPromise.futureResult
-    }
-
-    func streamOpened(_ stream: StreamID) { self.onStreamOpened(stream) }
-    func streamReceived(_ stream: StreamID, bytes: ByteBuffer, finished: Bool) {
-        self.onReceived(stream, bytes, finished)
-    }
-    func streamWasReset(_ stream: StreamID, code: UInt64) { self.onReset(stream, code) }
-    func streamWasStopped(_ stream: StreamID, code: UInt64) { self.onStopped(stream, code) }
-    func streamWritable(_ stream: StreamID) { self.onWritable(stream) }
-    func streamClosed(_ stream: StreamID) { self.onStreamClosed(stream) }
-    func streamsAvailable(_ direction: StreamDirection) { self.onStreamsAvailable(direction) }
-    func datagramReceived(_ bytes: ByteBuffer) { self.onDatagram(bytes) }
-    func connectionEventOccurred(_ event: ConnectionEvent) {}
-    func connectionClosed(_ reason: TransportError) {
-        self.endings += 1
-        #expect(self.endings == 1)
-        self.closedPromise.succeed(reason)
-        // The closures hold the handler.
-        self.onReceived = { _, _, _ in }
-        self.onWritable = { _ in }
-        self.onDatagram = { _ in }
-        self.onStreamsAvailable = { _ in }
-    }
-}
-
-/// Sends back what comes, on the same stream, and datagrams.
-func echo(_ connection: any LoopConnection) {
-    let handler = TestHandler(connection)
-    handler.onReceived = { stream, bytes, finished in
-        _ = try? connection.write(bytes, to: stream, finish: finished)
-        connection.consumed(bytes.readableBytes, of: stream)
-    }
-    handler.onDatagram = { _ = try? connection.sendDatagram($0) }
-    connection.start(handler: handler)
-}
-
-let testLogger = Logger(label: "tests", factory: { _ in SwiftLogNoOpLogHandler() })
-let testProtocol = "tern-test/1"
 
 /// Runs `body` with a listener, and makes sure that nothing is left of it.
 func withListener(
@@ -111,37 +53,7 @@ func withConnection<Answer: Sendable>(
     _ body: @escaping @Sendable (TestHandler, EventLoopPromise<Answer>) throws -> Void
 ) async throws -> Answer {
     let connection = try await connect(to: address, limits: limits, socketOptions: socketOptions).established.get()
-    let (answer, closed) = try await connection.eventLoop.submit {
-        let handler = TestHandler(connection)
-        let promise = connection.eventLoop.makePromise(of: Answer.self)
-        handler.closed.whenSuccess { promise.fail($0) }
-        connection.start(handler: handler)
-        do { try body(handler, promise) } catch { promise.fail(error) }
-        return (promise.futureResult, handler.closed)
-    }.get()
-    let result: Answer
-    do { result = try await answer.get() } catch {
-        connection.eventLoop.execute { connection.close(code: 0, reason: "") }
-        throw error
-    }
-    connection.eventLoop.execute { connection.close(code: 0, reason: "") }
-    let reason = try await closed.get()
-    #expect(reason == TransportError(.application, message: "", wireCode: 0))
-    return result
-}
-
-/// Sends `count` bytes on a new stream and waits for them to come back.
-func roundTrip(_ count: Int, over handler: TestHandler, answer: EventLoopPromise<ByteBuffer>) throws {
-    let connection = handler.connection
-    var received = ByteBuffer()
-    let stream = try #require(try connection.openStream(.bidirectional))
-    handler.onReceived = { id, bytes, finished in
-        guard id == stream else { return }
-        received.writeImmutableBuffer(bytes)
-        connection.consumed(bytes.readableBytes, of: id)
-        if finished { answer.succeed(received) }
-    }
-    _ = try connection.write(Pattern.bytes(at: 0, count: count), to: stream, finish: true)
+    return try await use(connection, body)
 }
 
 func echoes(_ count: Int, at address: SocketAddress) async throws -> Bool {
@@ -149,39 +61,4 @@ func echoes(_ count: Int, at address: SocketAddress) async throws -> Bool {
         try roundTrip(count, over: handler, answer: answer)
     }
     return answer == Pattern.bytes(at: 0, count: count)
-}
-
-/// Asks again, without holding a thread, until `condition` holds or 10 seconds have passed.
-func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
-    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-    let deadline = NIODeadline.now() + .seconds(10)
-    while NIODeadline.now() < deadline {
-        if try await condition() { return true }
-        try await eventLoop.scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
-    }
-    return false
-}
-
-/// Bytes that say where in a transfer they belong: a period that divides no buffer size.
-enum Pattern {
-    private static let period = 65_521
-    private static let cycle: ByteBuffer = {
-        var state: UInt32 = 1
-        var bytes = (0..<period).map { _ in
-            state = state &* 1_664_525 &+ 1_013_904_223
-            return UInt8(truncatingIfNeeded: state >> 24)
-        }
-        bytes += bytes
-        return ByteBuffer(bytes: bytes + bytes)
-    }()
-
-    static func bytes(at offset: Int, count: Int) -> ByteBuffer {
-        var result = ByteBuffer()
-        while result.readableBytes < count {
-            let start = (offset + result.readableBytes) % self.period
-            let length = min(count - result.readableBytes, self.period)
-            result.writeImmutableBuffer(self.cycle.getSlice(at: start, length: length)!)
-        }
-        return result
-    }
 }
