@@ -84,8 +84,8 @@ import Testing
             let tasks = (0..<50).map { index in
                 Task { try await store.append(.text("\(index)", to: channel, from: alice)) }
             }
-            while store.statistics.suspended < 40 { await Task.yield() }
-            #expect(store.statistics.queued == 10)
+            while store.statistics.suspended < 40 || store.statistics.queued < 10 { await Task.yield() }
+            #expect(store.statistics.queued == 10 && store.statistics.suspended == 40)
             gate.open()
             var sequences: Set<UInt64> = []
             for task in tasks { sequences.insert(try await task.value.sequence) }
@@ -100,8 +100,8 @@ import Testing
         try await self.withHeldWriter(options) { store, channel, alice, gate in
             let text = String(repeating: "x", count: 400)
             let tasks = (0..<5).map { _ in Task { try await store.append(.text(text, to: channel, from: alice)) } }
-            while store.statistics.suspended < 3 { await Task.yield() }
-            #expect(store.statistics.queued == 2)
+            while store.statistics.suspended < 3 || store.statistics.queued < 2 { await Task.yield() }
+            #expect(store.statistics.queued == 2 && store.statistics.suspended == 3)
             gate.open()
             for task in tasks { _ = try await task.value }
             // Larger than the bound, it passes alone.

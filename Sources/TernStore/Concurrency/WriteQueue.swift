@@ -87,7 +87,7 @@ final class WriteQueue: Sendable {
 
     /// How many items are in line, and how many callers wait to join it.
     var depth: (items: Int, waiting: Int) {
-        self.monitor.withLock { ($0.reservedItems, $0.waiters.count) }
+        self.monitor.withLock { ($0.items.count, $0.waiters.count) }
     }
 
     /// Waits for a place in the line. Whoever was given one must put an item of that cost.
