@@ -100,14 +100,14 @@ static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *bytes, 
 static int on_datagram_acknowledged(ngtcp2_conn *conn, uint64_t number, void *user) {
     (void)conn;
     tern_quic *quic = user;
-    if (number != 0) { quic->events->datagram_settled(quic->context, number, true); }
+    quic->events->datagram_settled(quic->context, number, true);
     return 0;
 }
 
 static int on_datagram_lost(ngtcp2_conn *conn, uint64_t number, void *user) {
     (void)conn;
     tern_quic *quic = user;
-    if (number != 0) { quic->events->datagram_settled(quic->context, number, false); }
+    quic->events->datagram_settled(quic->context, number, false);
     return 0;
 }
 

@@ -72,12 +72,21 @@ struct PacketSizeSearch {
     }
 
     /// Any other packet was written.
-    mutating func packetWritten(_ bytes: Int, newBytes: Int, now: UInt64) {
-        if bytes > Self.smallest, self.waitingSince == nil { self.waitingSince = now }
+    ///
+    /// - Parameter found: the largest size that ngtcp2 has found.
+    mutating func packetWritten(_ bytes: Int, newBytes: Int, found: Int = .max, now: UInt64) {
+        // ngtcp2's own probes are larger than that, may well be lost, and nobody tells when they arrive.
+        let isProbe = !self.searches && newBytes == 0 && bytes > found
+        if bytes > Self.smallest, !isProbe, self.waitingSince == nil { self.waitingSince = now }
         guard var probe else { return }
         probe.repeatedBytes += max(0, bytes - newBytes - Self.overhead)
         self.probe = probe
         if probe.repeatedBytes > probe.size / 2 { self.failed(at: probe.size, now: now) }
+    }
+
+    /// A datagram arrived.
+    mutating func acknowledgedDatagram() {
+        self.waitingSince = nil
     }
 
     /// Everything of a stream below `offset` arrived.

@@ -89,6 +89,7 @@ extension QUICConnectionCore {
     }
 
     func datagramWasSettled(_ number: UInt64, arrived: Bool) {
+        if arrived { self.packetSizes.acknowledgedDatagram() }
         guard let tag = self.datagramTags.removeValue(forKey: number) else { return }
         self.emit(.datagramSettled(tag: tag, arrived ? .acknowledged : .lost))
     }

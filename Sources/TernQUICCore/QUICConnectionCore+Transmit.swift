@@ -60,7 +60,8 @@ extension QUICConnectionCore {
                 self.handleWriteFailure(result.bytes, now: now)
                 break
             }
-            self.packetSizes.packetWritten(result.bytes, newBytes: self.newBytesInPacket, now: now)
+            self.packetSizes.packetWritten(
+                result.bytes, newBytes: self.newBytesInPacket, found: self.native.pathPayload, now: now)
             let number = self.native.lastWritePathNumber
             let ecn = ECN(rawValue: result.ecn) ?? .notECT
             if let first = train {

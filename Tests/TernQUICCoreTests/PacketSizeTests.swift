@@ -98,6 +98,36 @@ struct PacketSizeTests {
         #expect(wide.filter { $0 > 1400 }.count > 500)
     }
 
+    /// ngtcp2's probes and answers to PATH_CHALLENGE are large, and nobody tells that they arrived.
+    @Test("what was found stays, though the application is silent for a while", arguments: [300, 3000] as [Int64])
+    func silence(pause: Int64) throws {
+        let pair = try Pair.confirmed()
+        try pair.run(for: .milliseconds(pause))
+        let (sizes, _) = try self.transfer(maximum: { 65_535 }, over: pair)
+        #expect(sizes.filter { $0 == 1200 }.count < 10)
+        #expect(sizes.filter { $0 > 1400 }.count > 500)
+    }
+
+    @Test("large datagrams and nothing else")
+    func datagrams() throws {
+        let pair = try Pair.confirmed()
+        _ = try self.transfer(maximum: { 65_535 }, over: pair)
+        for _ in 0..<50 {
+            #expect(try pair.client.core?.sendDatagram(ByteBuffer(repeating: 7, count: 1350)) == .accepted)
+            try pair.run(for: .milliseconds(100))
+        }
+        #expect(pair.server.datagrams.count == 50)
+        #expect((pair.client.core?.statistics().pathMaximumSize ?? 0) > 1400)
+        pair.network = { $0.bytes.count > 1300 ? nil : $0 }
+        for _ in 0..<50 {
+            // In the end it is told that they are too large.
+            _ = try? pair.client.core?.sendDatagram(ByteBuffer(repeating: 7, count: 1350))
+            try pair.run(for: .milliseconds(100))
+        }
+        #expect(pair.client.core?.statistics().pathMaximumSize == 1200, "a black hole")
+        #expect(pair.client.closeReason == nil)
+    }
+
     @Test("a search that failed pauses, then tries again")
     func pauses() throws {
         let path = QUICPath(

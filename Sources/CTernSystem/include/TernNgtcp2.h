@@ -98,7 +98,7 @@ typedef struct tern_quic_events {
     void (*stream_closed)(void *context, int64_t stream);
     void (*streams_available)(void *context, bool bidirectional);
     bool (*datagram)(void *context, const uint8_t *bytes, size_t length);
-    /// A datagram that was written with a number other than 0 arrived, or is considered lost; a lost one may arrive later.
+    /// A datagram that was written with this number arrived, or is considered lost; a lost one may arrive later.
     void (*datagram_settled)(void *context, uint64_t number, bool arrived);
     /// The first packet under new 1-RTT keys of the peer came.
     void (*keys_updated)(void *context);
