@@ -121,6 +121,7 @@ bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length) {
         }
         if (type != 0x05) {
             skip_frame(&reader, type);
+            if (type == 0x1a && !reader.failed) { tern_quic_note_challenge(quic); }
             continue;
         }
         uint64_t stream = read_varint(&reader);

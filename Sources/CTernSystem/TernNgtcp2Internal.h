@@ -78,6 +78,8 @@ struct tern_quic {
     size_t challenge_count;
     tern_quic_challenge challenges[TERN_QUIC_CHALLENGES];
     bool is_writing_challenge;
+    /// PATH_CHALLENGE frames that came and were not answered yet.
+    uint8_t owed_responses;
     bool answered_undersized;
     /// ngtcp2 would leave the current path when the challenge is answered, so it is not told.
     bool is_probing;
@@ -131,6 +133,8 @@ bool tern_quic_same_address(const struct sockaddr *left, const struct sockaddr *
 void tern_quic_use_paths(ngtcp2_callbacks *callbacks);
 /// A packet was written.
 void tern_quic_note_packet(tern_quic *quic, size_t length);
+/// A PATH_CHALLENGE frame came.
+void tern_quic_note_challenge(tern_quic *quic);
 bool tern_quic_awaits_response(const tern_quic *quic);
 /// Notes the data of a PATH_RESPONSE. Returns whether ngtcp2 must not see it.
 bool tern_quic_take_response(tern_quic *quic, const uint8_t *data);

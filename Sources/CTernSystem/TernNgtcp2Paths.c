@@ -36,7 +36,22 @@ static int on_path_challenge(ngtcp2_conn *conn, uint8_t *data, void *user) {
     return 0;
 }
 
+/// ngtcp2 keeps no more.
+#define OWED_RESPONSES 4
+
+void tern_quic_note_challenge(tern_quic *quic) {
+#if TERN_NGTCP2_1
+    (void)quic;
+#else
+    if (quic->owed_responses < OWED_RESPONSES) { quic->owed_responses++; }
+#endif
+}
+
+bool tern_quic_owes_response(const tern_quic *quic) { return quic->owed_responses > 0; }
+
 void tern_quic_note_packet(tern_quic *quic, size_t length) {
+    // Each goes into a packet of its own, which is padded to the full.
+    if (quic->owed_responses > 0 && length >= NGTCP2_MAX_UDP_PAYLOAD_SIZE) { quic->owed_responses--; }
     if (!quic->is_writing_challenge) { return; }
     quic->is_writing_challenge = false;
     tern_quic_challenge *challenge = &quic->challenges[(quic->challenge_count - 1) % TERN_QUIC_CHALLENGES];

@@ -45,7 +45,9 @@ extension QUICConnectionCore {
 
     private func writeTrain(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
         if let probe = self.writeProbe(into: buffer, now: now) { return probe }
-        let payload = min(self.packetSize, buffer.count)
+        // The peer may have asked because our path is another one, which takes less (RFC 9000, section 8.2.2 wants 1200 bytes).
+        let payload = min(
+            self.native.owesPathResponse ? PacketSizeSearch.smallest : self.packetSize, buffer.count)
         let limit = min(buffer.count, Self.maximumTrain, max(self.native.sendQuantum, payload))
         var train = self.resumeHeld(into: buffer)
         var written = train?.byteCount ?? 0
@@ -105,7 +107,8 @@ extension QUICConnectionCore {
 
     /// Writes a larger packet than before, alone, to see whether it arrives.
     private func writeProbe(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
-        guard self.isConfirmed, self.held == nil, self.outboundDatagrams.isEmpty, let stream = self.scheduler.first,
+        guard self.isConfirmed, self.held == nil, self.outboundDatagrams.isEmpty, !self.native.owesPathResponse,
+            let stream = self.scheduler.first,
             let size = self.packetSizes.probeSize(now: now), size <= buffer.count,
             size <= self.native.peerMaximumPayload,
             stream.queue.unsentBytes >= size
@@ -170,6 +173,8 @@ extension QUICConnectionCore {
         guard !self.outboundDatagrams.isEmpty, self.mayFlyDatagram(of: packet.count) else { return nil }
         while let datagram = self.outboundDatagrams.first {
             guard datagram.bytes.readableBytes <= self.native.maximumDatagramSize(capacity: packet.count) else {
+                // It goes when the peer's PATH_CHALLENGE is answered.
+                if self.native.owesPathResponse { return nil }
                 // The path's MTU shrank since it was queued.
                 self.shedDatagram()
                 continue

@@ -60,6 +60,26 @@ struct RebindingTests {
         #expect(pair.server.core?.path == pair.serverPath)
     }
 
+    /// The client cannot know that its path is another one, so its packets are as large as the old one took.
+    @Test("a client whose new path takes smaller datagrams than the old one", arguments: [1200, 1300, 1452])
+    func smallerPath(mtu: Int) throws {
+        let pair = try Pair.confirmed()
+        let id = try #require(try pair.client.core?.openStream(.unidirectional))
+        try StreamTests.send(pattern(2_000_000), on: id, from: pair.client)
+        #expect(try pair.run(for: .seconds(60), until: { pair.server.finished.contains(id) }))
+        let sizes = pair.client.events.compactMap { if case .pathMTUChanged(let size) = $0 { size } else { nil } }
+        #expect((sizes.last ?? 0) > 1300)
+        pair.network = { flight in
+            if !flight.toServer, flight.path?.remote != pair.serverPath.remote { return nil }
+            return flight.bytes.count > mtu ? nil : flight
+        }
+        pair.serverPath.remote = try Pair.address("203.0.113.9", 41_000)
+        _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "here I am"))
+        try pair.run(for: .seconds(2))
+        #expect(pair.server.changedPaths == [pair.serverPath])
+        #expect(try pair.transfers(200_000))
+    }
+
     /// Small datagrams, so that the server may not send a full PATH_CHALLENGE, and a client that comes back at once: ngtcp2
     /// 0.12 ends the process in two such cases unless we take care.
     @Test(

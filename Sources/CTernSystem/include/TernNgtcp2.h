@@ -296,6 +296,9 @@ typedef enum tern_quic_move_result {
 /// A client: validates `path`, and uses it from now on unless `probes`. Ends the validation before; path_settled follows.
 tern_quic_move_result tern_quic_move(tern_quic *quic, tern_quic_path path, bool probes, uint64_t now);
 bool tern_quic_peer_forbids_migration(tern_quic *quic);
+/// Whether the next packet answers a PATH_CHALLENGE. ngtcp2 0.12 pads it to the size that it is offered, which the path may
+/// not take any more: offer 1200 bytes.
+bool tern_quic_owes_response(const tern_quic *quic);
 
 // Packets without a connection.
 

@@ -55,6 +55,8 @@ extension NativeConnection {
     }
 
     var peerForbidsMigration: Bool { tern_quic_peer_forbids_migration(self.quic) }
+    /// Whether the next packet answers a PATH_CHALLENGE, and must pass on a path of whatever size.
+    var owesPathResponse: Bool { tern_quic_owes_response(self.quic) }
 }
 
 extension QUICPath {
