@@ -228,6 +228,7 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     tern_quic_note_shown(quic, quic->shown_path);
     tern_quic_note_placed(quic, quic->shown_path);
     quic->shown_path = NULL;
+    tern_quic_note_silence(quic);
     if (result == 0) { tern_quic_tell_stops(quic); }
     tern_quic_stop_count = 0;
     return tern_quic_remember(quic, result);

@@ -8,6 +8,10 @@
 // But it goes on reading, and a packet from an address that it does not know makes it start anew, there. So the next packet
 // is shown to it with a port that no client has, and from then on that port stands for the client's real address. ngtcp2
 // validates it as any other, within the limits for an address that is not validated yet.
+//
+// The same helps a server that has sent all that it may to an address that is not validated, and lost it: ngtcp2 0.12 disarms
+// its loss detection timer at the amplification limit and arms it again only when something is acknowledged or sent. What the
+// client sends then raises that limit, but the congestion window is full, for ever.
 
 #include "TernNgtcp2Internal.h"
 
@@ -24,16 +28,37 @@ static in_port_t *port_of(const struct sockaddr *address) {
 
 bool tern_quic_is_reserved(const ngtcp2_addr *remote) { return ntohs(*port_of(remote->addr)) < ALIASES; }
 
+#if !TERN_NGTCP2_1
+static bool start_anew(tern_quic *quic) {
+    if (quic->aliases == NULL) { quic->aliases = tern_quic_allocate(ALIASES * sizeof *quic->aliases); }
+    if (quic->aliases == NULL || quic->alias_count == ALIASES) { return false; }
+    quic->is_stranded = true;
+    return true;
+}
+#endif
+
 bool tern_quic_strand(tern_quic *quic, int error) {
 #if TERN_NGTCP2_1
     (void)quic, (void)error;
     return false;
 #else
     if (error != NGTCP2_ERR_NO_VIABLE_PATH || !ngtcp2_conn_is_server(quic->conn)) { return false; }
-    if (quic->aliases == NULL) { quic->aliases = tern_quic_allocate(ALIASES * sizeof *quic->aliases); }
-    if (quic->aliases == NULL || quic->alias_count == ALIASES) { return false; }
-    quic->is_stranded = true;
-    return true;
+    return start_anew(quic);
+#endif
+}
+
+void tern_quic_note_silence(tern_quic *quic) {
+#if TERN_NGTCP2_1
+    (void)quic;
+#else
+    // Only a client that has moved has an address that is not validated.
+    if (quic->places == NULL || quic->is_stranded) { return; }
+    ngtcp2_conn_stat found;
+    ngtcp2_conn_get_conn_stat(quic->conn, &found);
+    if (found.loss_detection_timer != UINT64_MAX || found.bytes_in_flight < found.cwnd) { return; }
+    uint64_t sent = found.last_tx_pkt_ts[NGTCP2_PKTNS_ID_APPLICATION];
+    if (sent == UINT64_MAX || quic->now - sent < 3 * ngtcp2_conn_get_pto(quic->conn)) { return; }
+    start_anew(quic);
 #endif
 }
 

@@ -159,6 +159,8 @@ void tern_quic_note_placed(tern_quic *quic, const ngtcp2_path *shown);
 void tern_quic_real_local(const tern_quic *quic, const ngtcp2_addr *local, struct sockaddr_storage *real);
 /// A client: notes the connection ID that came with the server's preferred address.
 void tern_quic_note_preferred_cid(tern_quic *quic);
+/// Called when a datagram was read: takes note if nothing can be sent any more, not even a probe.
+void tern_quic_note_silence(tern_quic *quic);
 /// The path of the datagram to be read, as ngtcp2 is to be told.
 const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *storage);
 /// Called when the datagram was read.
