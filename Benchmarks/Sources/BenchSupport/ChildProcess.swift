@@ -50,7 +50,7 @@ package final class ChildProcess {
         case signal(Int32)
     }
 
-    private let name: String
+    let name: String
     package let processID: pid_t
     private let started = ContinuousClock.now
     private let errorFile: String
@@ -209,6 +209,25 @@ package final class ChildProcess {
 // MARK: Starting
 
 extension ChildProcess {
+    /// The first argument of a program that plays a role; the second is the role, as JSON.
+    package static let roleCommand = "role"
+
+    /// Starts this program in another role; otherwise as ``init(_:_:_:scratch:in:)``.
+    package convenience init(
+        _ name: String, role: some Encodable, scratch: String, in place: Place = { try $0() }
+    ) throws {
+        let role = String(decoding: try JSONEncoder().encode(role), as: UTF8.self)
+        try self.init(name, Self.ownPath, [Self.roleCommand, role], scratch: scratch, in: place)
+    }
+
+    package static var ownPath: String {
+        #if canImport(Glibc)
+        "/proc/self/exe"
+        #else
+        CommandLine.arguments[0]
+        #endif
+    }
+
     /// Runs a small program to its end and returns the first line that it prints; `nil` when it fails or is missing.
     package static func firstLine(of program: String, _ arguments: [String], scratch: String) -> String? {
         guard let path = Self.path(of: program),

@@ -87,7 +87,7 @@ struct RunCommand: ParsableCommand {
 
 /// One side of a workload, started by ``RunCommand``.
 struct RoleCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "role", shouldDisplay: false)
+    static let configuration = CommandConfiguration(commandName: ChildProcess.roleCommand, shouldDisplay: false)
 
     @Argument var role: String
 

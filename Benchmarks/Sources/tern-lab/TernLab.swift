@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import ArgumentParser
+internal import BenchSupport
 internal import Dispatch
 internal import Foundation
 internal import LabNetwork
@@ -10,7 +11,7 @@ internal import LabNetwork
 enum TernLab {
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
-        if arguments.first == "role", arguments.count == 2 { return Self.play(arguments[1]) }
+        if arguments.first == ChildProcess.roleCommand, arguments.count == 2 { return Self.play(arguments[1]) }
         do {
             // While there is one thread only, as the kernel wants it.
             try LabMachine.enterNamespaces()

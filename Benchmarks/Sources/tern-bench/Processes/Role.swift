@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import Foundation
+internal import BenchSupport
 internal import NIOCore
 internal import Tern
-
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
 
 /// What this program does when it was started by itself, as one side of a workload.
 enum Role: Codable {
@@ -29,7 +23,19 @@ enum Role: Codable {
     case messageServer(MessageServerRole)
     case messageClients(MessageClients)
 
+    /// Whether it serves until its input ends; the others are done by themselves.
+    private var isServer: Bool {
+        switch self {
+        case .bulkServer, .echoServer, .loopEchoServer, .idleServer, .idleClient, .datagramServer, .messageServer:
+            true
+        case .bulkClient, .echoClient, .loopEchoClient, .allocations, .handshakeClient, .loopsClient,
+            .datagramClient, .messageClients:
+            false
+        }
+    }
+
     func play() async throws {
+        if !self.isServer { exitWhenInputEnds() }
         switch self {
         case .bulkServer(let role): try await role.play()
         case .bulkClient(let role): try await role.play()
@@ -96,21 +102,4 @@ func makeConnector(
     return try Connector(
         applicationProtocol: applicationProtocol, tls: TLSClientConfiguration(trust: trust), policy: carrier.policy,
         limits: limits, quic: quic)
-}
-
-/// Prints a value as one line of JSON, for the program that started this one.
-func tell(_ value: some Encodable) throws {
-    var line = try JSONEncoder().encode(value)
-    line.append(UInt8(ascii: "\n"))
-    try FileHandle.standardOutput.write(contentsOf: line)
-}
-
-func untilInputEnds() async {
-    await withCheckedContinuation { continuation in
-        Thread {
-            var byte: UInt8 = 0
-            while read(0, &byte, 1) > 0 {}
-            continuation.resume()
-        }.start()
-    }
 }

@@ -29,19 +29,17 @@ final class Stage {
 
     /// Starts this program in another role.
     func start(_ role: Role, name: String) throws -> ChildProcess {
-        let role = String(decoding: try JSONEncoder().encode(role), as: UTF8.self)
-        return try ChildProcess(name, Self.ownPath, ["role", role], scratch: self.scratch)
+        try ChildProcess(name, role: role, scratch: self.scratch)
     }
 
     /// What a program of ours tells.
     func answer<Answer: Decodable>(of child: ChildProcess) throws -> Answer {
-        let line = try child.line(within: Self.patience, whileWaiting: self.tick)
-        return try JSONDecoder().decode(Answer.self, from: Data(line.utf8))
+        try child.answer(within: Self.patience, whileWaiting: self.tick)
     }
 
     /// Starts one of the bare programs that Tern is compared with.
     func startPeer(_ arguments: [String]) throws -> ChildProcess {
-        let directory = URL(filePath: Self.ownPath).resolvingSymlinksInPath().deletingLastPathComponent()
+        let directory = URL(filePath: ChildProcess.ownPath).resolvingSymlinksInPath().deletingLastPathComponent()
         let program = directory.appending(path: "tern-bench-peers").path
         return try ChildProcess("peer-\(arguments[0])", program, arguments, scratch: self.scratch)
     }
@@ -68,13 +66,5 @@ final class Stage {
         var chunk = [UInt8](repeating: 0, count: 1 << 20)
         while read(descriptor, &chunk, chunk.count) > 0 {}
         return file
-    }
-
-    private static var ownPath: String {
-        #if canImport(Glibc)
-        "/proc/self/exe"
-        #else
-        CommandLine.arguments[0]
-        #endif
     }
 }

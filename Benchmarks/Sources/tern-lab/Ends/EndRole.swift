@@ -2,15 +2,8 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import BenchSupport
-internal import Foundation
 internal import NIOCore
 internal import Tern
-
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
 
 /// What this program does when it was started by itself, as one end of a trial.
 enum EndRole: Codable {
@@ -20,7 +13,9 @@ enum EndRole: Codable {
     func play() async throws {
         switch self {
         case .server(let server): try await server.play()
-        case .client(let client): try await client.play()
+        case .client(let client):
+            exitWhenInputEnds()
+            try await client.play()
         }
     }
 }
@@ -32,12 +27,14 @@ struct ServerReady: Codable {
     var certificateAuthority: String
 }
 
-/// What the client prints when its measurement begins: the script of the network starts with it.
-struct ClientStarted: Codable {
-    var isStarted = true
+/// What the client prints.
+enum ClientWord: Codable {
+    /// The measurement begins, and with it the script of the network. Not said when the work fails before.
+    case started
+    case done(ClientResult)
 }
 
-/// What the client prints when it is done.
+/// What came of the client's work.
 struct ClientResult: Codable {
     var values: [String: Double] = [:]
     var failure: String?
@@ -118,22 +115,5 @@ struct StreamRequest {
             let urgency = buffer.readInteger(as: UInt8.self), let count = buffer.readInteger(as: UInt64.self)
         else { throw BenchmarkError("a stream begins with an unknown command") }
         self.init(command, urgency: urgency, count: count)
-    }
-}
-
-/// Prints a value as one line of JSON, for the program that started this one.
-func tell(_ value: some Encodable) throws {
-    var line = try JSONEncoder().encode(value)
-    line.append(UInt8(ascii: "\n"))
-    try FileHandle.standardOutput.write(contentsOf: line)
-}
-
-func untilInputEnds() async {
-    await withCheckedContinuation { continuation in
-        Thread {
-            var byte: UInt8 = 0
-            while read(0, &byte, 1) > 0 {}
-            continuation.resume()
-        }.start()
     }
 }

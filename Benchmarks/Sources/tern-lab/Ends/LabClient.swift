@@ -42,7 +42,7 @@ struct LabClient: Codable {
             // A result of its own: some networks do not let a carrier through.
             result = ClientResult(failure: "\(error)")
         }
-        try tell(result)
+        try tell(ClientWord.done(result))
     }
 
     func makeConnector(resumes: Bool = true) throws -> Connector {

@@ -82,7 +82,7 @@ struct FanOutWork: Codable {
     ) async throws {
         let stream = try await connection.openStream()
         try await stream.write(StreamRequest(.publish).bytes)
-        try tell(ClientStarted())
+        try tell(ClientWord.started)
         let start = ContinuousClock.now + .milliseconds(50)
         for number in 0..<count {
             let due = start + .seconds(Double(number) / self.rate)
@@ -135,7 +135,7 @@ struct StormWork: Codable {
         let connector = try client.makeConnector()
         let connections = try await self.connectAll(connector, client.endpoint).map(\.connection)
         for connection in connections { Task.detached { await connection.close(code: 1, reason: "the storm") } }
-        try tell(ClientStarted())
+        try tell(ClientWord.started)
         let watch = Stopwatch()
         let outcomes = try await self.connectAll(connector, client.endpoint)
         let seconds = watch.seconds

@@ -79,7 +79,7 @@ private final class MessageLink: Sendable {
         for number in 0..<(self.work.warmUpCount + self.work.count) {
             if number == self.work.warmUpCount {
                 try await Task.sleep(until: measured, clock: .continuous)
-                try tell(ClientStarted())
+                try tell(ClientWord.started)
             }
             let due = start + .seconds(Double(number) * interval)
             if due > .now { try await Task.sleep(until: due, tolerance: .microseconds(200), clock: .continuous) }

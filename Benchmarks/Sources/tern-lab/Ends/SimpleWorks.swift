@@ -26,7 +26,7 @@ struct ConnectWork: Codable {
         let connector = try client.makeConnector(tls)
         // The first one makes what is made once, and brings the first ticket.
         _ = try await self.once(connector, client.endpoint, tls.sessionCache, isFirst: true)
-        try tell(ClientStarted())
+        try tell(ClientWord.started)
         var (connects, firstBytes): ([Int], [Int]) = ([], [])
         for _ in 0..<self.count {
             let times = try await self.once(connector, client.endpoint, tls.sessionCache, isFirst: false)
@@ -92,7 +92,7 @@ struct BulkWork: Codable {
         let connector = try client.makeConnector()
         let connection = try await connector.connect(to: client.endpoint)
         if self.warmUpBytes > 0 { try await Self.download(self.warmUpBytes, over: connection) { _, _ in } }
-        try tell(ClientStarted())
+        try tell(ClientWord.started)
         let watch = Stopwatch()
         var arrivals = ArrivalCounter()
         var firstByte: Double?
@@ -135,7 +135,7 @@ struct RequestWork: Codable {
     func play(_ client: LabClient) async throws -> ClientResult {
         let connection = try await client.makeConnector().connect(to: client.endpoint)
         for _ in 0..<3 { _ = try await self.request(over: connection) }
-        try tell(ClientStarted())
+        try tell(ClientWord.started)
         let watch = Stopwatch()
         let latencies = try await withThrowingTaskGroup(of: [Int].self) { group in
             for lane in 0..<self.concurrency {

@@ -53,25 +53,24 @@ struct Trial: Sendable {
         _ carrier: LabCarrier, _ work: LabClient.Work, on ground: TrialGround, _ tick: @Sendable () -> Void,
         into sample: inout LabSample
     ) throws {
-        let server = try self.start(
-            .server(
-                LabServer(
-                    host: ground.serverHost, congestionControl: self.contender.quicCongestionControl,
-                    qlogDirectory: try self.qlogDirectory(of: "server"))), "server", in: ground.serverPlace)
-        let ready: ServerReady = try Self.answer(try server.line(within: .seconds(20), whileWaiting: tick))
-        let client = try self.start(
-            .client(
-                LabClient(
-                    host: ground.serverHost, server: ready, carrier: carrier, work: work,
-                    qlogDirectory: try self.qlogDirectory(of: "client"))), "client", in: ground.clientPlace)
+        let serverRole = LabServer(
+            host: ground.serverHost, congestionControl: self.contender.quicCongestionControl,
+            qlogDirectory: try self.qlogDirectory(of: "server"))
+        let server = try ChildProcess(
+            "server", role: EndRole.server(serverRole), scratch: self.scratch, in: ground.serverPlace)
+        let clientRole = LabClient(
+            host: ground.serverHost, server: try server.answer(within: .seconds(20), whileWaiting: tick),
+            carrier: carrier, work: work, qlogDirectory: try self.qlogDirectory(of: "client"))
+        let client = try ChildProcess(
+            "client", role: EndRole.client(clientRole), scratch: self.scratch, in: ground.clientPlace)
 
-        var line = try client.line(within: self.patience, whileWaiting: tick)
+        var word: ClientWord = try client.answer(within: self.patience, whileWaiting: tick)
         let atStart = (client: client.cpuSeconds, server: server.cpuSeconds, wire: ground.wireBytes)
-        if (try? Self.answer(line) as ClientStarted) != nil {
+        if case .started = word {
             ground.begin(self.scenario.script(self.profile))
-            line = try client.line(within: self.patience, whileWaiting: tick)
+            word = try client.answer(within: self.patience, whileWaiting: tick)
         }
-        let result: ClientResult = try Self.answer(line)
+        guard case .done(let result) = word else { throw BenchmarkError("the client started twice") }
         let clientCPU = client.cpuSeconds - atStart.client
         let serverCPU = server.cpuSeconds - atStart.server
         let wireBytes = ground.wireBytes.flatMap { after in atStart.wire.map { after - $0 } }
@@ -91,27 +90,6 @@ struct Trial: Sendable {
         let path = "\(qlogDirectory)/\(self.scenario.name)/\(self.contender.name)/\(self.round)/\(end)"
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         return path
-    }
-
-    private func start(_ role: EndRole, _ name: String, in place: ChildProcess.Place) throws -> ChildProcess {
-        let role = String(decoding: try JSONEncoder().encode(role), as: UTF8.self)
-        return try ChildProcess(name, Self.ownPath, ["role", role], scratch: self.scratch, in: place)
-    }
-
-    private static func answer<Answer: Decodable>(_ line: String) throws -> Answer {
-        do {
-            return try JSONDecoder().decode(Answer.self, from: Data(line.utf8))
-        } catch {
-            throw BenchmarkError("a program of the lab said what cannot be read: \(line.prefix(200))")
-        }
-    }
-
-    private static var ownPath: String {
-        #if os(Linux)
-        "/proc/self/exe"
-        #else
-        CommandLine.arguments[0]
-        #endif
     }
 }
 
