@@ -84,6 +84,7 @@ let package = Package(
         .executableTarget(
             name: "tern-micro-compare", dependencies: ["BenchSupport", "MicroComparison"], swiftSettings: settings),
 
+        .testTarget(name: "BenchSupportTests", dependencies: ["BenchSupport"], swiftSettings: settings),
         .testTarget(
             name: "LabTests", dependencies: ["tern-lab", "BenchSupport", "LabReport"], swiftSettings: settings),
         .testTarget(name: "MicroComparisonTests", dependencies: ["MicroComparison"], swiftSettings: settings),

@@ -267,22 +267,29 @@ extension ChildProcess {
         defer { for argument in argv { free(argument) } }
         argv.append(nil)
         var processID: pid_t = 0
-        let error = posix_spawn(&processID, executable, &actions, &attributes, argv, environ)
+        let error = Self.starting.withLock { _ in
+            posix_spawn(&processID, executable, &actions, &attributes, argv, environ)
+        }
         guard error == 0 else { throw BenchmarkError("cannot start \(executable): error \(error)") }
         return processID
     }
 
+    /// Held while a program is started, and until a new pipe is closed to programs: threads start them side by side.
+    private static let starting = Mutex<Void>(())
+
     /// Both ends are ours alone: a program gets its copy by name only, so that closing one is seen at the other.
     private static func pipe() throws -> (reading: Int32, writing: Int32) {
-        var ends: [Int32] = [0, 0]
-        #if canImport(Glibc)
-        let result = Glibc.pipe(&ends)
-        #else
-        let result = Darwin.pipe(&ends)
-        #endif
-        guard result == 0 else { throw BenchmarkError("pipe: error \(errno)") }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        return (ends[0], ends[1])
+        try Self.starting.withLock { _ in
+            var ends: [Int32] = [0, 0]
+            #if canImport(Glibc)
+            let result = Glibc.pipe(&ends)
+            #else
+            let result = Darwin.pipe(&ends)
+            #endif
+            guard result == 0 else { throw BenchmarkError("pipe: error \(errno)") }
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            return (ends[0], ends[1])
+        }
     }
 }
 

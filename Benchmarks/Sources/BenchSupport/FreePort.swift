@@ -16,7 +16,10 @@ package enum FreePort {
         case tcp
 
         #if canImport(Glibc)
-        fileprivate var socketType: Int32 { Int32(self == .udp ? SOCK_DGRAM.rawValue : SOCK_STREAM.rawValue) }
+        fileprivate var socketType: Int32 {
+            // A program that is started meanwhile must not keep the port.
+            Int32(self == .udp ? SOCK_DGRAM.rawValue : SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        }
         #else
         fileprivate var socketType: Int32 { self == .udp ? SOCK_DGRAM : SOCK_STREAM }
         #endif
