@@ -55,7 +55,7 @@ struct LoadCommand: ParsableCommand {
 
     private func server(on stage: Stage) throws -> Role {
         switch self.workload {
-        case .bulk: .bulkServer(BulkServer(file: try stage.sparseFile(Self.fileSize), sizes: BulkSizes()))
+        case .bulk: .bulkServer(BulkServer(file: try sparseFile(Self.fileSize, in: stage.scratch), sizes: BulkSizes()))
         case .echo: .echoServer
         case .handshakes: .idleServer(IdleServer(carrier: self.carrier))
         case .durable: .messageServer(MessageServerRole(directory: "\(stage.scratch)/store"))

@@ -5,12 +5,6 @@ internal import BenchSupport
 internal import Foundation
 internal import Tern
 
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
-
 /// Where a contender runs: a directory of its own making, and the programs that it starts.
 final class Stage {
     /// For what does not outlive the run. On the disk that the results are on, since a temporary directory may be in
@@ -44,27 +38,17 @@ final class Stage {
         return try ChildProcess("peer-\(arguments[0])", program, arguments, scratch: self.scratch)
     }
 
-    /// A certificate and its key in files, for programs that want them so.
-    func identityFiles() throws -> (certificate: String, key: String, authority: String) {
+    /// A certificate and its key in files, and what signed it, PEM.
+    func identityFiles() throws -> (files: IdentityFiles, authority: String) {
         let development = try TLSIdentity.selfSigned()
-        let (key, certificate) = ("\(self.scratch)/key.pem", "\(self.scratch)/certificate.pem")
-        try Data(development.keyPEM).write(to: URL(filePath: key))
-        try Data(development.certificatePEM).write(to: URL(filePath: certificate))
-        return (certificate, key, String(decoding: development.certificateAuthorityPEM, as: UTF8.self))
+        let files = try IdentityFiles(
+            certificatePEM: development.certificatePEM, keyPEM: development.keyPEM, in: self.scratch)
+        return (files, String(decoding: development.certificateAuthorityPEM, as: UTF8.self))
     }
 
-    /// A file of zeros that takes no room on the disk, read once so that it is in memory for everybody.
-    func sparseFile(_ byteCount: Int) throws -> String {
-        let directory = "\(self.scratch)/htdocs"
-        let file = "\(directory)/\(byteCount)"
-        guard access(file, R_OK) != 0 else { return file }
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        let descriptor = open(file, O_RDWR | O_CREAT, 0o600)
-        guard descriptor >= 0 else { throw BenchmarkError("cannot make \(file): error \(errno)") }
-        defer { close(descriptor) }
-        guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw BenchmarkError("ftruncate: error \(errno)") }
-        var chunk = [UInt8](repeating: 0, count: 1 << 20)
-        while read(descriptor, &chunk, chunk.count) > 0 {}
-        return file
+    var foreignGround: ForeignGround { ForeignGround(scratch: self.scratch) }
+
+    func fetch(_ byteCount: Int, through pair: some ForeignPair) throws -> ForeignFetch {
+        try pair.fetch(byteCount, within: Self.patience, whileWaiting: self.tick)
     }
 }

@@ -24,8 +24,8 @@ extension Workload {
         contenders: { profile in
             [
                 Contender(name: "tern-quic", expectedSeconds: 4) { try $0.transfer(profile.bulkBytes, over: .quic) },
-                Contender(name: "gtls", expectedSeconds: 5, missing: ForeignPair.missing) {
-                    try $0.transferByForeignPair(profile.bulkBytes)
+                Contender(name: "gtls", expectedSeconds: 5, missing: GtlsPair.missing) {
+                    try $0.transferByGtls(profile.bulkBytes)
                 },
                 Contender(name: "tern-quic-1452", expectedSeconds: 4) {
                     try $0.transfer(profile.bulkBytes, over: .quic, sizes: BulkSizes(sameHostPayload: 0))
@@ -114,7 +114,7 @@ extension Stage {
     fileprivate func transfer(
         _ byteCount: Int, over carrier: BenchmarkCarrier, sizes: BulkSizes = BulkSizes(), fromMemory: Bool = false
     ) throws -> [String: Double] {
-        var role = BulkServer(file: try self.sparseFile(byteCount), sizes: sizes)
+        var role = BulkServer(file: try sparseFile(byteCount, in: self.scratch), sizes: sizes)
         if fromMemory { role.byteCountFromMemory = byteCount }
         let server = try self.start(.bulkServer(role), name: "bulk-server")
         let address: ServerAddress = try self.answer(of: server)
@@ -132,28 +132,20 @@ extension Stage {
         return values
     }
 
-    fileprivate func transferByForeignPair(_ byteCount: Int) throws -> [String: Double] {
-        let file = URL(filePath: try self.sparseFile(byteCount))
-        let pair = try ForeignPair(self)
-        let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
-        let client = try pair.startClient(path: file.lastPathComponent)
-        let clientEnding = try client.finish(within: Self.patience, whileWaiting: self.tick)
-        let serverEnding = try server.stop(.signal(SIGTERM))
-        return Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
+    fileprivate func transferByGtls(_ byteCount: Int) throws -> [String: Double] {
+        let pair = try GtlsPair(self.foreignGround, identity: self.identityFiles().files)
+        let fetch = try self.fetch(byteCount, through: pair)
+        return Self.values(byteCount: byteCount, client: fetch.client, server: fetch.server)
     }
 
     fileprivate func transferByNginx(_ byteCount: Int) throws -> [String: Double] {
-        let file = URL(filePath: try self.sparseFile(byteCount))
-        let pair = try NginxPair(self)
-        let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
-        let client = try pair.startClient(path: file.lastPathComponent)
-        let clientEnding = try client.finish(within: Self.patience, whileWaiting: self.tick)
-        let serverEnding = try server.stop(.signal(SIGTERM))
-        return Self.values(byteCount: byteCount, client: clientEnding, server: serverEnding)
+        let pair = try NginxPair(self.foreignGround, identity: self.identityFiles().files)
+        let fetch = try self.fetch(byteCount, through: pair)
+        return Self.values(byteCount: byteCount, client: fetch.client, server: fetch.server)
     }
 
     fileprivate func transferByRecords(_ byteCount: Int) throws -> [String: Double] {
-        let identity = try self.identityFiles()
+        let identity = try self.identityFiles().files
         let server = try self.startPeer(["tls-server", identity.certificate, identity.key, "\(byteCount)"])
         let address: ServerAddress = try self.answer(of: server)
         let client = try self.startPeer(["tls-client", "\(address.port)"])

@@ -20,8 +20,8 @@ extension Workload {
                 Contender(name: "tern-quic", expectedSeconds: profile.datagramSeconds + 0.6) {
                     try $0.datagrams(for: profile.datagramSeconds)
                 },
-                Contender(name: "gtls", expectedSeconds: 2, missing: ForeignPair.missing) {
-                    try $0.packetsOfForeignPair(profile.bulkBytes / 4)
+                Contender(name: "gtls", expectedSeconds: 2, missing: GtlsPair.missing) {
+                    try $0.packetsOfGtls(profile.bulkBytes / 4)
                 },
             ]
         },
@@ -59,18 +59,14 @@ extension Stage {
         ]
     }
 
-    fileprivate func packetsOfForeignPair(_ byteCount: Int) throws -> [String: Double] {
-        let file = URL(filePath: try self.sparseFile(byteCount))
-        let pair = try ForeignPair(self)
-        let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
-        let client = try pair.startClient(path: file.lastPathComponent)
-        let clientEnding = try client.finish(within: Self.patience, whileWaiting: self.tick)
-        let serverEnding = try server.stop(.signal(SIGTERM))
+    fileprivate func packetsOfGtls(_ byteCount: Int) throws -> [String: Double] {
+        let pair = try GtlsPair(self.foreignGround, identity: self.identityFiles().files)
+        let fetch = try self.fetch(byteCount, through: pair)
         let packets = Double(byteCount) / Double(Self.foreignPayload)
         return [
-            "packetsPerSecond": packets / clientEnding.wallSeconds,
-            "clientCPUMicroseconds": clientEnding.cpuSeconds * 1e6 / packets,
-            "serverCPUMicroseconds": serverEnding.cpuSeconds * 1e6 / packets,
+            "packetsPerSecond": packets / fetch.client.wallSeconds,
+            "clientCPUMicroseconds": fetch.client.cpuSeconds * 1e6 / packets,
+            "serverCPUMicroseconds": fetch.server.cpuSeconds * 1e6 / packets,
         ]
     }
 }

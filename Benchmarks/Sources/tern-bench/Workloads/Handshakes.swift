@@ -28,7 +28,7 @@ extension Workload {
                         LoopEchoServer.applicationProtocol)
                 },
                 Contender(
-                    name: "gtls", expectedSeconds: Double(profile.handshakes) * 2e-3 + 1, missing: ForeignPair.missing
+                    name: "gtls", expectedSeconds: Double(profile.handshakes) * 2e-3 + 1, missing: GtlsPair.missing
                 ) {
                     try $0.foreignHandshakes(profile.handshakes)
                 },
@@ -62,9 +62,10 @@ extension Stage {
     }
 
     fileprivate func foreignHandshakes(_ count: Int) throws -> [String: Double] {
-        let pair = try ForeignPair(self)
+        let (identity, authority) = try self.identityFiles()
+        let pair = try GtlsPair(self.foreignGround, identity: identity)
         let server = try pair.startServer(directory: self.scratch)
-        let address = ServerAddress(port: pair.port, certificateAuthority: pair.certificateAuthority)
+        let address = ServerAddress(port: pair.port, certificateAuthority: authority)
         let values = try self.shakeHands(count, with: server, at: address, applicationProtocol: "h3")
         _ = try server.stop(.signal(SIGTERM))
         return values

@@ -5,14 +5,8 @@ internal import BenchSupport
 internal import Foundation
 internal import Tern
 
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
-
-/// Programs of others that do the same work, where they are installed.
-enum ForeignProgram: Sendable {
+/// What programs of others do of a scenario's work, where they are installed.
+enum ForeignWork: Sendable {
     case nginxCurl(measures: CurlMeasure)
     case gtls
     case iperf3
@@ -22,18 +16,13 @@ enum ForeignProgram: Sendable {
         case throughput
     }
 
-    /// Why it cannot run on this machine; `nil` when it can.
+    /// Why it cannot be done on this machine; `nil` when it can.
     var missing: String? {
-        let programs =
-            switch self {
-            case .nginxCurl: [("nginx", "nginx"), ("curl", "curl")]
-            case .gtls: [("gtlsserver", "ngtcp2-server"), ("gtlsclient", "ngtcp2-client")]
-            case .iperf3: [("iperf3", "iperf3")]
-            }
-        for (program, package) in programs where ChildProcess.path(of: program) == nil {
-            return "\(program) is not installed (package \(package) of Debian and Ubuntu)"
+        switch self {
+        case .nginxCurl: NginxPair.missing
+        case .gtls: GtlsPair.missing
+        case .iperf3: ForeignProgram.missing([.iperf3])
         }
-        return nil
     }
 
     func run(_ trial: ForeignTrial, _ tick: @Sendable () -> Void) throws -> [String: Double] {
@@ -48,21 +37,29 @@ enum ForeignProgram: Sendable {
 
 /// One turn of a foreign pair of programs.
 struct ForeignTrial {
-    let ground: TrialGround
     let byteCount: Int
-    let scratch: String
-    let patience: Duration
+    private let patience: Duration
+    private let ground: ForeignGround
 
-    private static let cipher = "TLS_AES_128_GCM_SHA256"
-
-    // MARK: The pairs
+    init(on ground: TrialGround, byteCount: Int, scratch: String, patience: Duration) {
+        self.byteCount = byteCount
+        self.patience = patience
+        var place = ForeignGround(scratch: scratch)
+        place.serverHost = ground.serverHost
+        // In a namespace every address is the lab's own; on the loopback only that is listened at.
+        place.listensEverywhere = ground.network != nil
+        (place.serverPlace, place.clientPlace) = (ground.serverPlace, ground.clientPlace)
+        self.ground = place
+    }
 
     func firstBytes(_ tick: @Sendable () -> Void) throws -> [String: Double] {
-        let port = try self.freePort(.tcp)
-        let server = try self.startNginx(port)
+        let pair = try NginxPair(self.ground, identity: self.identityFiles())
+        let file = URL(filePath: try sparseFile(self.byteCount, in: self.ground.scratch))
+        let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
         var (connects, firstBytes): ([Double], [Double]) = ([], [])
         for _ in 0..<5 {
-            let times = try self.curl(port, tick).times
+            let client = try pair.startClient(path: file.lastPathComponent)
+            let times = try NginxPair.Times(client.output(within: self.patience, whileWaiting: tick).text)
             connects.append(times.connected * 1e3)
             firstBytes.append(times.firstByte * 1e3)
         }
@@ -74,46 +71,25 @@ struct ForeignTrial {
     }
 
     func nginxCurl(_ tick: @Sendable () -> Void) throws -> [String: Double] {
-        let port = try self.freePort(.tcp)
-        let server = try self.startNginx(port)
-        let (times, clientCPU) = try self.curl(port, tick)
-        let serverCPU = try server.stop(.signal(SIGTERM)).cpuSeconds
-        return self.values(seconds: times.total - times.sent, clientCPU, serverCPU)
+        let pair = try NginxPair(self.ground, identity: self.identityFiles())
+        let fetch = try pair.fetch(self.byteCount, within: self.patience, whileWaiting: tick)
+        let times = try NginxPair.Times(fetch.text)
+        return self.values(seconds: times.total - times.sent, fetch)
     }
 
-    /// These tell no times, so their processes are timed, with the handshake.
     func gtls(_ tick: @Sendable () -> Void) throws -> [String: Double] {
-        let port = try self.freePort(.udp)
-        let identity = try self.identityFiles()
-        let directory = try self.fileOfZeros()
-        let server = try ChildProcess(
-            "gtlsserver", try Self.path("gtlsserver"),
-            ["-q", "-d", directory, self.listenHost, "\(port)", identity.key, identity.certificate],
-            scratch: self.scratch, in: self.ground.serverPlace)
-        try self.untilTaken(port, .udp, by: "gtlsserver")
-        let host = self.ground.serverHost
-        let client = try ChildProcess(
-            "gtlsclient", try Self.path("gtlsclient"),
-            [
-                "-q", "--exit-on-all-streams-close", host, "\(port)",
-                "https://\(host):\(port)/\(self.byteCount)",
-            ], scratch: self.scratch, in: self.ground.clientPlace)
-        let ending = try client.finish(within: self.patience, whileWaiting: tick)
-        let serverCPU = try server.stop(.signal(SIGTERM)).cpuSeconds
-        return self.values(seconds: ending.wallSeconds, ending.cpuSeconds, serverCPU)
+        let pair = try GtlsPair(self.ground, identity: self.identityFiles())
+        let fetch = try pair.fetch(self.byteCount, within: self.patience, whileWaiting: tick)
+        return self.values(seconds: fetch.client.wallSeconds, fetch)
     }
 
     func iperf3(_ tick: @Sendable () -> Void) throws -> [String: Double] {
-        let program = try Self.path("iperf3")
-        let port = try self.freePort(.tcp)
-        let server = try ChildProcess(
-            "iperf3-server", program, ["-s", "-1", "-p", "\(port)"], scratch: self.scratch,
-            in: self.ground.serverPlace)
-        try self.untilTaken(port, .tcp, by: "iperf3")
-        let client = try ChildProcess(
-            "iperf3-client", program,
-            ["-c", self.ground.serverHost, "-p", "\(port)", "-R", "-n", "\(self.byteCount)", "-J"],
-            scratch: self.scratch, in: self.ground.clientPlace)
+        let port = try self.ground.freePort(.tcp)
+        let server = try self.ground.startServer("iperf3", name: "iperf3-server", ["-s", "-1", "-p", "\(port)"])
+        try self.ground.untilTaken(port, .tcp, by: "iperf3")
+        let client = try self.ground.startClient(
+            "iperf3", name: "iperf3-client",
+            ["-c", self.ground.serverHost, "-p", "\(port)", "-R", "-n", "\(self.byteCount)", "-J"])
         let (text, ending) = try client.output(within: self.patience, whileWaiting: tick)
         let serverCPU = try server.finish(within: .seconds(20), whileWaiting: tick).cpuSeconds
         let report = try JSONDecoder().decode(IperfReport.self, from: Data(text.utf8))
@@ -139,115 +115,16 @@ struct ForeignTrial {
         var end: End
     }
 
-    private func values(seconds: Double, _ clientCPU: Double, _ serverCPU: Double) -> [String: Double] {
+    private func values(seconds: Double, _ fetch: ForeignFetch) -> [String: Double] {
         [
             "throughput": Double(self.byteCount) / max(seconds, 1e-6) / 1e6, "seconds": seconds,
-            "clientCPU": clientCPU, "serverCPU": serverCPU,
+            "clientCPU": fetch.client.cpuSeconds, "serverCPU": fetch.server.cpuSeconds,
         ]
     }
 
-    // MARK: nginx and curl
-
-    private func startNginx(_ port: Int) throws -> ChildProcess {
-        let identity = try self.identityFiles()
-        let root = try self.fileOfZeros()
-        let scratch = "\(self.scratch)/nginx"
-        try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
-        // One process, so that its CPU time is all there is.
-        let configuration = """
-            daemon off; master_process off; pid \(scratch)/pid; error_log \(scratch)/error.log crit;
-            events {}
-            http {
-              access_log off; default_type application/octet-stream;
-              client_body_temp_path \(scratch)/body; proxy_temp_path \(scratch)/proxy;
-              fastcgi_temp_path \(scratch)/fastcgi; uwsgi_temp_path \(scratch)/uwsgi; scgi_temp_path \(scratch)/scgi;
-              server {
-                listen \(self.listenHost == "*" ? "" : self.listenHost + ":")\(port) ssl;
-                ssl_certificate \(identity.certificate); ssl_certificate_key \(identity.key);
-                ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites \(Self.cipher);
-                root \(root);
-              }
-            }
-            """
-        let file = "\(scratch)/nginx.conf"
-        try Data(configuration.utf8).write(to: URL(filePath: file))
-        let server = try ChildProcess(
-            "nginx", try Self.path("nginx"), ["-c", file, "-p", scratch, "-e", "\(scratch)/error.log"],
-            scratch: self.scratch, in: self.ground.serverPlace)
-        try self.untilTaken(port, .tcp, by: "nginx")
-        return server
-    }
-
-    private typealias CurlTimes = (connected: Double, sent: Double, firstByte: Double, total: Double)
-
-    private func curl(_ port: Int, _ tick: @Sendable () -> Void) throws -> (times: CurlTimes, cpuSeconds: Double) {
-        let client = try ChildProcess(
-            "curl", try Self.path("curl"),
-            [
-                "--silent", "--show-error", "--fail", "--insecure", "--http1.1", "--tls13-ciphers", Self.cipher,
-                "--output", "/dev/null", "--write-out",
-                "%{time_appconnect} %{time_pretransfer} %{time_starttransfer} %{time_total}\\n",
-                "https://\(self.ground.serverHost):\(port)/\(self.byteCount)",
-            ], scratch: self.scratch, in: self.ground.clientPlace)
-        let (text, ending) = try client.output(within: self.patience, whileWaiting: tick)
-        let times = text.split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
-        guard times.count == 4 else { throw BenchmarkError("curl told no times: \(text.prefix(100))") }
-        return ((times[0], times[1], times[2], times[3]), ending.cpuSeconds)
-    }
-
-    // MARK: What all need
-
-    /// In a namespace every address is the lab's own; on the loopback only that is listened at.
-    private var listenHost: String { self.ground.network == nil ? "127.0.0.1" : "*" }
-
-    private static func path(_ program: String) throws -> String {
-        guard let path = ChildProcess.path(of: program) else { throw BenchmarkError("\(program) is not installed") }
-        return path
-    }
-
-    private func freePort(_ kind: FreePort.Kind) throws -> Int {
-        var port = 0
-        _ = try self.ground.serverPlace {
-            port = try FreePort.find(kind)
-            return 0
-        }
-        return port
-    }
-
-    private func untilTaken(_ port: Int, _ kind: FreePort.Kind, by program: String) throws {
-        try FreePort.untilTaken(port, by: program) { port in
-            var isFree = true
-            _ = try self.ground.serverPlace {
-                isFree = try FreePort.isFree(port, kind)
-                return 0
-            }
-            return isFree
-        }
-    }
-
-    private func identityFiles() throws -> (certificate: String, key: String) {
+    private func identityFiles() throws -> IdentityFiles {
         let development = try TLSIdentity.selfSigned(for: [self.ground.serverHost])
-        let (key, certificate) = ("\(self.scratch)/key.pem", "\(self.scratch)/certificate.pem")
-        try Data(development.keyPEM).write(to: URL(filePath: key))
-        try Data(development.certificatePEM).write(to: URL(filePath: certificate))
-        return (certificate, key)
-    }
-
-    /// A directory with a file of zeros that takes no room on the disk, named by its size.
-    private func fileOfZeros() throws -> String {
-        let directory = "\(self.scratch)/htdocs"
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        let file = "\(directory)/\(self.byteCount)"
-        guard access(file, R_OK) != 0 else { return directory }
-        let descriptor = open(file, O_RDWR | O_CREAT, 0o644)
-        guard descriptor >= 0 else { throw BenchmarkError("cannot make \(file): error \(errno)") }
-        defer { close(descriptor) }
-        guard ftruncate(descriptor, off_t(self.byteCount)) == 0 else {
-            throw BenchmarkError("ftruncate: error \(errno)")
-        }
-        // Read once, so that it is in memory for everybody.
-        var chunk = [UInt8](repeating: 0, count: 1 << 20)
-        while read(descriptor, &chunk, chunk.count) > 0 {}
-        return directory
+        return try IdentityFiles(
+            certificatePEM: development.certificatePEM, keyPEM: development.keyPEM, in: self.ground.scratch)
     }
 }

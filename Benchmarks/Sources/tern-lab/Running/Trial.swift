@@ -32,11 +32,11 @@ struct Trial: Sendable {
             switch self.contender.play {
             case .tern(let carrier, let work):
                 try self.run(carrier, work(self.profile), on: ground, tick, into: &sample)
-            case .foreign(let program, let byteCount):
+            case .foreign(let work, let byteCount):
                 let before = ground.wireBytes
-                sample.values = try program.run(
+                sample.values = try work.run(
                     ForeignTrial(
-                        ground: ground, byteCount: byteCount(self.profile), scratch: self.scratch,
+                        on: ground, byteCount: byteCount(self.profile), scratch: self.scratch,
                         patience: self.patience), tick)
                 if let before, let after = ground.wireBytes { sample.values["wireBytes"] = after - before }
             }

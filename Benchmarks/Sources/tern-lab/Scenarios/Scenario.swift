@@ -79,14 +79,14 @@ struct LabContender: Sendable {
 
     enum Play: Sendable {
         case tern(LabCarrier, work: @Sendable (LabProfile) -> LabClient.Work)
-        case foreign(ForeignProgram, byteCount: @Sendable (LabProfile) -> Int)
+        case foreign(ForeignWork, byteCount: @Sendable (LabProfile) -> Int)
     }
 
     /// Why it cannot run on this machine.
     var missing: String? {
         switch self.play {
         case .tern: TCPCongestionControl.missing(self.tcpCongestionControl)
-        case .foreign(let program, _): program.missing
+        case .foreign(let work, _): work.missing
         }
     }
 
