@@ -62,6 +62,15 @@ package final class ChildProcess {
     /// Set by SIGINT and SIGTERM: whoever waits gives up, and the programs are ended on the way out.
     package static let isInterrupted = Atomic<Bool>(false)
 
+    /// For programs that wait for others: SIGINT and SIGTERM set ``isInterrupted`` from here on.
+    package static func heedInterruptions() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { _ in ChildProcess.isInterrupted.store(true, ordering: .relaxed) }
+        }
+        // A program that ended early is an error of its own, not the end of this one.
+        signal(SIGPIPE, SIG_IGN)
+    }
+
     /// Where a program is started. The closure that it is given starts the program from the thread that calls it, so a place
     /// may be a thread that lives in another network namespace.
     package typealias Place = (_ start: () throws -> pid_t) throws -> pid_t

@@ -35,6 +35,7 @@ struct LoadCommand: ParsableCommand {
     }
 
     func run() throws {
+        ChildProcess.heedInterruptions()
         let place = "\(self.scratch)/load-\(ProcessInfo.processInfo.processIdentifier)"
         try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: place) }

@@ -4,13 +4,6 @@
 internal import ArgumentParser
 internal import BenchSupport
 internal import Foundation
-internal import Synchronization
-
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
 
 @main
 enum TernBench {
@@ -63,11 +56,7 @@ struct RunCommand: ParsableCommand {
     }
 
     func run() throws {
-        for number in [SIGINT, SIGTERM] {
-            signal(number) { _ in ChildProcess.isInterrupted.store(true, ordering: .relaxed) }
-        }
-        // A program that ended early is an error of its own, not the end of this one.
-        signal(SIGPIPE, SIG_IGN)
+        ChildProcess.heedInterruptions()
         var profile = self.quick ? Profile.quick : Profile.full
         if let rounds { profile.rounds = rounds }
         let chosen = Workload.all.filter {

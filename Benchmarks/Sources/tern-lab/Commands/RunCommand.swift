@@ -115,11 +115,7 @@ struct LabRunner {
     var pictures: String?
 
     func run(_ plan: LabSession.Plan) throws {
-        for number in [SIGINT, SIGTERM] {
-            signal(number) { _ in ChildProcess.isInterrupted.store(true, ordering: .relaxed) }
-        }
-        // A program that ended early is an error of its own, not the end of this one.
-        signal(SIGPIPE, SIG_IGN)
+        ChildProcess.heedInterruptions()
         let session = try LabSession(plan)
         let outcome = Result { try session.run() }
         if case .failure(let error) = outcome { LabFiles.complain("\(error); what was measured until then is kept") }
