@@ -30,7 +30,7 @@ package struct ForeignFetch {
 
 extension ForeignPair {
     /// Starts the server, lets the client fetch a file of so many zeros, and ends the server.
-    package func fetch(_ byteCount: Int, within limit: Duration, whileWaiting: () -> Void) throws -> ForeignFetch {
+    package func fetch(_ byteCount: Int, within limit: Duration, whileWaiting: () -> Void = {}) throws -> ForeignFetch {
         let file = URL(filePath: try sparseFile(byteCount, in: self.ground.scratch))
         let server = try self.startServer(directory: file.deletingLastPathComponent().path)
         let (text, ending) = try self.startClient(path: file.lastPathComponent)

@@ -25,12 +25,12 @@ enum ForeignWork: Sendable {
         }
     }
 
-    func run(_ trial: ForeignTrial, _ tick: @Sendable () -> Void) throws -> [String: Double] {
+    func run(_ trial: ForeignTrial) throws -> [String: Double] {
         switch self {
-        case .nginxCurl(measures: .firstByte): try trial.firstBytes(tick)
-        case .nginxCurl(measures: .throughput): try trial.nginxCurl(tick)
-        case .gtls: try trial.gtls(tick)
-        case .iperf3: try trial.iperf3(tick)
+        case .nginxCurl(measures: .firstByte): try trial.firstBytes()
+        case .nginxCurl(measures: .throughput): try trial.nginxCurl()
+        case .gtls: try trial.gtls()
+        case .iperf3: try trial.iperf3()
         }
     }
 }
@@ -52,14 +52,14 @@ struct ForeignTrial {
         self.ground = place
     }
 
-    func firstBytes(_ tick: @Sendable () -> Void) throws -> [String: Double] {
+    func firstBytes() throws -> [String: Double] {
         let pair = try NginxPair(self.ground, identity: self.identityFiles())
         let file = URL(filePath: try sparseFile(self.byteCount, in: self.ground.scratch))
         let server = try pair.startServer(directory: file.deletingLastPathComponent().path)
         var (connects, firstBytes): ([Double], [Double]) = ([], [])
         for _ in 0..<5 {
             let client = try pair.startClient(path: file.lastPathComponent)
-            let times = try NginxPair.Times(client.output(within: self.patience, whileWaiting: tick).text)
+            let times = try NginxPair.Times(client.output(within: self.patience).text)
             connects.append(times.connected * 1e3)
             firstBytes.append(times.firstByte * 1e3)
         }
@@ -70,28 +70,28 @@ struct ForeignTrial {
         return values
     }
 
-    func nginxCurl(_ tick: @Sendable () -> Void) throws -> [String: Double] {
+    func nginxCurl() throws -> [String: Double] {
         let pair = try NginxPair(self.ground, identity: self.identityFiles())
-        let fetch = try pair.fetch(self.byteCount, within: self.patience, whileWaiting: tick)
+        let fetch = try pair.fetch(self.byteCount, within: self.patience)
         let times = try NginxPair.Times(fetch.text)
         return self.values(seconds: times.total - times.sent, fetch)
     }
 
-    func gtls(_ tick: @Sendable () -> Void) throws -> [String: Double] {
+    func gtls() throws -> [String: Double] {
         let pair = try GtlsPair(self.ground, identity: self.identityFiles())
-        let fetch = try pair.fetch(self.byteCount, within: self.patience, whileWaiting: tick)
+        let fetch = try pair.fetch(self.byteCount, within: self.patience)
         return self.values(seconds: fetch.client.wallSeconds, fetch)
     }
 
-    func iperf3(_ tick: @Sendable () -> Void) throws -> [String: Double] {
+    func iperf3() throws -> [String: Double] {
         let port = try self.ground.freePort(.tcp)
         let server = try self.ground.startServer("iperf3", name: "iperf3-server", ["-s", "-1", "-p", "\(port)"])
         try self.ground.untilTaken(port, .tcp, by: "iperf3")
         let client = try self.ground.startClient(
             "iperf3", name: "iperf3-client",
             ["-c", self.ground.serverHost, "-p", "\(port)", "-R", "-n", "\(self.byteCount)", "-J"])
-        let (text, ending) = try client.output(within: self.patience, whileWaiting: tick)
-        let serverCPU = try server.finish(within: .seconds(20), whileWaiting: tick).cpuSeconds
+        let (text, ending) = try client.output(within: self.patience)
+        let serverCPU = try server.finish(within: .seconds(20)).cpuSeconds
         let report = try JSONDecoder().decode(IperfReport.self, from: Data(text.utf8))
         let bytesPerSecond = report.end.sumReceived.bitsPerSecond / 8
         return [

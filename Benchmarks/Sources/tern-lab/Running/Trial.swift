@@ -21,7 +21,7 @@ struct Trial: Sendable {
     let qlogDirectory: String?
 
     /// - Throws: only when the whole run cannot go on. That a contender fails is a result.
-    func run(on ground: TrialGround, tick: @Sendable () -> Void) throws -> LabSample {
+    func run(on ground: TrialGround) throws -> LabSample {
         var sample = LabSample(
             scenario: self.scenario.name, contender: self.contender.name, round: self.round, load: Machine.load,
             values: [:])
@@ -31,13 +31,13 @@ struct Trial: Sendable {
                 seed: self.seed)
             switch self.contender.play {
             case .tern(let carrier, let work):
-                try self.run(carrier, work(self.profile), on: ground, tick, into: &sample)
+                try self.run(carrier, work(self.profile), on: ground, into: &sample)
             case .foreign(let work, let byteCount):
                 let before = ground.wireBytes
                 sample.values = try work.run(
                     ForeignTrial(
                         on: ground, byteCount: byteCount(self.profile), scratch: self.scratch,
-                        patience: self.patience), tick)
+                        patience: self.patience))
                 if let before, let after = ground.wireBytes { sample.values["wireBytes"] = after - before }
             }
         } catch let error as BenchmarkError {
@@ -50,7 +50,7 @@ struct Trial: Sendable {
     private var patience: Duration { .seconds(60 + 3 * self.scenario.expectedSeconds(self.profile)) }
 
     private func run(
-        _ carrier: LabCarrier, _ work: LabClient.Work, on ground: TrialGround, _ tick: @Sendable () -> Void,
+        _ carrier: LabCarrier, _ work: LabClient.Work, on ground: TrialGround,
         into sample: inout LabSample
     ) throws {
         let serverRole = LabServer(
@@ -59,22 +59,22 @@ struct Trial: Sendable {
         let server = try ChildProcess(
             "server", role: EndRole.server(serverRole), scratch: self.scratch, in: ground.serverPlace)
         let clientRole = LabClient(
-            host: ground.serverHost, server: try server.answer(within: .seconds(20), whileWaiting: tick),
+            host: ground.serverHost, server: try server.answer(within: .seconds(20)),
             carrier: carrier, work: work, qlogDirectory: try self.qlogDirectory(of: "client"))
         let client = try ChildProcess(
             "client", role: EndRole.client(clientRole), scratch: self.scratch, in: ground.clientPlace)
 
-        var word: ClientWord = try client.answer(within: self.patience, whileWaiting: tick)
+        var word: ClientWord = try client.answer(within: self.patience)
         let atStart = (client: client.cpuSeconds, server: server.cpuSeconds, wire: ground.wireBytes)
         if case .started = word {
             ground.begin(self.scenario.script(self.profile))
-            word = try client.answer(within: self.patience, whileWaiting: tick)
+            word = try client.answer(within: self.patience)
         }
         guard case .done(let result) = word else { throw BenchmarkError("the client started twice") }
         let clientCPU = client.cpuSeconds - atStart.client
         let serverCPU = server.cpuSeconds - atStart.server
         let wireBytes = ground.wireBytes.flatMap { after in atStart.wire.map { after - $0 } }
-        _ = try client.finish(within: .seconds(20), whileWaiting: tick)
+        _ = try client.finish(within: .seconds(20))
         _ = try server.stop(.closingInput)
 
         sample.take(result)

@@ -67,7 +67,7 @@ private final class Grounds: @unchecked Sendable {
         let key = conditions?.accesses.count ?? 0
         let ground = try self.grounds[key] ?? TrialGround(conditions, seed: trial.seed)
         self.grounds[key] = ground
-        return try trial.run(on: ground) {}
+        return try trial.run(on: ground)
     }
 
     func close() {
