@@ -43,10 +43,8 @@ extension ForeignPair {
 package struct ForeignGround {
     /// A directory for their files.
     package var scratch: String
-    /// The address that clients connect to.
+    /// The address that the server listens at.
     package var serverHost = "127.0.0.1"
-    /// Whether the server listens at every address of its place, which has then to be a place of its own.
-    package var listensEverywhere = false
     package var serverPlace: ChildProcess.Place = { try $0() }
     package var clientPlace: ChildProcess.Place = { try $0() }
 
@@ -67,9 +65,8 @@ package struct ForeignGround {
         try self.atServer { try FreePort.find(kind) }
     }
 
-    /// Such servers do not say when they listen, so their port is looked at.
     package func untilTaken(_ port: Int, _ kind: FreePort.Kind, by program: String) throws {
-        try FreePort.untilTaken(port, by: program) { port in try self.atServer { try FreePort.isFree(port, kind) } }
+        try FreePort.untilTaken(by: program) { try self.atServer { try FreePort.isTaken(port, kind) } }
     }
 
     private func start(

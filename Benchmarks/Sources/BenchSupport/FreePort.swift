@@ -37,17 +37,40 @@ package enum FreePort {
         }
     }
 
-    package static func isFree(_ port: Int, _ kind: Kind) throws -> Bool {
-        try Self.withSocket(kind, boundTo: UInt16(port)) { $0 != nil }
-    }
-
-    package static func untilTaken(_ port: Int, by program: String, _ isFree: (Int) throws -> Bool) throws {
+    /// Waits for a server that does not say when it listens: its port is looked at again and again, since there is nothing
+    /// that would tell.
+    ///
+    /// - Parameter isTaken: ``isTaken(_:_:)`` where the server is.
+    package static func untilTaken(by program: String, _ isTaken: () throws -> Bool) throws {
         let deadline = ContinuousClock.now + .seconds(10)
-        while try isFree(port) {
+        while try !isTaken() {
             guard ContinuousClock.now < deadline else { throw BenchmarkError("\(program) does not listen") }
             usleep(2_000)
         }
     }
+
+    /// Whether somebody listens at a port, whatever the address, in the network namespace of the calling thread.
+    package static func isTaken(_ port: Int, _ kind: Kind) throws -> Bool {
+        #if os(Linux)
+        // Who tried to bind the port instead could be in the way of the server.
+        return ["", "6"].contains { version in
+            let file = "/proc/thread-self/net/\(kind)\(version)"
+            let sockets = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
+            return sockets.split(separator: "\n").contains { Self.isListening($0, at: port, kind) }
+        }
+        #else
+        return try self.withSocket(kind, boundTo: UInt16(port)) { $0 == nil }
+        #endif
+    }
+
+    #if os(Linux)
+    /// - Parameter socket: its number, its address and port, the peer's, its state, and more; in hexadecimal.
+    private static func isListening(_ socket: Substring, at port: Int, _ kind: Kind) -> Bool {
+        let fields = socket.split(separator: " ", maxSplits: 4)
+        guard fields.count > 4, let own = fields[1].split(separator: ":").last else { return false }
+        return Int(own, radix: 16) == port && (kind == .udp || fields[3] == "0A")
+    }
+    #endif
 
     private static func withSocket<Result>(
         _ kind: Kind, boundTo port: UInt16, _ body: (Int32?) throws -> Result

@@ -18,9 +18,12 @@ package struct GtlsPair: ForeignPair {
     }
 
     package func startServer(directory: String) throws -> ChildProcess {
-        let host = self.ground.listensEverywhere ? "*" : self.ground.serverHost
         let server = try self.ground.startServer(
-            "gtlsserver", ["-q", "-d", directory, host, "\(self.port)", self.identity.key, self.identity.certificate])
+            "gtlsserver",
+            [
+                "-q", "-d", directory, self.ground.serverHost, "\(self.port)", self.identity.key,
+                self.identity.certificate,
+            ])
         try self.ground.untilTaken(self.port, .udp, by: "gtlsserver")
         return server
     }

@@ -22,7 +22,6 @@ package struct NginxPair: ForeignPair {
     package func startServer(directory: String) throws -> ChildProcess {
         let scratch = "\(self.ground.scratch)/nginx"
         try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
-        let host = self.ground.listensEverywhere ? "" : "\(self.ground.serverHost):"
         // One process, so that its CPU time is all there is.
         let configuration = """
             daemon off; master_process off; pid \(scratch)/pid; error_log \(scratch)/error.log crit;
@@ -32,7 +31,7 @@ package struct NginxPair: ForeignPair {
               client_body_temp_path \(scratch)/body; proxy_temp_path \(scratch)/proxy;
               fastcgi_temp_path \(scratch)/fastcgi; uwsgi_temp_path \(scratch)/uwsgi; scgi_temp_path \(scratch)/scgi;
               server {
-                listen \(host)\(self.port) ssl;
+                listen \(self.ground.serverHost):\(self.port) ssl;
                 ssl_certificate \(self.identity.certificate); ssl_certificate_key \(self.identity.key);
                 ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites \(Self.cipher);
                 root \(directory);

@@ -46,8 +46,6 @@ struct ForeignTrial {
         self.patience = patience
         var place = ForeignGround(scratch: scratch)
         place.serverHost = ground.serverHost
-        // In a namespace every address is the lab's own; on the loopback only that is listened at.
-        place.listensEverywhere = ground.network != nil
         (place.serverPlace, place.clientPlace) = (ground.serverPlace, ground.clientPlace)
         self.ground = place
     }
