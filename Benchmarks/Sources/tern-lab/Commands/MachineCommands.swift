@@ -53,7 +53,7 @@ struct LinkCommand: ParsableCommand {
             Starts the server's command in one network namespace and the client's in another; $SERVER holds the server's \
             address in both. Ends when the client's command does, with its exit code.
 
-            Example: tern-lab link --rate 20 --delay 20 --loss 1 --server 'iperf3 -s -1' --client 'sleep 1; iperf3 -c $SERVER'
+            Example: tern-lab link --rate 20 --delay 20 --loss 1 --server 'iperf3 -s -1' --port 5201 --client 'iperf3 -c $SERVER'
             """)
 
     @Option(help: "Mbit/s, each direction. (default: no limit)")
@@ -89,6 +89,10 @@ struct LinkCommand: ParsableCommand {
     @Option(help: ArgumentHelp("What /bin/sh runs at the server's end.", valueName: "command"))
     var server: String?
 
+    @Option(
+        help: "The TCP port that the server's command listens at: the client's starts when it does. (default: at once)")
+    var port: UInt16?
+
     @Option(help: ArgumentHelp("What /bin/sh runs at the client's end.", valueName: "command"))
     var client: String
 
@@ -100,7 +104,10 @@ struct LinkCommand: ParsableCommand {
         guard self.jitter <= self.delay else { throw ValidationError("--jitter is at most the delay") }
         guard (0...100).contains(self.loss) else { throw ValidationError("--loss takes 0 to 100 per cent") }
         guard (1...1 << 20).contains(self.queue) else { throw ValidationError("--queue takes 1 to 1048576 KiB") }
-        guard (1_280...65_535).contains(self.mtu) else { throw ValidationError("--mtu takes 1280 to 65535 bytes") }
+        guard self.port == nil || self.server != nil else { throw ValidationError("--port is of the --server") }
+        guard (1_280...EmulatedLink.bytesPerBuffer).contains(self.mtu) else {
+            throw ValidationError("--mtu takes 1280 to \(EmulatedLink.bytesPerBuffer) bytes")
+        }
     }
 
     func run() throws {
@@ -115,9 +122,15 @@ struct LinkCommand: ParsableCommand {
         if let tcp { try network.setTCPCongestionControl(tcp) }
         setenv("SERVER", network.serverAddress, 1)
         setenv("SERVER6", network.serverAddress6, 1)
-        let server = try self.server.map { try ShellProcess($0, in: network.serverPlace) }
+        let server = try self.server.map { try ShellProcess($0, in: network.serverPlace, hasOwnGroup: true) }
         defer { server?.end() }
-        let code = try ShellProcess(self.client, in: network.clientPlace).wait()
+        if let port {
+            try FreePort.untilTaken(by: "the server") { try network.atServer { try FreePort.isTaken(Int(port), .tcp) } }
+        }
+        let client = try ShellProcess(self.client, in: network.clientPlace)
+        // The terminal's interruption is the client's, and the server is ended when that has ended.
+        signal(SIGINT, SIG_IGN)
+        let code = try client.wait()
         if code != 0 { throw ExitCode(code) }
     }
 }
@@ -126,13 +139,22 @@ struct LinkCommand: ParsableCommand {
 private final class ShellProcess {
     private let processID: pid_t
 
-    init(_ command: String, in place: ChildProcess.Place) throws {
+    /// - Parameter hasOwnGroup: whether ``end()`` will be called: it ends whatever the shell started.
+    init(_ command: String, in place: ChildProcess.Place, hasOwnGroup: Bool = false) throws {
         self.processID = try place {
             var processID: pid_t = 0
             var arguments = ["/bin/sh", "-c", command].map { (text: String) in strdup(text) }
             defer { for argument in arguments { free(argument) } }
             arguments.append(nil)
-            let error = posix_spawn(&processID, "/bin/sh", nil, nil, arguments, environ)
+            #if canImport(Glibc)
+            var attributes = posix_spawnattr_t()
+            #else
+            var attributes: posix_spawnattr_t?
+            #endif
+            posix_spawnattr_init(&attributes)
+            defer { posix_spawnattr_destroy(&attributes) }
+            if hasOwnGroup { posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP)) }
+            let error = posix_spawn(&processID, "/bin/sh", nil, &attributes, arguments, environ)
             guard error == 0 else { throw BenchmarkError("cannot start /bin/sh: error \(error)") }
             return processID
         }
@@ -147,7 +169,7 @@ private final class ShellProcess {
     }
 
     func end() {
-        kill(self.processID, SIGTERM)
+        kill(-self.processID, SIGTERM)
         _ = try? self.wait()
     }
 }
