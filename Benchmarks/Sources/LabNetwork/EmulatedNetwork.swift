@@ -160,16 +160,12 @@ package struct NetworkLateness: Sendable, Equatable, Codable {
     /// Those that were late by more than a millisecond.
     package var latePackets = 0
     package var worstSeconds = 0.0
-    package var meanSeconds: Double { self.packets == 0 ? 0 : self.totalSeconds / Double(self.packets) }
-    private var totalSeconds = 0.0
 
     package init() {}
 
     mutating func count(_ nanoseconds: UInt64) {
-        let seconds = Double(nanoseconds) / 1e9
         self.packets += 1
-        self.totalSeconds += seconds
         if nanoseconds > 1_000_000 { self.latePackets += 1 }
-        self.worstSeconds = max(self.worstSeconds, seconds)
+        self.worstSeconds = max(self.worstSeconds, Double(nanoseconds) / 1e9)
     }
 }

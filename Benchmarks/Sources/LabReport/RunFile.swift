@@ -196,10 +196,13 @@ package struct LabSample: Codable, Sendable {
     package var timeline: Timeline?
     /// What happened meanwhile, in order.
     package var events: [LabEvent]?
+    /// How the machine carried the packets of the emulated network; `nil` on the loopback, and in files of before.
+    package var carrying: CarryingRecord?
 
     package init(
         scenario: String, contender: String, round: Int, load: Double, values: [String: Double], failure: String? = nil,
-        latenciesMicroseconds: [Int]? = nil, timeline: Timeline? = nil, events: [LabEvent]? = nil
+        latenciesMicroseconds: [Int]? = nil, timeline: Timeline? = nil, events: [LabEvent]? = nil,
+        carrying: CarryingRecord? = nil
     ) {
         self.scenario = scenario
         self.contender = contender
@@ -210,6 +213,25 @@ package struct LabSample: Codable, Sendable {
         self.latenciesMicroseconds = latenciesMicroseconds
         self.timeline = timeline
         self.events = events
+        self.carrying = carrying
+    }
+}
+
+/// Whether the machine delivered an emulated network's packets when they were due.
+package struct CarryingRecord: Codable, Sendable {
+    /// Those that were delivered.
+    package var packets: Int
+    /// Those of them that were delivered more than a millisecond late.
+    package var latePackets: Int
+    package var worstSeconds: Double
+    /// Those for which the machine had no room: no condition of the network says that they are lost.
+    package var lostPackets: Int
+
+    package init(packets: Int, latePackets: Int, worstSeconds: Double, lostPackets: Int) {
+        self.packets = packets
+        self.latePackets = latePackets
+        self.worstSeconds = worstSeconds
+        self.lostPackets = lostPackets
     }
 }
 

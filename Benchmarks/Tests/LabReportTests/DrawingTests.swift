@@ -33,7 +33,7 @@ internal import Testing
         var run = try SyntheticRun([.simple()])
         run.add("messages", "p99", ["quic": [10, 10, 10, 10], "tls": [40, 40, 40, 40]])
         let result = try #require(try run.run.results.first)
-        let figure = BarsPlot(metric: .p99, result: result, mark: "").figure
+        let figure = BarsPlot(metric: .p99, result: result).figure
         let bars = try ParsedMarkup(figure.inline(id: "x").source).elements.filter { $0.name == "rect" }
         let lengths = bars.compactMap { $0.attributes["width"].flatMap(Double.init) }
         #expect(lengths.count == 2)

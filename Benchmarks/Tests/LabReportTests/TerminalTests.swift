@@ -41,6 +41,37 @@ internal import Testing
         }
     }
 
+    @Test func marksTheResultsOfAScenarioThatTheMachineDidNotKeepUpWith() throws {
+        var synthetic = try SyntheticLab.make()
+        func lines() throws -> (marked: Set<String>, doubts: Int) {
+            let run = try synthetic.run
+            return (
+                Set(run.results.filter { !$0.mark.isEmpty }.map(\.record.name)),
+                run.doubts.count { $0.contains("did not keep up") }
+            )
+        }
+        func carry(late: Int, lost: Int, in round: Int) {
+            for index in synthetic.samples.indices {
+                let isIt = synthetic.samples[index].scenario == "handover" && synthetic.samples[index].round == round
+                synthetic.samples[index].carrying = CarryingRecord(
+                    packets: 1_000, latePackets: isIt ? late : 10, worstSeconds: 0.003, lostPackets: isIt ? lost : 0)
+            }
+        }
+        #expect(try lines() == ([], 0))
+        carry(late: 10, lost: 0, in: 2)
+        #expect(try lines() == ([], 0))
+        // The warm-up does not count.
+        carry(late: 900, lost: 9, in: 0)
+        #expect(try lines() == ([], 0))
+        carry(late: 11, lost: 0, in: 2)
+        #expect(try lines() == (["handover"], 1))
+        carry(late: 0, lost: 1, in: 2)
+        #expect(try lines() == (["handover"], 1))
+        let text = try synthetic.run.summary(width: 100, color: false)
+        #expect(text.contains("! The machine did not keep up with the emulated network"))
+        #expect(text.contains("†"))
+    }
+
     @Test func saysWhatTheMachineLacksAndThatItWasBusy() throws {
         var synthetic = try SyntheticLab.make()
         synthetic.header.isEmulated = false

@@ -7,7 +7,6 @@ internal import BenchSupport
 struct BarsPlot {
     let metric: MetricRecord
     let result: ScenarioResult
-    let mark: String
 
     private let width = 500.0
     private let top = 26.0
@@ -44,7 +43,7 @@ struct BarsPlot {
     }
 
     private func label(_ contender: ContenderResult) -> String {
-        contender.spread(self.metric.key).map { self.metric.text($0.median) + self.mark } ?? ""
+        contender.spread(self.metric.key).map { self.metric.text($0.median) + self.result.mark } ?? ""
     }
 
     /// What a bar is worth of which rounds failed.
@@ -83,7 +82,7 @@ struct BarsPlot {
         let scale = self.scale
         let (zero, end) = (scale.place(0), scale.place(spread.median))
         let shade = ["", "second", "third"][min(place, 2)]
-        let tip = "\(contender.record.title): \(self.metric.text(spread)) \(self.metric.unit)\(self.mark)"
+        let tip = "\(contender.record.title): \(self.metric.text(spread)) \(self.metric.unit)\(self.result.mark)"
         let bar = tag(
             "rect",
             [

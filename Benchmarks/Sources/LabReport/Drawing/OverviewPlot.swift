@@ -7,7 +7,6 @@ internal import Foundation
 /// All scenarios at a glance: how many times better QUIC or TCP is, round by round, on one scale.
 struct OverviewPlot {
     let findings: Findings
-    let mark: String
 
     private let width = 760.0
     private let left = 336.0
@@ -111,7 +110,8 @@ struct OverviewPlot {
                 "path",
                 ["class": "whisker", "d": "M\(length(low)) \(length(middle - 4))v8m0-4H\(length(high))m0-4v8"]),
             PlotParts.text(
-                label + self.mark, right, middle + 4, anchor: "end", style: isVerdict ? "strong" : "small muted"),
+                label + finding.scenario.mark, right, middle + 4, anchor: "end",
+                style: isVerdict ? "strong" : "small muted"),
         ]
     }
 

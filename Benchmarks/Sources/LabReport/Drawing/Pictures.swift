@@ -11,7 +11,7 @@ extension Run {
     package func pictures() -> [(name: String, svg: String)] {
         let results = self.results.filter(\.hasSamples)
         var pictures: [(name: String, svg: String)] = []
-        if let figure = OverviewPlot(findings: Findings(self), mark: self.mark).figure {
+        if let figure = OverviewPlot(findings: Findings(self)).figure {
             let subheading =
                 "How many times better, by scenario and metric; the thin lines are the spread round by round"
             pictures.append(("overview", self.picture(figure, "QUIC against TCP", subheading)))
@@ -30,7 +30,7 @@ extension Run {
             let metric = result.mainMetrics.first
         {
             pictures.append(
-                ("first-byte", self.picture(BarsPlot(metric: metric, result: result, mark: self.mark).figure, result)))
+                ("first-byte", self.picture(BarsPlot(metric: metric, result: result).figure, result)))
         }
         return pictures
     }
@@ -48,7 +48,9 @@ extension Run {
         var caption =
             "\(self.header.startedAt.prefix(10)) · Tern \(machine.revision.prefix(8)) · \(machine.processor), "
         caption += "\(counted(machine.cores, "core")) · \(counted(self.header.rounds, "round"))"
-        if !self.isAccurate { caption += " · \(Self.mark) the emulated network was not accurate" }
+        if !self.isAccurate || !self.belatedSamples.isEmpty {
+            caption += " · \(Self.mark) the emulated network was not accurate"
+        }
         if self.isPartial { caption += " · interrupted" }
         return figure.alone(heading: heading, subheading: subheading, caption: caption)
     }

@@ -115,7 +115,7 @@ struct Page {
                 "On this machine (\(machine.processor), \(counted(machine.cores, "core"))), between Tern over QUIC and Tern over TLS "
                     + "where both ran. A difference that chance explains is not called one."),
         ]
-        if let figure = OverviewPlot(findings: self.findings, mark: self.run.mark).figure {
+        if let figure = OverviewPlot(findings: self.findings).figure {
             content.append(
                 tag(
                     "figure", [:],
@@ -132,7 +132,7 @@ struct Page {
     }
 
     private var groups: [Markup] {
-        let groups = self.findings.groups(mark: self.run.mark)
+        let groups = self.findings.groups()
         return groups.isEmpty ? [tag("p", [:], "Nothing was compared.")] : groups.map(self.markup)
     }
 
@@ -154,12 +154,13 @@ struct Page {
     }
 
     private var expectations: [Markup] {
-        let all = self.results.flatMap { result in result.expectations.map { (result.record, $0) } }
+        let all = self.results.flatMap { result in result.expectations.map { (result, $0) } }
         guard !all.isEmpty else { return [] }
-        let rows = all.map { scenario, expectation in
+        let rows = all.map { result, expectation in
             [
-                tag("a", ["href": "#\(self.id(of: scenario))"], scenario.name), .text(expectation.record.text),
-                verdict(expectation, mark: self.run.mark), .text(expectation.measured),
+                tag("a", ["href": "#\(self.id(of: result.record))"], result.record.name),
+                .text(expectation.record.text),
+                verdict(expectation, mark: result.mark), .text(expectation.measured),
             ]
         }
         return [

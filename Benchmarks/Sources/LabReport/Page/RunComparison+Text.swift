@@ -90,7 +90,7 @@ extension RunComparison {
     private func figures(_ row: Row) -> [String] {
         if let failures = row.failures { return ["–", failures.old, failures.new, row.metric.title] }
         func text(_ interval: MedianInterval?, _ run: Run) -> String {
-            interval.map { row.metric.text($0) + run.mark } ?? "–"
+            interval.map { row.metric.text($0) + run.mark(of: row.scenario) } ?? "–"
         }
         return [
             row.ratio.map { fixed($0, 2) } ?? "–", text(row.comparison.first, self.old),

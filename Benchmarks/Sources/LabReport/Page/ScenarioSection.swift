@@ -30,13 +30,13 @@ struct ScenarioSection {
     private var expectations: [Markup] {
         let all = self.result.expectations
         guard !all.isEmpty else { return [] }
-        let rows = all.map { [Markup.text($0.record.text), verdict($0, mark: self.run.mark), .text($0.measured)] }
+        let rows = all.map { [Markup.text($0.record.text), verdict($0, mark: self.result.mark), .text($0.measured)] }
         return [table(["Expectation", "Verdict", "Measured"], rows, style: "words")]
     }
 
     private var bars: [Markup] {
         let figures = self.result.mainMetrics.enumerated().map { index, metric in
-            let figure = BarsPlot(metric: metric, result: self.result, mark: self.run.mark).figure
+            let figure = BarsPlot(metric: metric, result: self.result).figure
             return tag("figure", [:], [figure.inline(id: "\(self.id)-b\(index)")])
         }
         return figures.isEmpty ? [] : [tag("div", ["class": "pair"], figures)]
@@ -55,7 +55,7 @@ struct ScenarioSection {
 
     private func cell(_ metric: MetricRecord, _ contender: ContenderResult) -> Markup {
         guard let spread = contender.spread(metric.key) else { return "–" }
-        var parts = [Markup.text(metric.text(spread.median) + self.run.mark)]
+        var parts = [Markup.text(metric.text(spread.median) + self.result.mark)]
         if let interval = metric.spreadText(spread) { parts.append(tag("span", ["class": "spread"], " \(interval)")) }
         if metric.isMain, let first = self.able.first, first.record.name != contender.record.name {
             parts.append(tag("span", ["class": "against"], " \(self.against(first, contender, metric))"))
@@ -105,7 +105,7 @@ struct ScenarioSection {
         let rows = self.able.filter { !$0.latencies.isEmpty }.map { contender in
             [self.name(contender), .text("\(contender.latencies.count)")]
                 + LatencyDistribution.shown.map {
-                    .text(contender.latencies.text(at: $0.quantile, mark: self.run.mark))
+                    .text(contender.latencies.text(at: $0.quantile, mark: self.result.mark))
                 }
         }
         let head = ["Contender", "Times"] + LatencyDistribution.shown.map(\.title)

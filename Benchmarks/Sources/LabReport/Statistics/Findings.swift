@@ -124,15 +124,14 @@ package struct Findings: Sendable {
     }
 
     /// All that there is to say, who wins first; groups of nothing are left out.
-    /// - Parameter mark: goes behind every finding.
-    package func groups(mark: String) -> [FindingGroup] {
+    package func groups() -> [FindingGroup] {
         func group(
             _ title: String, _ remarks: [Remark], _ kind: ContenderKind = .other, isBad: Bool = false
         ) -> FindingGroup {
             FindingGroup(title: title, kind: kind, isBad: isBad, remarks: remarks)
         }
         func of(_ findings: [Finding]) -> [Remark] {
-            findings.map { Remark(scenario: $0.scenario.record, text: $0.text + mark) }
+            findings.map { Remark(scenario: $0.scenario.record, text: $0.text + $0.scenario.mark) }
         }
         let few = "the rounds are too few for a verdict"
         let groups = [

@@ -26,14 +26,33 @@ extension Run {
         } else if self.header.isEmulated, self.accuracy.isEmpty {
             doubts.append("The emulated network's accuracy was not checked.")
         }
-        return doubts + self.busyDoubts
+        return doubts + self.carryingDoubts + self.busyDoubts
     }
 
-    /// Behind every result of a run whose network was not accurate.
+    /// Behind every result of a run whose network was not accurate, and of a scenario for which it did not keep up.
     package static let mark = "†"
 
-    /// Behind a result.
-    var mark: String { self.isAccurate ? "" : " " + Self.mark }
+    /// Behind the results of a scenario.
+    func mark(of scenario: String) -> String {
+        let isGood = self.isAccurate && !self.belatedSamples.contains { $0.scenario == scenario }
+        return isGood ? "" : " " + Self.mark
+    }
+
+    /// Those that count, and during which the machine did not keep up with its emulated network.
+    var belatedSamples: [LabSample] { self.samples.filter { $0.round >= 1 && $0.carrying?.isGood == false } }
+
+    private var carryingDoubts: [String] {
+        let belated = self.belatedSamples
+        guard !belated.isEmpty else { return [] }
+        let names = self.header.scenarios.map(\.name).filter { name in belated.contains { $0.scenario == name } }
+        let lost = belated.reduce(0) { $0 + max(0, $1.carrying?.lostPackets ?? 0) }
+        let latest = belated.compactMap { $0.carrying?.worstSeconds }.max() ?? 0
+        return [
+            "The machine did not keep up with the emulated network in \(counted(belated.count, "measurement")) of "
+                + "\(names.joined(separator: ", ")), marked with \(Self.mark): \(counted(lost, "packet")) lost for "
+                + "want of room, others up to \(significant(latest * 1e3)) ms late."
+        ]
+    }
 
     private var busyDoubts: [String] {
         let cores = Double(max(1, self.header.machine.cores))
@@ -50,5 +69,15 @@ extension Run {
             "The machine was busy with something else during \(counted(busy.count, "measurement")): "
                 + "the load was up to \(significant(most)) on \(counted(self.header.machine.cores, "core"))."
         ]
+    }
+}
+
+extension CarryingRecord {
+    /// Which part of the packets may be late: less than what a 99th percentile shows.
+    package static let tolerance = 0.01
+
+    /// Whether figures tell of the network and not of the machine.
+    package var isGood: Bool {
+        self.lostPackets <= 0 && Double(self.latePackets) <= Self.tolerance * Double(self.packets)
     }
 }

@@ -138,7 +138,9 @@ package struct RunComparison: Sendable {
         }
         for (run, name) in [(old, "The old run"), (new, "The new run")] {
             if run.isPartial { warnings.append("\(name) is not complete.") }
-            if !run.isAccurate { warnings.append("\(name)'s emulated network was not accurate.") }
+            if !run.isAccurate || !run.belatedSamples.isEmpty {
+                warnings.append("\(name)'s emulated network was not accurate.")
+            }
         }
         return warnings + self.differentScenarios(before.scenarios, now.scenarios)
     }

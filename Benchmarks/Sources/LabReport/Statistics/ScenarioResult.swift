@@ -7,11 +7,14 @@ package struct ScenarioResult: Sendable {
     /// In the scenario's order, those who could not run included.
     package let contenders: [ContenderResult]
     package let expectedRounds: Int
+    /// Goes behind every result.
+    let mark: String
 
     package init(_ record: ScenarioRecord, of run: Run) {
         let samples = Dictionary(grouping: run.samples.filter { $0.scenario == record.name }, by: \.contender)
         self.record = record
         self.expectedRounds = max(0, record.rounds ?? run.header.rounds)
+        self.mark = run.mark(of: record.name)
         var names: Set<String> = []
         self.contenders = record.contenders.filter { names.insert($0.name).inserted }.map {
             ContenderResult($0, samples: samples[$0.name] ?? [])

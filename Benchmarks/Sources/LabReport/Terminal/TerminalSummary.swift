@@ -71,7 +71,7 @@ private struct TerminalSummary {
             self.style.wrapped(record.title, lead: "  ") + self.style.wrapped(record.network, lead: "  ", look: .dim)
         for metric in result.mainMetrics { lines += self.bars(metric, result) }
         lines += self.otherMetrics(result) + self.latencies(result) + self.timelines(result)
-        for expectation in result.expectations { lines += self.expectation(expectation) }
+        for expectation in result.expectations { lines += self.expectation(expectation, result.mark) }
         return lines
     }
 
@@ -79,7 +79,7 @@ private struct TerminalSummary {
         let rows = result.contenders.map { ($0, $0.spread(metric.key)) }
         guard let largest = rows.compactMap({ $0.1?.median }).max() else { return [] }
         let names = rows.map { $0.0.record.name.harmless.count }.max() ?? 0
-        let texts = rows.map { $0.1.map { metric.text($0) + self.run.mark } ?? "–" }
+        let texts = rows.map { $0.1.map { metric.text($0) + result.mark } ?? "–" }
         // Longer bars say no more.
         let room = max(8, min(48, self.style.width - names - (texts.map(\.count).max() ?? 0) - 8))
         let better = metric.isBetterLower ? "less is better" : "more is better"
@@ -163,7 +163,7 @@ private struct TerminalSummary {
         return lines
     }
 
-    private func expectation(_ result: ExpectationResult) -> [String] {
+    private func expectation(_ result: ExpectationResult, _ mark: String) -> [String] {
         let (sign, look): (String, TerminalStyle.Look) =
             switch result.verdict {
             case .confirmed: ("✓", .good)
@@ -171,12 +171,12 @@ private struct TerminalSummary {
             case .undecided: ("?", .warning)
             case .notMeasured: ("–", .dim)
             }
-        let text = "\(sign) \(result.verdict.rawValue): \(result.record.text) (\(result.measured))\(self.run.mark)"
+        let text = "\(sign) \(result.verdict.rawValue): \(result.record.text) (\(result.measured))\(mark)"
         return self.style.wrapped(text, lead: "  ", look: look)
     }
 
     private var findings: [String] {
-        let groups = Findings(self.run).groups(mark: self.run.mark).flatMap { group in
+        let groups = Findings(self.run).groups().flatMap { group in
             [self.style.paint(group.title, .bold)]
                 + group.remarks.flatMap { self.style.wrapped("\($0.scenario.name): \($0.text)", lead: "  · ") }
         }

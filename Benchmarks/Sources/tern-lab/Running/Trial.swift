@@ -44,6 +44,7 @@ struct Trial: Sendable {
             if ChildProcess.isInterrupted.load(ordering: .relaxed) { throw error }
             sample.failure = error.description
         }
+        sample.carrying = ground.carrying
         return sample
     }
 

@@ -38,6 +38,16 @@ final class TrialGround: @unchecked Sendable {
         }
     }
 
+    /// How the network did since it was prepared; `nil` on the loopback.
+    var carrying: CarryingRecord? {
+        self.network.map { network in
+            let lateness = network.lateness
+            return CarryingRecord(
+                packets: lateness.packets, latePackets: lateness.latePackets, worstSeconds: lateness.worstSeconds,
+                lostPackets: network.packetsLostByMachine)
+        }
+    }
+
     func begin(_ script: [NetworkChange]) { self.network?.begin(script) }
 
     func takeEvents() -> [LabEvent] {
