@@ -75,7 +75,6 @@ struct PacketHeaders {
     /// Where the addresses are, in the header of a packet that begins at `start`.
     func sourceOffset(from start: Int = 0) -> Int { start + (self.version == .v4 ? 12 : 8) }
     func destinationOffset(from start: Int = 0) -> Int { start + (self.version == .v4 ? 16 : 24) }
-    var addressBytes: Int { self.version == .v4 ? 4 : 16 }
 
     /// What hosts tell their neighbours and nobody else: multicast, and IPv6 from a link-local address. A link carries
     /// none of it, else such packets would take their turn in what is lost and what is delayed.

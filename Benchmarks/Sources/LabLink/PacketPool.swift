@@ -86,10 +86,6 @@ package struct PacketBytes {
         }
     }
 
-    package subscript(long offset: Int) -> UInt32 {
-        UInt32(self[word: offset]) << 16 | UInt32(self[word: offset + 2])
-    }
-
     package func copy(from source: PacketBytes, _ range: Range<Int>, to offset: Int) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.count)
         precondition(offset >= 0 && offset + range.count <= self.count)
