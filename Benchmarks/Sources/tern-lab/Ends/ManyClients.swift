@@ -35,6 +35,7 @@ struct FanOutWork: Codable {
             }
             let publisher = try await connector.connect(to: client.endpoint)
             try await self.publish(count, over: publisher, dueTimes)
+            // Readers end by themselves with the last message; one that never comes must not keep them for ever.
             let patience = Task {
                 try await Task.sleep(for: .seconds(10))
                 for connection in connections { await connection.close() }

@@ -73,6 +73,7 @@ struct ConnectWork: Codable {
     }
 
     /// The server's ticket comes after the handshake, about when the first answer does, and is good for one connection.
+    /// Looks again and again, since the cache tells nobody what it keeps; outside of what is measured.
     private static func untilTicket(in tickets: TLSSessionCache) async throws {
         let watch = Stopwatch()
         while tickets.count == 0 {
