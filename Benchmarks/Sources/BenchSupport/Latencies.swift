@@ -1,6 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+extension Array where Element: Comparable {
+    /// Of sorted elements: the one that the part `quantile` of all does not exceed (nearest rank). `nil` without any.
+    package func nearestRank(_ quantile: Double) -> Element? {
+        // Products such as 0.07 × 100 are a hair above the whole number that they mean.
+        let rank = Int((quantile * Double(self.count) - 1e-9).rounded(.up))
+        return self.isEmpty ? nil : self[Swift.min(Swift.max(rank, 1), self.count) - 1]
+    }
+}
+
+extension [Double] {
+    /// Of sorted elements: the middle one, or the mean of the two in the middle. `nil` without any.
+    package var middle: Double? {
+        guard !self.isEmpty else { return nil }
+        let half = self.count / 2
+        return self.count.isMultiple(of: 2) ? (self[half - 1] + self[half]) / 2 : self[half]
+    }
+}
+
 /// Measured times, of which the percentiles are wanted.
 package struct Latencies: Sendable {
     private var nanoseconds: [Int64] = []
@@ -25,13 +43,11 @@ package struct Latencies: Sendable {
     /// The time that the part `quantile` of all times does not exceed (nearest rank); 1 is the longest. 0 when nothing was
     /// measured.
     package mutating func microseconds(at quantile: Double) -> Double {
-        guard !self.nanoseconds.isEmpty else { return 0 }
         if !self.isSorted {
             self.nanoseconds.sort()
             self.isSorted = true
         }
-        let rank = (quantile * Double(self.nanoseconds.count)).rounded(.up)
-        return Double(self.nanoseconds[min(max(Int(rank), 1), self.nanoseconds.count) - 1]) / 1e3
+        return Double(self.nanoseconds.nearestRank(quantile) ?? 0) / 1e3
     }
 
     package var summary: [String: Double] {
@@ -53,9 +69,8 @@ package struct Spread {
     /// `nil` without samples.
     package init?(_ samples: [Double]) {
         let sorted = samples.sorted()
-        guard let first = sorted.first, let last = sorted.last else { return nil }
-        let middle = sorted.count / 2
-        self.median = sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+        guard let first = sorted.first, let last = sorted.last, let middle = sorted.middle else { return nil }
+        self.median = middle
         (self.minimum, self.maximum) = (first, last)
     }
 

@@ -14,6 +14,15 @@ package func minutes(_ seconds: Double) -> String {
     return "\(whole / 60):" + String(format: "%02d", whole % 60)
 }
 
+/// Writes a file as a whole or not at all.
+package func write(_ text: String, to path: String) throws {
+    do {
+        try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
+    } catch {
+        throw BenchmarkError("cannot write \(path): \(error.localizedDescription)")
+    }
+}
+
 /// Rows as a table that is also Markdown.
 package func markdownTable(_ rows: [[String]]) -> String {
     guard let head = rows.first else { return "" }

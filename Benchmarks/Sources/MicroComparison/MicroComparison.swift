@@ -61,7 +61,7 @@ package struct MicroComparison: Sendable {
 
 extension MicroComparison.Row {
     fileprivate var difference: String {
-        guard let before = self.base.middle, let after = self.change.middle else { return "" }
+        guard let before = self.base.sorted().middle, let after = self.change.sorted().middle else { return "" }
         if before == after { return "0 %" }
         guard before > 0 else { return "+\(fixed(after, 0))" }
         let percent = (after / before - 1) * 100
@@ -87,7 +87,7 @@ extension MicroComparison {
 
     private static func row(_ name: String, _ metric: Metric, _ base: [Double], _ change: [Double]) -> Row? {
         let verdict: Verdict
-        switch (base.middle, change.middle) {
+        switch (base.sorted().middle, change.sorted().middle) {
         case (nil, nil): return nil
         case (nil, _): verdict = .added
         case (_, nil): verdict = .removed
@@ -105,19 +105,9 @@ extension MicroComparison {
     }
 
     private static func cell(_ values: [Double], _ metric: Metric?) -> String {
-        guard let middle = values.middle, let low = values.min(), let high = values.max() else { return "" }
+        guard let middle = values.sorted().middle, let low = values.min(), let high = values.max() else { return "" }
         let (scale, unit) = metric?.isTime == true ? (1e-3, " µs") : (1, "")
         let texts = [middle, low, high].map { fixed($0 * scale, metric?.isTime == true ? 1 : 0) }
         return low == high ? texts[0] + unit : "\(texts[0])\(unit) (\(texts[1])–\(texts[2]))"
-    }
-}
-
-extension [Double] {
-    /// The median.
-    fileprivate var middle: Double? {
-        guard !self.isEmpty else { return nil }
-        let sorted = self.sorted()
-        let half = sorted.count / 2
-        return sorted.count.isMultiple(of: 2) ? (sorted[half - 1] + sorted[half]) / 2 : sorted[half]
     }
 }

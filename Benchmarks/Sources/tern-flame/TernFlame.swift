@@ -41,16 +41,8 @@ struct TernFlame: ParsableCommand {
         let text = String(decoding: data, as: UTF8.self)
         let profile = self.perf ? StackProfile(perfScript: text) : try StackProfile(folded: text)
         guard profile.sampleCount > 0 else { throw BenchmarkError("\(self.file) has no samples") }
-        if let folded { try self.write(profile.folded, to: folded) }
-        try self.write(FlameGraph(profile, title: self.title, subtitle: self.subtitle).svg, to: self.out)
+        if let folded { try BenchSupport.write(profile.folded, to: folded) }
+        try BenchSupport.write(FlameGraph(profile, title: self.title, subtitle: self.subtitle).svg, to: self.out)
         print("\(profile.sampleCount) samples: \(self.out)")
-    }
-
-    private func write(_ text: String, to path: String) throws {
-        do {
-            try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
-        } catch {
-            throw BenchmarkError("cannot write \(path): \(error.localizedDescription)")
-        }
     }
 }

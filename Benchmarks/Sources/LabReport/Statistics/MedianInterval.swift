@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import BenchSupport
+
 /// The median of a few rounds, and between which two of them the true median lies with a confidence of at least 85 %.
 ///
 /// The ends are order statistics (the interval of the sign test), so nothing is assumed about how the rounds are distributed: the
@@ -20,9 +22,8 @@ package struct MedianInterval: Sendable {
     /// `nil` without rounds. What is not a number is left out.
     package init?(_ values: [Double]) {
         let sorted = values.filter { !$0.isNaN }.sorted()
-        guard !sorted.isEmpty else { return nil }
-        let middle = sorted.count / 2
-        self.median = sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+        guard let middle = sorted.middle else { return nil }
+        self.median = middle
         let outside = Self.valuesOutside(sorted.count)
         self.low = sorted[outside]
         self.high = sorted[sorted.count - 1 - outside]
@@ -63,9 +64,7 @@ package struct LatencyDistribution: Sendable {
     /// thousand is known from a thousand on.
     package func milliseconds(at quantile: Double) -> Double? {
         guard !self.isEmpty, Double(self.count) * (1 - quantile) >= 1 - 1e-9 || quantile == 0 else { return nil }
-        // Products such as 0.999 × 1000 are a hair above the whole number that they mean.
-        let rank = Int((quantile * Double(self.count) - 1e-9).rounded(.up))
-        return Double(self.microseconds[min(max(rank, 1), self.count) - 1]) / 1e3
+        return self.microseconds.nearestRank(quantile).map { Double($0) / 1e3 }
     }
 
     /// Points of the distribution, evenly spaced on a logarithmic scale of the part that takes longer, and the longest.

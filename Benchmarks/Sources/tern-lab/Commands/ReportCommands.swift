@@ -51,7 +51,7 @@ struct CompareCommand: ParsableCommand {
         let comparison = RunComparison(old: try Run(path: self.old), new: try Run(path: self.new))
         print(comparison.text(width: LabFiles.terminalWidth, color: LabFiles.hasColor))
         if let html {
-            try LabFiles.write(comparison.html(), to: html)
+            try BenchSupport.write(comparison.html(), to: html)
             print("The comparison: \(html)")
         }
         if comparison.hasRegression { throw ExitCode(3) }
@@ -110,7 +110,7 @@ enum LabFiles {
 
     static func writeReport(of run: Run, besides samples: String, to path: String? = nil) throws -> String {
         let path = path ?? (samples.hasSuffix(".jsonl") ? String(samples.dropLast(6)) : samples) + ".html"
-        try Self.write(run.html(), to: path)
+        try BenchSupport.write(run.html(), to: path)
         return path
     }
 
@@ -118,16 +118,8 @@ enum LabFiles {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         for picture in run.pictures() {
             let path = "\(directory)/\(picture.name).svg"
-            try Self.write(picture.svg, to: path)
+            try BenchSupport.write(picture.svg, to: path)
             print("A picture:   \(path)")
-        }
-    }
-
-    static func write(_ text: String, to path: String) throws {
-        do {
-            try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
-        } catch {
-            throw BenchmarkError("cannot write \(path): \(error.localizedDescription)")
         }
     }
 

@@ -83,17 +83,10 @@ extension ClientResult {
     /// The percentiles of `times` in milliseconds, and the times themselves.
     mutating func add(latencies times: [Int]) {
         self.latenciesMicroseconds = times
-        guard !times.isEmpty else { return }
         let sorted = times.sorted()
-        func milliseconds(_ quantile: Double) -> Double {
-            let rank = Int((quantile * Double(sorted.count)).rounded(.up))
-            return Double(sorted[min(max(rank, 1), sorted.count) - 1]) / 1e3
+        for (key, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("worst", 1)] {
+            self.values[key] = sorted.nearestRank(quantile).map { Double($0) / 1e3 }
         }
-        self.values["p50"] = milliseconds(0.5)
-        self.values["p90"] = milliseconds(0.9)
-        self.values["p99"] = milliseconds(0.99)
-        self.values["p999"] = milliseconds(0.999)
-        self.values["worst"] = milliseconds(1)
     }
 
     mutating func add(timeline: ArrivalCounter, of unit: String) {
