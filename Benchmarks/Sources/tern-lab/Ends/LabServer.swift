@@ -102,13 +102,9 @@ struct LabServer: Codable {
     private static func publish(
         _ first: ByteBuffer, from stream: Tern.Stream, to publication: Publication
     ) async throws {
-        var unread = first
-        while true {
-            while let message = LabMessage.read(from: &unread) { publication.publish(message.bytes) }
-            guard var more = try await stream.read() else { return try await stream.finish() }
-            unread.discardReadBytes()
-            unread.writeBuffer(&more)
-        }
+        var reader = MessageReader(stream, unread: first)
+        while let message = try await reader.next() { publication.publish(message.bytes) }
+        try await stream.finish()
     }
 }
 
@@ -130,38 +126,5 @@ private final class Publication: Sendable {
         // Says that from now on nothing is missed.
         try await stream.write(LabMessage(number: .max, size: LabMessage.minimumSize).bytes)
         for await message in messages { try await stream.write(message) }
-    }
-}
-
-/// A message: its length (four bytes), its number (eight bytes), and zeros.
-struct LabMessage {
-    static let minimumSize = 12
-    static let maximumSize = 1 << 20
-
-    var number: UInt64
-    /// Bytes on the stream, all together.
-    var size: Int
-
-    init(number: UInt64, size: Int) {
-        (self.number, self.size) = (number, max(size, Self.minimumSize))
-    }
-
-    var bytes: ByteBuffer {
-        var buffer = ByteBuffer()
-        buffer.reserveCapacity(self.size)
-        buffer.writeInteger(UInt32(self.size))
-        buffer.writeInteger(self.number)
-        buffer.writeRepeatingByte(0, count: self.size - Self.minimumSize)
-        return buffer
-    }
-
-    /// Takes a message off the front; `nil` when it is not complete.
-    static func read(from buffer: inout ByteBuffer) -> LabMessage? {
-        guard let size = buffer.getInteger(at: buffer.readerIndex, as: UInt32.self),
-            (Self.minimumSize...Self.maximumSize).contains(Int(size)), buffer.readableBytes >= Int(size),
-            let number = buffer.getInteger(at: buffer.readerIndex + 4, as: UInt64.self)
-        else { return nil }
-        buffer.moveReaderIndex(forwardBy: Int(size))
-        return LabMessage(number: number, size: Int(size))
     }
 }

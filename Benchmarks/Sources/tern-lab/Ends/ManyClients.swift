@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import BenchSupport
-internal import NIOCore
 internal import Synchronization
 internal import Tern
 
@@ -104,26 +103,6 @@ private final class DueTimes: Sendable {
 
     subscript(number: UInt64) -> ContinuousClock.Instant? {
         self.times.withLock { times in number < UInt64(times.count) ? times[Int(number)] : nil }
-    }
-}
-
-/// Takes messages off a stream.
-struct MessageReader {
-    private let stream: Tern.Stream
-    private var unread = ByteBuffer()
-
-    init(_ stream: Tern.Stream) {
-        self.stream = stream
-    }
-
-    /// `nil` at the end of the stream.
-    mutating func next() async throws -> LabMessage? {
-        while true {
-            if let message = LabMessage.read(from: &self.unread) { return message }
-            guard var more = try await self.stream.read() else { return nil }
-            self.unread.discardReadBytes()
-            self.unread.writeBuffer(&more)
-        }
     }
 }
 

@@ -148,14 +148,8 @@ private final class MessageLink: Sendable {
     }
 
     private func receive(from stream: Tern.Stream, lane: Int) async throws {
-        var unread = ByteBuffer()
-        while var more = try await stream.read() {
-            unread.discardReadBytes()
-            unread.writeBuffer(&more)
-            while let message = LabMessage.read(from: &unread) {
-                self.log.received(Int(clamping: message.number), at: .now)
-            }
-        }
+        var reader = MessageReader(stream)
+        while let message = try await reader.next() { self.log.received(Int(clamping: message.number), at: .now) }
         throw BenchmarkError("the server ended a stream")
     }
 
