@@ -57,22 +57,19 @@ package struct ScenarioRecord: Codable, Sendable {
     package var summary: String
     /// What the network is like, in words: "20 Mbit/s, 40 ms, 1 % loss".
     package var network: String
-    /// How many rounds are measured, where that differs from the header's: what takes long is done less often.
-    package var rounds: Int?
     package var metrics: [MetricRecord]
     /// Names of those who are compared, in the order in which they are shown.
     package var contenders: [ContenderRecord]
     package var expectations: [ExpectationRecord]
 
     package init(
-        name: String, title: String, summary: String, network: String, rounds: Int? = nil, metrics: [MetricRecord],
+        name: String, title: String, summary: String, network: String, metrics: [MetricRecord],
         contenders: [ContenderRecord], expectations: [ExpectationRecord]
     ) {
         self.name = name
         self.title = title
         self.summary = summary
         self.network = network
-        self.rounds = rounds
         self.metrics = metrics
         self.contenders = contenders
         self.expectations = expectations

@@ -156,12 +156,11 @@ internal import Testing
         return run
     }
 
-    @Test func survivesNumbersThatMakeNoSense() throws {
+    @Test(arguments: [Int.min, .max]) func survivesNumbersThatMakeNoSense(rounds: Int) throws {
         var run = try SyntheticLab.make(rounds: 4)
         run.header.machine.cores = 0
         run.header.machine.memoryMiB = .min
-        run.header.rounds = .min
-        run.header.scenarios[0].rounds = .max
+        run.header.rounds = rounds
         run.header.scenarios[0].metrics[0].decimals = .max
         run.header.scenarios[0].metrics[1].decimals = .min
         run.accuracy[0].expected = 0

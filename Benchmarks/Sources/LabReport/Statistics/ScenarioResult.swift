@@ -13,7 +13,7 @@ package struct ScenarioResult: Sendable {
     package init(_ record: ScenarioRecord, of run: Run) {
         let samples = Dictionary(grouping: run.samples.filter { $0.scenario == record.name }, by: \.contender)
         self.record = record
-        self.expectedRounds = max(0, record.rounds ?? run.header.rounds)
+        self.expectedRounds = max(0, run.header.rounds)
         self.mark = run.mark(of: record.name)
         var names: Set<String> = []
         self.contenders = record.contenders.filter { names.insert($0.name).inserted }.map {
