@@ -108,26 +108,25 @@ struct ProbeSocket: ~Copyable {
     private static func withAddress<Value>(
         _ address: String, port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Value
     ) throws -> Value {
+        func call<Raw>(with raw: Raw) -> Value {
+            withUnsafePointer(to: raw) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    body($0, socklen_t(MemoryLayout<Raw>.size))
+                }
+            }
+        }
         if address.contains(":") {
             var raw = sockaddr_in6()
             raw.sin6_family = sa_family_t(AF_INET6)
             raw.sin6_port = port.bigEndian
             guard inet_pton(AF_INET6, address, &raw.sin6_addr) == 1 else { throw self.failure("address \(address)") }
-            return withUnsafePointer(to: &raw) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    body($0, socklen_t(MemoryLayout<sockaddr_in6>.size))
-                }
-            }
+            return call(with: raw)
         }
         var raw = sockaddr_in()
         raw.sin_family = sa_family_t(AF_INET)
         raw.sin_port = port.bigEndian
         guard inet_pton(AF_INET, address, &raw.sin_addr) == 1 else { throw self.failure("address \(address)") }
-        return withUnsafePointer(to: &raw) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
+        return call(with: raw)
     }
 
     private static func failure(_ what: String) -> BenchmarkError {

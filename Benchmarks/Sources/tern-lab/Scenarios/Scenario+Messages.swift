@@ -27,11 +27,7 @@ extension Scenario {
                     play: .foreign(.nginxCurl(measures: .firstByte), byteCount: { _ in 1 }))
             ],
         metrics: [
-            MetricRecord(
-                key: "firstByte", title: "first byte", unit: "ms", isBetterLower: true, decimals: 1, isMain: true),
-            MetricRecord(
-                key: "connect", title: "connected", unit: "ms", isBetterLower: true, decimals: 1, isMain: false),
-            .p99.aside, .wire,
+            .firstByte, .connect, .p99.aside, .wire,
         ],
         expectations: [
             ExpectationRecord(

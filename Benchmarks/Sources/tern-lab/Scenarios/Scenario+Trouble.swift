@@ -46,11 +46,7 @@ extension Scenario {
             .connects(ConnectWork(mode: .cold, count: $0.count(12, atLeast: 4)))
         },
         metrics: [
-            MetricRecord(
-                key: "firstByte", title: "first byte", unit: "ms", isBetterLower: true, decimals: 1, isMain: true),
-            MetricRecord(
-                key: "connect", title: "connected", unit: "ms", isBetterLower: true, decimals: 1, isMain: false),
-            .p99.aside,
+            .firstByte, .connect, .p99.aside,
         ],
         expectations: [
             ExpectationRecord(

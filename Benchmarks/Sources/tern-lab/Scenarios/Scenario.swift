@@ -166,16 +166,13 @@ struct LabProfile: Sendable {
 // MARK: What is measured
 
 extension MetricRecord {
-    static let p50 = MetricRecord(
-        key: "p50", title: "median", unit: "ms", isBetterLower: true, decimals: 1, isMain: true)
-    static let p99 = MetricRecord(
-        key: "p99", title: "99th percentile", unit: "ms", isBetterLower: true, decimals: 1, isMain: true)
-    static let p999 = MetricRecord(
-        key: "p999", title: "99.9th percentile", unit: "ms", isBetterLower: true, decimals: 1, isMain: false)
-    static let worst = MetricRecord(
-        key: "worst", title: "slowest", unit: "ms", isBetterLower: true, decimals: 1, isMain: false)
-    static let gap = MetricRecord(
-        key: "gap", title: "longest gap", unit: "ms", isBetterLower: true, decimals: 0, isMain: true)
+    static let firstByte = milliseconds("firstByte", "first byte")
+    static let connect = milliseconds("connect", "connected").aside
+    static let p50 = milliseconds("p50", "median")
+    static let p99 = milliseconds("p99", "99th percentile")
+    static let p999 = milliseconds("p999", "99.9th percentile").aside
+    static let worst = milliseconds("worst", "slowest").aside
+    static let gap = milliseconds("gap", "longest gap", decimals: 0)
     static let reconnects = MetricRecord(
         key: "reconnects", title: "connections lost", unit: "count", isBetterLower: true, decimals: 0, isMain: false)
     static let unanswered = MetricRecord(
@@ -192,6 +189,10 @@ extension MetricRecord {
 
     static let ofMessages: [MetricRecord] = [.p50, .p99, .p999, .worst, .gap, .reconnects, .unanswered, .wire]
     static let ofBulk: [MetricRecord] = [.throughput, .clientCPU, .serverCPU, .wire]
+
+    private static func milliseconds(_ key: String, _ title: String, decimals: Int = 1) -> MetricRecord {
+        MetricRecord(key: key, title: title, unit: "ms", isBetterLower: true, decimals: decimals, isMain: true)
+    }
 
     /// The same, but not in the bars.
     var aside: MetricRecord {
