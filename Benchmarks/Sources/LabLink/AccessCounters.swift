@@ -2,14 +2,14 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 /// What became of the packets of one access, since the link was made or reset.
-package struct AccessCounters: Sendable, Equatable, Codable {
+package struct AccessCounters: Sendable, Equatable {
     package var up = DirectionCounters()
     package var down = DirectionCounters()
 
     package init() {}
 }
 
-package struct DirectionCounters: Sendable, Equatable, Codable {
+package struct DirectionCounters: Sendable, Equatable {
     /// What the sender handed to the link: packets, and their bytes with the IP header.
     package var packets = 0
     package var bytes = 0

@@ -146,7 +146,7 @@ package final class EmulatedNetwork: Sendable {
 }
 
 /// What a script did to the network.
-package struct NetworkEvent: Sendable, Equatable, Codable {
+package struct NetworkEvent: Sendable, Equatable {
     /// Seconds after the beginning of the script.
     package var at: Double
     package var access: Int
@@ -155,7 +155,7 @@ package struct NetworkEvent: Sendable, Equatable, Codable {
 }
 
 /// How much later than due packets were delivered, because the thread that carries them did not run in time.
-package struct NetworkLateness: Sendable, Equatable, Codable {
+package struct NetworkLateness: Sendable, Equatable {
     package var packets = 0
     /// Those that were late by more than a millisecond.
     package var latePackets = 0
