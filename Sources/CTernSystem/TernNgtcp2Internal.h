@@ -133,6 +133,9 @@ bool tern_quic_same_address(const struct sockaddr *left, const struct sockaddr *
 void tern_quic_use_paths(ngtcp2_callbacks *callbacks);
 /// A packet was written.
 void tern_quic_note_packet(tern_quic *quic, size_t length);
+/// A packet went to another path than the one before. From 1.12 on ngtcp2 does not validate a path again to which a client
+/// comes back, and tells nobody that it is in use: so it is told here.
+void tern_quic_note_write_path(tern_quic *quic);
 /// A PATH_CHALLENGE frame came.
 void tern_quic_note_challenge(tern_quic *quic);
 bool tern_quic_awaits_response(const tern_quic *quic);

@@ -85,7 +85,8 @@ bool tern_quic_take_response(tern_quic *quic, const uint8_t *data) {
     size_t known = quic->challenge_count < TERN_QUIC_CHALLENGES ? quic->challenge_count : TERN_QUIC_CHALLENGES;
     for (size_t i = 0; i < known; i++) {
         if (memcmp(quic->challenges[i].data, data, NGTCP2_PATH_CHALLENGE_DATALEN) != 0) { continue; }
-        quic->answered_undersized = quic->challenges[i].undersized;
+        // 1.x takes care of that itself.
+        quic->answered_undersized = !TERN_NGTCP2_1 && quic->challenges[i].undersized;
         // A server whose client comes back in this very packet: ngtcp2 0.12 aborts the process then. It sends again.
         if (!quic->is_probing) { return quic->answered_undersized && is_on_other_path(quic); }
         if (!quic->has_answer) { tell(quic, TERN_QUIC_PATH_ANSWERED, &quic->probed_path.path); }
@@ -120,6 +121,20 @@ static int on_path_validation(
     forget_challenges(quic);
     quic->is_probing = false;
     return 0;
+}
+
+void tern_quic_note_write_path(tern_quic *quic) {
+#if TERN_NGTCP2_1
+    const ngtcp2_path *current = ngtcp2_conn_get_path(quic->conn);
+    if (!ngtcp2_conn_is_server(quic->conn) || !ngtcp2_conn_get_handshake_completed(quic->conn)
+        || quic->write_path_number < 2 || quic->is_writing_challenge
+        || !ngtcp2_path_eq(&quic->write_path.path, current)) {
+        return;
+    }
+    tell(quic, TERN_QUIC_PATH_VALID, current);
+#else
+    (void)quic;
+#endif
 }
 
 tern_quic_move_result tern_quic_move(tern_quic *quic, tern_quic_path path, bool probes, uint64_t now) {

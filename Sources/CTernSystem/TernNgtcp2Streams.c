@@ -41,11 +41,12 @@ static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t 
     if (bytes < 0 && tern_quic_strand(quic, (int)bytes)) { return held_back(); }
     if (bytes > 0) {
         quic->unpaced_bytes += (uint64_t)bytes;
-        tern_quic_note_packet(quic, (size_t)bytes);
         if (!ngtcp2_path_eq(&quic->write_path.path, &quic->known_path.path)) {
             ngtcp2_path_copy(&quic->known_path.path, &quic->write_path.path);
             quic->write_path_number++;
+            tern_quic_note_write_path(quic);
         }
+        tern_quic_note_packet(quic, (size_t)bytes);
     }
     return (tern_quic_written){
         .bytes = bytes < 0 ? (ptrdiff_t)tern_quic_remember(quic, (int)bytes) : (ptrdiff_t)bytes,
