@@ -6,7 +6,8 @@ internal import BenchSupport
 /// What a change did to the micro benchmarks.
 ///
 /// Both sides had their turns alternately. There is a verdict only where every round of one side is better than every round of
-/// the other, and the medians are further apart than what is not worth a word: 5 % of a time, half a percent of a count.
+/// the other, and the medians are further apart than what is not worth a word: 5 % of a time, half a percent of a count. Of times
+/// nothing is said before the fourth round: of three, or two, all of one side are better by chance too often.
 package struct MicroComparison: Sendable {
     package enum Verdict: String, Sendable {
         case better, worse
@@ -54,8 +55,12 @@ package struct MicroComparison: Sendable {
 
     private var summary: String {
         let (worse, better) = (self.rows.count { $0.verdict == .worse }, self.rows.count { $0.verdict == .better })
-        if worse == 0, better == 0 { return "No difference beyond the noise." }
-        return "Worse: \(worse). Better: \(better). The rest is the same, or within the noise."
+        let rounds = self.rows.map { max($0.base.count, $0.change.count) }.max() ?? 0
+        let doubt =
+            rounds < Self.roundsForTimes
+            ? " Of times nothing is said after fewer than \(Self.roundsForTimes) rounds." : ""
+        if worse == 0, better == 0 { return "No difference beyond the noise.\(doubt)" }
+        return "Worse: \(worse). Better: \(better). The rest is the same, or within the noise.\(doubt)"
     }
 }
 
@@ -85,6 +90,8 @@ extension MicroComparison {
         Metric(key: "allocations", title: "allocations", negligible: 0.005),
     ]
 
+    private static let roundsForTimes = 4
+
     private static func row(_ name: String, _ metric: Metric, _ base: [Double], _ change: [Double]) -> Row? {
         let verdict: Verdict
         switch (base.sorted().middle, change.sorted().middle) {
@@ -92,7 +99,8 @@ extension MicroComparison {
         case (nil, _): verdict = .added
         case (_, nil): verdict = .removed
         case (let before?, let after?):
-            let isApart = abs(after - before) > before * metric.negligible
+            let hasEnough = !metric.isTime || min(base.count, change.count) >= Self.roundsForTimes
+            let isApart = hasEnough && abs(after - before) > before * metric.negligible
             if isApart, (change.min() ?? 0) > (base.max() ?? 0) {
                 verdict = .worse
             } else if isApart, (change.max() ?? 0) < (base.min() ?? 0) {

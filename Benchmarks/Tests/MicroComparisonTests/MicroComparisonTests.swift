@@ -17,21 +17,30 @@ internal import Testing
     }
 
     @Test func saysNothingOfRoundsThatOverlap() {
-        let comparison = self.compare("wallClock", base: [100, 110, 140], change: [135, 150, 160])
+        let comparison = self.compare("wallClock", base: [100, 110, 120, 140], change: [135, 140, 150, 160])
         #expect(comparison.rows.map(\.verdict) == [.same])
         #expect(!comparison.hasRegression)
         #expect(comparison.text.contains("No difference beyond the noise."))
     }
 
     @Test func calledWorseWhenEveryRoundIs() {
-        let comparison = self.compare("wallClock", base: [100, 110, 120], change: [130, 150, 160])
+        let comparison = self.compare("wallClock", base: [100, 110, 115, 120], change: [130, 140, 150, 160])
         #expect(comparison.rows.map(\.verdict) == [.worse])
         #expect(comparison.hasRegression)
-        #expect(self.compare("wallClock", base: [130, 150], change: [100, 110]).rows.map(\.verdict) == [.better])
+        #expect(
+            self.compare("wallClock", base: [130, 150, 135, 140], change: [100, 110, 105, 120]).rows.map(\.verdict)
+                == [.better])
+    }
+
+    @Test func saysNothingOfTimesAfterThreeRounds() {
+        let comparison = self.compare("wallClock", base: [100, 110, 115], change: [230, 240, 250])
+        #expect(comparison.rows.map(\.verdict) == [.same])
+        #expect(comparison.text.contains("fewer than 4 rounds"))
     }
 
     @Test func ignoresWhatIsNotWorthAWord() {
-        #expect(self.compare("wallClock", base: [100], change: [104]).rows.map(\.verdict) == [.same])
+        let (base, change) = (Array(repeating: 100.0, count: 4), Array(repeating: 104.0, count: 4))
+        #expect(self.compare("wallClock", base: base, change: change).rows.map(\.verdict) == [.same])
         #expect(self.compare("allocations", base: [1_000], change: [1_004]).rows.map(\.verdict) == [.same])
         #expect(self.compare("allocations", base: [1_000], change: [1_010]).rows.map(\.verdict) == [.worse])
     }
