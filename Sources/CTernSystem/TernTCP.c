@@ -47,6 +47,12 @@ int tern_tcp_set_user_timeout(int descriptor, uint32_t milliseconds) {
     return set_number(descriptor, TCP_USER_TIMEOUT, milliseconds);
 }
 
+uint32_t tern_tcp_user_timeout(int descriptor) {
+    uint32_t milliseconds = 0;
+    socklen_t size = sizeof milliseconds;
+    return getsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, &size) == 0 ? milliseconds : 0;
+}
+
 int tern_tcp_set_congestion_control(int descriptor, const char *name) {
     return setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0 ? 0 : errno;
 }
@@ -63,6 +69,7 @@ int tern_tcp_congestion_control(int descriptor, char *name, uint32_t capacity) {
 int tern_tcp_info(int descriptor, struct tern_tcp_info *info) { return ENOPROTOOPT; }
 int tern_tcp_set_unsent_low_watermark(int descriptor, uint32_t bytes) { return ENOPROTOOPT; }
 int tern_tcp_set_user_timeout(int descriptor, uint32_t milliseconds) { return ENOPROTOOPT; }
+uint32_t tern_tcp_user_timeout(int descriptor) { return 0; }
 int tern_tcp_set_congestion_control(int descriptor, const char *name) { return ENOPROTOOPT; }
 int tern_tcp_congestion_control(int descriptor, char *name, uint32_t capacity) { return ENOPROTOOPT; }
 

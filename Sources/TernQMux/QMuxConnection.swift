@@ -126,7 +126,7 @@ extension QMuxConnection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        self.fail(TransportError(.carrierLost, message: "the TCP connection broke", initiator: .peer, cause: error))
+        self.fail(QMuxTransport.lostError(error, limits: self.limits))
         context.close(promise: nil)
     }
 

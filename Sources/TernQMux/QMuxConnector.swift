@@ -97,7 +97,7 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
             .channelInitializer { channel in
                 self.channel = channel
                 return channel.eventLoop.makeCompletedFuture {
-                    try QMuxTransport.configure(channel, options)
+                    try QMuxTransport.configure(channel, options, connection.limits)
                     try channel.pipeline.syncOperations.addHandler(connection)
                 }
             }

@@ -63,7 +63,7 @@ public final class QMuxListener: CarrierListener {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try QMuxTransport.configure(channel, options) }
+                channel.eventLoop.makeCompletedFuture { try QMuxTransport.configure(channel, options, limits) }
             }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: options.sendsSmallSegmentsAtOnce ? 1 : 0)
             .childChannelOption(.allowRemoteHalfClosure, value: true)

@@ -21,8 +21,30 @@ enum QMuxTransport {
     static let receiveBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 4 << 10, maximum: 256 << 10)
 
     /// Sets the options of a socket that is about to connect or to listen.
-    static func configure(_ channel: any Channel, _ options: TCPOptions) throws(TransportError) {
-        try TCPSocket(channel)?.apply(options)
+    static func configure(
+        _ channel: any Channel, _ options: TCPOptions, _ limits: ConnectionLimits
+    ) throws(TransportError) {
+        try TCPSocket(channel)?.apply(options, unacknowledgedTimeout: limits.unacknowledgedTimeout)
+    }
+
+    /// What it means that an established connection broke with `error`.
+    static func lostError(_ error: any Error, limits: ConnectionLimits) -> TransportError {
+        if let error = error as? TransportError { return error }
+        switch Self.errno(of: error) {
+        case ETIMEDOUT:
+            // Nothing else times out here: the kernel's keep-alive is not used.
+            guard let timeout = limits.unacknowledgedTimeout else {
+                return TransportError(.carrierLost, message: "the kernel gave up sending over TCP again")
+            }
+            return .unacknowledged(for: timeout, how: "TCP_USER_TIMEOUT")
+        case ECONNRESET, EPIPE:
+            return TransportError(.carrierLost, message: "the peer reset the TCP connection", initiator: .peer)
+        case let errno?:
+            return TransportError(
+                .carrierLost, message: "the TCP connection broke: \(String(cString: strerror(errno)))", cause: error)
+        case nil:
+            return TransportError(.carrierLost, message: "the TCP connection broke", cause: error)
+        }
     }
 
     /// What a failed TCP connect means.

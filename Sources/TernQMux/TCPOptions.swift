@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-public import NIOCore
-
-/// How the TCP connections under QMux behave.
+/// How the TCP connections under QMux behave. What both carriers share is in ``TernTransport/ConnectionLimits``.
 public struct TCPOptions: Sendable, Hashable {
     /// Whether small segments leave at once (TCP_NODELAY).
     public var sendsSmallSegmentsAtOnce = true
@@ -12,9 +10,6 @@ public struct TCPOptions: Sendable, Hashable {
     public var unsentLowWatermark = 128 << 10
     /// The kernel's congestion control by name (TCP_CONGESTION), such as `cubic` or `bbr`; `nil` leaves the system's choice.
     public var congestionControl: String?
-    /// The connection breaks when sent bytes stay unacknowledged for this long (TCP_USER_TIMEOUT, RFC 5482); `nil` leaves the
-    /// kernel's quarter of an hour.
-    public var unacknowledgedTimeout: TimeAmount? = .seconds(30)
 
     public init() {}
 }

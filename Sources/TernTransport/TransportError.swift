@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+package import NIOCore
+
 /// Why a connection, a stream or an operation on them failed.
 ///
 /// `code` says what kind of failure it is; the other fields fill in what that kind carries. Equality compares the kind and the
@@ -68,7 +70,8 @@ public struct TransportError: Error, Sendable {
         public static let timedOut = Code(kind: .timedOut)
         /// Nothing was heard for the negotiated idle timeout (RFC 9000, section 10.1).
         public static let idleTimeout = Code(kind: .idleTimeout)
-        /// What carried the connection broke: TCP reset, an end of file without a close, a stateless reset.
+        /// What carried the connection broke: a TCP reset, an end of file without a close, a stateless reset, or no
+        /// acknowledgement for ``ConnectionLimits/unacknowledgedTimeout``.
         public static let carrierLost = Code(kind: .carrierLost)
         /// The peer abandoned sending on this stream (RESET_STREAM), with `wireCode`.
         public static let streamReset = Code(kind: .streamReset)
@@ -101,6 +104,29 @@ extension TransportError: CustomStringConvertible {
         if !self.message.isEmpty { text += ": \(self.message)" }
         if let cause { text += " (\(cause))" }
         return text
+    }
+}
+
+extension TransportError {
+    /// What was sent stayed unacknowledged for ``ConnectionLimits/unacknowledgedTimeout``.
+    package static func unacknowledged(
+        for timeout: TimeAmount, how: String, cause: (any Error)? = nil
+    ) -> TransportError {
+        TransportError(
+            .carrierLost,
+            message:
+                "the peer acknowledged nothing of what was sent for \(timeout.inWords) (unacknowledgedTimeout, \(how))",
+            cause: cause)
+    }
+}
+
+extension TimeAmount {
+    /// As people write it: `30 s`, `1.5 s`, `250 ms`.
+    package var inWords: String {
+        let milliseconds = self.nanoseconds / 1_000_000
+        guard milliseconds >= 1000 else { return milliseconds > 0 ? "\(milliseconds) ms" : "\(self.nanoseconds) ns" }
+        guard milliseconds % 1000 != 0 else { return "\(milliseconds / 1000) s" }
+        return "\(Double(milliseconds) / 1000) s"
     }
 }
 

@@ -10,6 +10,10 @@ import Testing
 
 @testable import TernQMux
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 extension SocketTests {
     /// Keys, datagram fates, TCP and mutual TLS.
     @Suite(.serialized) struct Contract {
@@ -88,7 +92,6 @@ extension SocketTests {
         func congestionControlIsChosenOnBothSides(name: String) async throws {
             var options = TCPOptions()
             options.congestionControl = name
-            options.unacknowledgedTimeout = .seconds(7)
             let accepted = Accepted()
             try await withListener(options: options, onConnection: accepted.start) { listener in
                 let connector = try QMuxConnector(
@@ -107,6 +110,36 @@ extension SocketTests {
                 }
                 client.eventLoop.execute { client.close(code: 0, reason: "") }
             }
+        }
+
+        @Test func bothSidesTellTheKernelHowLongToWaitForAcknowledgements() async throws {
+            var limits = ConnectionLimits()
+            limits.unacknowledgedTimeout = .seconds(7)
+            let accepted = Accepted()
+            try await withListener(limits: limits, onConnection: accepted.start) { listener in
+                let client = try await started(at: listener.localAddress, limits: limits)
+                for connection in [client.connection, try await accepted.next().connection] {
+                    let timeout = try await connection.eventLoop.submit {
+                        (connection as? QMuxConnection)?.socket?.userTimeout
+                    }.get()
+                    #expect(timeout == .seconds(7))
+                }
+                client.close()
+            }
+        }
+
+        @Test func aTimeoutOfTheKernelIsNamed() {
+            var limits = ConnectionLimits()
+            limits.unacknowledgedTimeout = .milliseconds(1500)
+            let silence = IOError(errnoCode: ETIMEDOUT, reason: "read(descriptor:pointer:size:)")
+            let error = QMuxTransport.lostError(silence, limits: limits)
+            #expect(error == TransportError(.carrierLost, message: ""))
+            #expect(error.message.contains("for 1.5 s") && error.message.contains("TCP_USER_TIMEOUT"))
+            #expect(!"\(error)".contains("descriptor"))
+            limits.unacknowledgedTimeout = nil
+            #expect(QMuxTransport.lostError(silence, limits: limits).code == .carrierLost)
+            let reset = QMuxTransport.lostError(IOError(errnoCode: ECONNRESET, reason: "read"), limits: limits)
+            #expect(reset == TransportError(.carrierLost, message: "", initiator: .peer))
         }
 
         @Test func anUnknownCongestionControlIsAClearError() async throws {

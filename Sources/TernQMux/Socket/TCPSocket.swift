@@ -30,11 +30,11 @@ struct TCPSocket {
     ///
     /// - Throws: ``TransportError/Code/misuse`` for a congestion control that the kernel does not have or not permit. What else a
     ///   kernel refuses costs speed only.
-    func apply(_ options: TCPOptions) throws(TransportError) {
+    func apply(_ options: TCPOptions, unacknowledgedTimeout: TimeAmount?) throws(TransportError) {
         if options.unsentLowWatermark > 0 {
             _ = tern_tcp_set_unsent_low_watermark(self.descriptor, UInt32(clamping: options.unsentLowWatermark))
         }
-        if let timeout = options.unacknowledgedTimeout {
+        if let timeout = unacknowledgedTimeout {
             let milliseconds = UInt32(clamping: max(timeout.nanoseconds / 1_000_000, 1))
             _ = tern_tcp_set_user_timeout(self.descriptor, min(milliseconds, UInt32(Int32.max)))
         }
@@ -48,6 +48,11 @@ struct TCPSocket {
             default: "the TCP congestion control \(name) can't be set: \(String(cString: strerror(status)))"
             }
         throw TransportError(.misuse, message: reason)
+    }
+
+    /// TCP_USER_TIMEOUT; 0 where the kernel has its own number.
+    var userTimeout: TimeAmount {
+        .milliseconds(Int64(tern_tcp_user_timeout(self.descriptor)))
     }
 
     /// The name of the congestion control in use.
