@@ -182,7 +182,7 @@ let package = Package(
             name: "TernQMuxTests",
             dependencies: [
                 "CarrierSupport", "TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix,
-                nioEmbedded,
+                nioEmbedded, logging,
             ],
             swiftSettings: dialect),
         .testTarget(

@@ -2,11 +2,15 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 #include "include/TernTCP.h"
+#include "include/TernUDP.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #ifdef __linux__
 
@@ -74,3 +78,19 @@ int tern_tcp_set_congestion_control(int descriptor, const char *name) { return E
 int tern_tcp_congestion_control(int descriptor, char *name, uint32_t capacity) { return ENOPROTOOPT; }
 
 #endif
+
+size_t tern_tcp_peer_address(int descriptor, uint8_t *bytes) {
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (getpeername(descriptor, (struct sockaddr *)&address, &size) != 0) return 0;
+    return tern_ip_address_bytes((const struct sockaddr *)&address, bytes);
+}
+
+void tern_descriptors(int64_t *limit, int64_t *lowest_free) {
+    struct rlimit limits;
+    *limit = INT32_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limits) == 0 && limits.rlim_cur < INT32_MAX) *limit = (int64_t)limits.rlim_cur;
+    int descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    *lowest_free = descriptor < 0 ? *limit : descriptor;
+    if (descriptor >= 0) close(descriptor);
+}

@@ -4,19 +4,8 @@
 public import Logging
 public import NIOCore
 internal import NIOPosix
-internal import Synchronization
 public import TernTLS
 public import TernTransport
-
-/// How much one ``QMuxListener`` takes on.
-public struct QMuxListenerLimits: Sendable, Hashable {
-    /// Connections at once; TCP connections beyond it are closed at once.
-    public var connections: Int = 100_000
-    /// Handshakes at once that have not finished; TCP connections beyond it are closed at once.
-    public var handshakes: Int = 4_096
-
-    public init() {}
-}
 
 /// Accepts QMux connections (draft-ietf-quic-qmux-02) on TLS 1.3 on a TCP port.
 public final class QMuxListener: CarrierListener {
@@ -39,7 +28,7 @@ public final class QMuxListener: CarrierListener {
     ///   - applicationProtocols: the ALPN identifiers that are served, the preferred one first.
     ///   - limits: what each connection grants its peer, and its timeouts.
     ///   - options: how TCP behaves.
-    ///   - listenerLimits: how many connections are taken on.
+    ///   - listenerLimits: how many connections are taken on; what is beyond them is closed before TLS begins.
     ///   - eventLoopGroup: where connections live.
     ///   - logger: hears of what is refused, and of what breaks.
     ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its events
@@ -48,11 +37,12 @@ public final class QMuxListener: CarrierListener {
     ///   kernel does not know.
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
-        limits: ConnectionLimits = ConnectionLimits(), listenerLimits: QMuxListenerLimits = QMuxListenerLimits(),
+        limits: ConnectionLimits = ConnectionLimits(), listenerLimits: ListenerLimits = ListenerLimits(),
         options: TCPOptions = TCPOptions(), eventLoopGroup: any EventLoopGroup, logger: Logger,
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) -> EventLoopFuture<QMuxListener> {
-        let roster = QMuxRoster(limits: listenerLimits, logger: logger, onConnection: onConnection)
+        let caps = ListenerCaps(listenerLimits, descriptors: ProcessDescriptors.now.available)
+        let roster = QMuxRoster(caps: caps, logger: logger, onConnection: onConnection)
         let context: TLSServerContext
         do {
             context = try TLSServerContext(tls)
@@ -63,7 +53,10 @@ public final class QMuxListener: CarrierListener {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try QMuxTransport.configure(channel, options, limits) }
+                channel.eventLoop.makeCompletedFuture {
+                    try QMuxTransport.configure(channel, options, limits)
+                    try channel.pipeline.syncOperations.addHandler(AcceptGate(logger: logger))
+                }
             }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: options.sendsSmallSegmentsAtOnce ? 1 : 0)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
@@ -71,13 +64,21 @@ public final class QMuxListener: CarrierListener {
             .childChannelOption(.recvAllocator, value: QMuxTransport.receiveBuffers)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let session = try context.makeSession(for: .stream, applicationProtocols: applicationProtocols)
-                    let connection = QMuxConnection(
-                        role: .server, session: session, limits: limits, eventLoop: channel.eventLoop, owner: roster)
-                    guard roster.admit(connection) else {
+                    // First of all: who is turned away has cost a socket, and nothing of TLS.
+                    guard let network = TCPSocket(channel)?.peerNetwork, roster.reserve(from: network) else {
                         throw TransportError(.limitExceeded, message: "too many connections")
                     }
-                    try channel.pipeline.syncOperations.addHandler(connection)
+                    do {
+                        let session = try context.makeSession(for: .stream, applicationProtocols: applicationProtocols)
+                        let connection = QMuxConnection(
+                            role: .server, session: session, limits: limits, eventLoop: channel.eventLoop,
+                            owner: roster)
+                        try channel.pipeline.syncOperations.addHandler(connection)
+                        roster.enter(connection, from: network)
+                    } catch {
+                        roster.release(network)
+                        throw error
+                    }
                 }
             }
             .bind(to: address)
@@ -106,78 +107,4 @@ public final class QMuxListener: CarrierListener {
 
     /// Connections that are open, in their handshake or closing.
     package var connectionCount: Int { self.roster.count }
-}
-
-/// The connections of a listener, on all event loops.
-private final class QMuxRoster: QMuxConnectionOwner {
-    private struct State {
-        var connections: [ObjectIdentifier: QMuxConnection] = [:]
-        var handshakes: Set<ObjectIdentifier> = []
-        var isClosing = false
-        var waiters: [EventLoopPromise<Void>] = []
-    }
-
-    private let limits: QMuxListenerLimits
-    private let logger: Logger
-    private let onConnection: @Sendable (any LoopConnection) -> Void
-    private let state = Mutex(State())
-
-    init(
-        limits: QMuxListenerLimits, logger: Logger, onConnection: @escaping @Sendable (any LoopConnection) -> Void
-    ) {
-        self.limits = limits
-        self.logger = logger
-        self.onConnection = onConnection
-    }
-
-    var count: Int { self.state.withLock { $0.connections.count } }
-
-    func admit(_ connection: QMuxConnection) -> Bool {
-        self.state.withLock { state in
-            guard !state.isClosing, state.connections.count < self.limits.connections,
-                state.handshakes.count < self.limits.handshakes
-            else { return false }
-            state.connections[ObjectIdentifier(connection)] = connection
-            state.handshakes.insert(ObjectIdentifier(connection))
-            return true
-        }
-    }
-
-    func closeAll(then promise: EventLoopPromise<Void>) {
-        let connections = self.state.withLock { state -> [QMuxConnection]? in
-            state.isClosing = true
-            guard !state.connections.isEmpty else { return nil }
-            state.waiters.append(promise)
-            return Array(state.connections.values)
-        }
-        guard let connections else { return promise.succeed() }
-        for connection in connections {
-            connection.eventLoop.execute { connection.close(code: 0, reason: "the listener was closed") }
-        }
-    }
-
-    func connectionReady(_ connection: QMuxConnection) {
-        self.onConnection(connection)
-    }
-
-    func connectionFinishedHandshake(_ connection: QMuxConnection) {
-        _ = self.state.withLock { $0.handshakes.remove(ObjectIdentifier(connection)) }
-    }
-
-    func connectionEnded(_ connection: QMuxConnection, reason: TransportError) {
-        let wasHandshaking = self.state.withLock { $0.handshakes.remove(ObjectIdentifier(connection)) != nil }
-        guard wasHandshaking else { return }
-        self.logger.debug("a handshake over TLS failed", metadata: ["reason": "\(reason)"])
-    }
-
-    func connectionFinished(_ connection: QMuxConnection) {
-        let waiters = self.state.withLock { state -> [EventLoopPromise<Void>] in
-            state.connections[ObjectIdentifier(connection)] = nil
-            state.handshakes.remove(ObjectIdentifier(connection))
-            guard state.connections.isEmpty else { return [] }
-            defer { state.waiters = [] }
-            return state.waiters
-        }
-        for waiter in waiters { waiter.succeed() }
-    }
 }

@@ -7,20 +7,6 @@ internal import TernQUICCore
 public import TernTLS
 public import TernTransport
 
-/// How much one ``QUICListener`` takes on.
-public struct QUICListenerLimits: Sendable, Hashable {
-    /// Connections at once; a client's first packet is dropped beyond it.
-    public var connections: Int = 100_000
-    /// Handshakes at once that have not finished; a client's first packet is dropped beyond it.
-    public var handshakes: Int = 4_096
-    /// Connections at once from one IPv4 address, or from one IPv6 network of 64 bits.
-    public var connectionsPerAddress: Int = 16_384
-    /// Handshakes at once that have not finished, from one IPv4 address, or from one IPv6 network of 64 bits.
-    public var handshakesPerAddress: Int = 1_024
-
-    public init() {}
-}
-
 /// Accepts QUIC v1 connections (RFC 9000) on a UDP port.
 ///
 /// A listener bound to `[::]` serves IPv4 too. It answers from the address that was asked. It listens until ``close()``,

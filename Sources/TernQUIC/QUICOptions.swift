@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 public import NIOCore
+public import TernTransport
 
 /// How QUIC connections behave, for clients and servers alike.
 public struct QUICOptions: Sendable, Hashable {
@@ -75,8 +76,8 @@ public struct QUICServerOptions: Sendable, Hashable {
     /// the listener's own.
     public var preferredIPv4Address: SocketAddress?
     public var preferredIPv6Address: SocketAddress?
-    /// How many clients are taken on.
-    public var limits = QUICListenerLimits()
+    /// How many clients are taken on; where it says nothing, what the listener's own limits say.
+    public var limits = ListenerLimits()
     /// How much the receive windows of all connections together may grow beyond their initial size, in bytes. A connection
     /// takes it as its window grows, the less the less is left, and returns it when it becomes slow or ends.
     ///

@@ -39,7 +39,7 @@ final class QUICServerEndpoint {
 
     private struct Member {
         let connection: QUICConnection
-        let network: QUICClientNetwork
+        let network: ClientNetwork
         /// Where the client sent its first packet.
         let firstDestination: QUICConnectionID
         var isEstablished = false
@@ -201,7 +201,7 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     }
 
     private func accept(_ initial: QUICInitial, path: QUICPath, now: NIODeadline) -> QUICConnection? {
-        let network = QUICClientNetwork(path.remote)
+        let network = ClientNetwork(path.remote)
         guard let socket, self.load.begin(from: network) else {
             self.counters.shed += 1
             self.loops.releaseHandshake(initial.destinationConnectionID, of: self.loop)

@@ -50,6 +50,7 @@ public struct TransportError: Error, Sendable {
         private enum Kind: String {
             case application, transport, handshakeFailed, certificateRejected, connectionRefused, unreachable, timedOut
             case idleTimeout, carrierLost, streamReset, streamStopped, streamFinished, limitExceeded, misuse, cancelled
+            case cannotListen
         }
 
         private let kind: Kind
@@ -85,6 +86,8 @@ public struct TransportError: Error, Sendable {
         public static let misuse = Code(kind: .misuse)
         /// The local side gave up before it was done.
         public static let cancelled = Code(kind: .cancelled)
+        /// The address to listen on can't be had: it is in use, not of this machine, or not permitted.
+        public static let cannotListen = Code(kind: .cannotListen)
 
         public var description: String { self.kind.rawValue }
     }
@@ -102,7 +105,7 @@ extension TransportError: CustomStringConvertible {
         if let wireCode { text += "(0x\(String(wireCode, radix: 16)))" }
         if self.initiator == .peer { text += " by the peer" }
         if !self.message.isEmpty { text += ": \(self.message)" }
-        if let cause { text += " (\(cause))" }
+        if let cause = self.causeText, !text.contains(cause) { text += " (\(cause))" }
         return text
     }
 }
@@ -127,6 +130,14 @@ extension TimeAmount {
         guard milliseconds >= 1000 else { return milliseconds > 0 ? "\(milliseconds) ms" : "\(self.nanoseconds) ns" }
         guard milliseconds % 1000 != 0 else { return "\(milliseconds / 1000) s" }
         return "\(Double(milliseconds) / 1000) s"
+    }
+}
+
+extension TransportError {
+    /// What lies beneath, in the system's words where it is an errno.
+    private var causeText: String? {
+        if let cause = self.cause as? IOError { return cause.systemText }
+        return self.cause.map { "\($0)" }
     }
 }
 

@@ -19,7 +19,7 @@ struct BadInputTests {
         let server = try await self.tern.serve()
         let run = try await self.tern.run(
             self.serve("other", listen: server.address) + ["--self-signed", "--development"])
-        self.expect(run, code: 71, says: "cannot listen at \(server.address): Address already in use")
+        self.expect(run, code: 71, says: "cannot listen on \(server.address) over TCP: address already in use")
         _ = await server.stop()
     }
 

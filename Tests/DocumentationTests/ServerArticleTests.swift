@@ -25,16 +25,19 @@ struct ServerArticleTests {
         limits.connectionWindow = 1 << 20  // Bytes in memory, unread, for each client.
         limits.idleTimeout = .seconds(60)
 
+        var listenerLimits = ListenerLimits()
+        listenerLimits.connections = 20_000  // Over each carrier.
+        listenerLimits.connectionsPerAddress = 1_000
+
         var server = QUICServerOptions()
-        server.limits.connections = 20_000
-        server.limits.handshakes = 1_000
         server.addressValidation = .underLoad
         server.handshakesBeforeRetry = 200
         server.secret = secret  // The same on every machine behind this address.
 
         let listener = try await Listener.bind(
             to: Endpoint(host: "127.0.0.1", port: 0), applicationProtocol: ApplicationProtocol("echo"),
-            tls: TLSServerConfiguration(identity: identity), limits: limits, quicServer: server)
+            tls: TLSServerConfiguration(identity: identity), limits: limits, listenerLimits: listenerLimits,
+            quicServer: server)
         // end
         #expect(listener.quicAddress.port == listener.tlsAddress.port)
         await listener.close()

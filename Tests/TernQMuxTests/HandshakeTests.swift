@@ -177,7 +177,7 @@ extension SocketTests {
         @Test func handshakesThatNeverFinishAreCappedAndTimeOut() async throws {
             var limits = ConnectionLimits()
             limits.handshakeTimeout = .milliseconds(500)
-            var listenerLimits = QMuxListenerLimits()
+            var listenerLimits = ListenerLimits()
             listenerLimits.handshakes = 2
             try await withListener(limits: limits, listenerLimits: listenerLimits) { listener in
                 let idle = [

@@ -256,7 +256,7 @@ extension SocketTests {
         }
 
         @Test func aFullListenerTakesNoMore() async throws {
-            var caps = QUICListenerLimits()
+            var caps = ListenerLimits()
             caps.connections = 1
             var options = QUICServerOptions()
             options.limits = caps

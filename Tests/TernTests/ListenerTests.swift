@@ -29,11 +29,14 @@ struct ListenerTests {
         try await withEchoServer { endpoint, _ in
             #expect(endpoint.port > 0)
             let identity = try TLSIdentity.selfSigned().identity
-            await #expect(throws: (any Error).self, "the port is taken") {
+            let error = await #expect(throws: TransportError.self, "the port is taken") {
                 _ = try await Listener.bind(
                     to: endpoint, applicationProtocol: ApplicationProtocol("echo"),
                     tls: TLSServerConfiguration(identity: identity))
             }
+            #expect(error?.code == .cannotListen)
+            let start = "cannot listen on 127.0.0.1:\(endpoint.port) over TCP: address already in use"
+            #expect(error?.message.hasPrefix(start) == true)
         }
     }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /// What the kernel knows of a TCP connection (TCP_INFO). Times in microseconds, sizes in bytes, rates in bytes per second.
@@ -39,3 +40,10 @@ int tern_tcp_set_user_timeout(int descriptor, uint32_t milliseconds);
 
 /// TCP_USER_TIMEOUT, in milliseconds; 0 when it is not set or not known.
 uint32_t tern_tcp_user_timeout(int descriptor);
+
+/// Copies the peer's IP address, 4 or 16 bytes in network order, to `bytes`, which has room for 16. Returns how many; 0 when the
+/// peer is gone.
+size_t tern_tcp_peer_address(int descriptor, uint8_t *bytes);
+
+/// How many descriptors the process may open (RLIMIT_NOFILE), and the lowest one that is free: about as many are in use.
+void tern_descriptors(int64_t *limit, int64_t *lowest_free);

@@ -266,11 +266,3 @@ package struct ConnectionRace {
             cause: telling?.cause)
     }
 }
-
-extension SocketAddress {
-    /// `192.0.2.1:4433` or `[2001:db8::1]:4433`.
-    package var hostAndPort: String {
-        guard let host = self.ipAddress, let port = self.port else { return "\(self)" }
-        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-    }
-}

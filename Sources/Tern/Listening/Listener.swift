@@ -45,16 +45,20 @@ public final class Listener: Sendable {
     ///   - applicationProtocol: the ALPN identifiers to accept.
     ///   - tls: the server's certificate and key.
     ///   - limits: what a peer may make us keep in memory, and timeouts.
+    ///   - listenerLimits: how many connections and handshakes are taken on over each carrier, in all and from one address.
     ///   - quicOptions: how QUIC behaves.
     ///   - quicServerOptions: how QUIC clients are taken on.
     ///   - tcpOptions: how TCP behaves.
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     ///   - logger: hears of connections at debug level, and of what an operator must act on at warning level.
     ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
-    /// - Throws: ``TernTransport/TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
+    /// - Throws: ``TernTransport/TransportError``: ``TernTransport/TransportError/Code/cannotListen``, which names the address, the
+    ///   transport and the reason, such as a port that is in use; ``TernTransport/TransportError/Code/misuse`` for options, an
+    ///   identity or a trust that can't be used; ``TernTransport/TransportError/Code/unreachable`` for a name that is none of this machine.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
-        limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
+        limits: ConnectionLimits = ConnectionLimits(), listenerLimits: ListenerLimits = ListenerLimits(),
+        quic quicOptions: QUICOptions = QUICOptions(),
         quicServer quicServerOptions: QUICServerOptions = QUICServerOptions(),
         tcp tcpOptions: TCPOptions = TCPOptions(),
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
@@ -63,7 +67,8 @@ public final class Listener: Sendable {
         let accepted = Inlet<Connection>()
         let observation = TransportObservation(logger: logger, metrics: TransportMetrics(factory: metricsFactory))
         let binder = ListenerBinder(
-            applicationProtocol: applicationProtocol, tls: tls, limits: limits, quicOptions: quicOptions,
+            applicationProtocol: applicationProtocol, tls: tls, limits: limits, listenerLimits: listenerLimits,
+            quicOptions: quicOptions,
             quicServerOptions: quicServerOptions, tcpOptions: tcpOptions, eventLoopGroup: eventLoopGroup, logger: logger
         ) { loopConnection in
             // Here, on its loop, it is started without a hop.

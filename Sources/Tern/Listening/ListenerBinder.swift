@@ -22,6 +22,7 @@ struct ListenerBinder: Sendable {
     let applicationProtocol: ApplicationProtocol
     let tls: TLSServerConfiguration
     let limits: ConnectionLimits
+    let listenerLimits: ListenerLimits
     let quicOptions: QUICOptions
     let quicServerOptions: QUICServerOptions
     let tcpOptions: TCPOptions
@@ -44,8 +45,8 @@ struct ListenerBinder: Sendable {
             } catch {
                 try? await tls.close().get()
                 // A port that the caller named is occupied: no other will do.
-                guard endpoint.port == 0, attempt < Self.portAttempts, (error as? IOError)?.errnoCode == EADDRINUSE
-                else {
+                let cause = error.cause as? IOError
+                guard endpoint.port == 0, attempt < Self.portAttempts, cause?.errnoCode == EADDRINUSE else {
                     throw error
                 }
                 attempt += 1
@@ -62,19 +63,43 @@ struct ListenerBinder: Sendable {
         throw TransportError(.unreachable, message: "\(endpoint.host) is not an address of this machine")
     }
 
-    private func bindTLS(to address: SocketAddress) async throws -> any CarrierListener {
-        try await QMuxListener.bind(
-            to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.tls], limits: self.limits,
-            options: self.tcpOptions, eventLoopGroup: self.eventLoopGroup, logger: self.logger,
-            onConnection: self.onConnection
-        ).get()
+    private func bindTLS(to address: SocketAddress) async throws(TransportError) -> any CarrierListener {
+        try await Self.bound(at: address, over: "TCP") {
+            QMuxListener.bind(
+                to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.tls], limits: self.limits,
+                listenerLimits: self.listenerLimits, options: self.tcpOptions, eventLoopGroup: self.eventLoopGroup,
+                logger: self.logger, onConnection: self.onConnection)
+        }
     }
 
-    private func bindQUIC(to address: SocketAddress) async throws -> any CarrierListener {
-        try await QUICListener.bind(
-            to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.quic], limits: self.limits,
-            options: self.quicOptions, serverOptions: self.quicServerOptions, eventLoopGroup: self.eventLoopGroup,
-            logger: self.logger, onConnection: self.onConnection
-        ).get()
+    private func bindQUIC(to address: SocketAddress) async throws(TransportError) -> any CarrierListener {
+        var serverOptions = self.quicServerOptions
+        serverOptions.limits = serverOptions.limits.completed(by: self.listenerLimits)
+        return try await Self.bound(at: address, over: "UDP") { [serverOptions] in
+            QUICListener.bind(
+                to: address, tls: self.tls, applicationProtocols: [self.applicationProtocol.quic], limits: self.limits,
+                options: self.quicOptions, serverOptions: serverOptions, eventLoopGroup: self.eventLoopGroup,
+                logger: self.logger, onConnection: self.onConnection)
+        }
+    }
+
+    /// What the drivers and TLS say, as errors of the transport that name the address.
+    private static func bound<Bound: CarrierListener>(
+        at address: SocketAddress, over transport: String, _ bind: () -> EventLoopFuture<Bound>
+    ) async throws(TransportError) -> any CarrierListener {
+        do {
+            return try await bind().get()
+        } catch let error as TLSError {
+            throw TransportError(unusable: error)
+        } catch {
+            throw .cannotListen(on: address, over: transport, cause: error)
+        }
+    }
+}
+
+extension TransportError {
+    /// An identity or a trust can't be used.
+    init(unusable error: TLSError) {
+        self.init(.misuse, message: error.message, cause: error)
     }
 }

@@ -41,6 +41,7 @@ public final class LoopListener: Sendable {
     ///   - applicationProtocol: the ALPN identifiers to accept.
     ///   - tls: the server's certificate and key.
     ///   - limits: what a peer may make us keep in memory, and timeouts.
+    ///   - listenerLimits: how many connections and handshakes are taken on over each carrier, in all and from one address.
     ///   - quicOptions: how QUIC behaves.
     ///   - quicServerOptions: how QUIC clients are taken on.
     ///   - tcpOptions: how TCP behaves.
@@ -49,10 +50,13 @@ public final class LoopListener: Sendable {
     ///   - onConnection: takes each new connection, on the connection's event loop. It must start it, now or later, or close it:
     ///     a connection that nobody starts keeps what its peer sends, within the limits. With 0-RTT it may come before its
     ///     handshake is complete (``TernTransport/LoopConnection/isHandshakeComplete``).
-    /// - Throws: ``TernTransport/TransportError`` or an `IOError`, such as EADDRINUSE when the port is occupied.
+    /// - Throws: ``TernTransport/TransportError``: ``TernTransport/TransportError/Code/cannotListen``, which names the address, the
+    ///   transport and the reason, such as a port that is in use; ``TernTransport/TransportError/Code/misuse`` for options, an
+    ///   identity or a trust that can't be used; ``TernTransport/TransportError/Code/unreachable`` for a name that is none of this machine.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
-        limits: ConnectionLimits = ConnectionLimits(), quic quicOptions: QUICOptions = QUICOptions(),
+        limits: ConnectionLimits = ConnectionLimits(), listenerLimits: ListenerLimits = ListenerLimits(),
+        quic quicOptions: QUICOptions = QUICOptions(),
         quicServer quicServerOptions: QUICServerOptions = QUICServerOptions(),
         tcp tcpOptions: TCPOptions = TCPOptions(),
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
@@ -60,7 +64,8 @@ public final class LoopListener: Sendable {
         onConnection: @escaping @Sendable (any LoopConnection) -> Void
     ) async throws -> LoopListener {
         let binder = ListenerBinder(
-            applicationProtocol: applicationProtocol, tls: tls, limits: limits, quicOptions: quicOptions,
+            applicationProtocol: applicationProtocol, tls: tls, limits: limits, listenerLimits: listenerLimits,
+            quicOptions: quicOptions,
             quicServerOptions: quicServerOptions, tcpOptions: tcpOptions, eventLoopGroup: eventLoopGroup,
             logger: logger,
             onConnection: onConnection)

@@ -26,6 +26,14 @@ struct TCPSocket {
         self.descriptor = handle
     }
 
+    /// Where the peer is; `nil` when it is gone.
+    var peerNetwork: ClientNetwork? {
+        let bytes = [UInt8](unsafeUninitializedCapacity: 16) { buffer, count in
+            count = tern_tcp_peer_address(self.descriptor, buffer.baseAddress)
+        }
+        return bytes.isEmpty ? nil : ClientNetwork(ipAddress: bytes)
+    }
+
     /// Sets what was asked for, on a socket that is about to connect or to listen; accepted sockets inherit it.
     ///
     /// - Throws: ``TransportError/Code/misuse`` for a congestion control that the kernel does not have or not permit. What else a

@@ -3,6 +3,7 @@
 
 internal import NIOCore
 internal import Synchronization
+internal import TernTransport
 
 /// What a listener has taken on, on all its event loops together, and what it takes on besides.
 ///
@@ -10,36 +11,28 @@ internal import Synchronization
 /// packets cause.
 final class QUICServerLoad: Sendable {
     private struct State {
-        var connections = 0
-        var handshakes = 0
+        var load: ListenerLoad
         var failures = DecayingCount()
-        var addresses: [QUICClientNetwork: Share] = [:]
         var usedTokens = UsedTokens()
     }
 
-    private struct Share {
-        var connections = 0
-        var handshakes = 0
-    }
-
-    private let limits: QUICListenerLimits
     private let handshakesBeforeRetry: Int
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(limits: QUICListenerLimits, handshakesBeforeRetry: Int) {
-        self.limits = limits
+    init(limits: ListenerLimits, handshakesBeforeRetry: Int) {
         self.handshakesBeforeRetry = max(handshakesBeforeRetry, 0)
+        self.state = Mutex(State(load: ListenerLoad(ListenerCaps(limits, descriptors: nil))))
     }
 
-    var connections: Int { self.state.withLock { $0.connections } }
+    var connections: Int { self.state.withLock { $0.load.connections } }
     /// Handshakes that have not finished.
-    var handshakes: Int { self.state.withLock { $0.handshakes } }
+    var handshakes: Int { self.state.withLock { $0.load.handshakes } }
 
     /// Whether so many handshakes are unfinished, or failed in the last seconds, that clients should prove their
     /// address first. A flood of nonsense leaves nothing unfinished, yet each packet of it costs a connection's set-up.
     func isHigh(now: NIODeadline) -> Bool {
         self.state.withLock { state in
-            state.handshakes + state.failures.value(now: now, perSecond: self.failuresForgotten)
+            state.load.handshakes + state.failures.value(now: now, perSecond: self.failuresForgotten)
                 >= self.handshakesBeforeRetry
         }
     }
@@ -47,43 +40,22 @@ final class QUICServerLoad: Sendable {
     private var failuresForgotten: Int { max(self.handshakesBeforeRetry / 4, 1) }
 
     /// Counts a connection whose handshake begins, unless a limit is reached.
-    func begin(from network: QUICClientNetwork) -> Bool {
-        self.state.withLock { state in
-            let share = state.addresses[network] ?? Share()
-            guard state.connections < self.limits.connections, state.handshakes < self.limits.handshakes,
-                share.connections < self.limits.connectionsPerAddress,
-                share.handshakes < self.limits.handshakesPerAddress
-            else { return false }
-            state.connections += 1
-            state.handshakes += 1
-            state.addresses[network] = Share(
-                connections: share.connections + 1, handshakes: share.handshakes + 1)
-            return true
-        }
+    func begin(from network: ClientNetwork) -> Bool {
+        self.state.withLock { $0.load.begin(from: network) == nil }
     }
 
     /// The handshake of a connection that was begun is done.
-    func establish(from network: QUICClientNetwork) {
-        self.state.withLock { state in
-            state.handshakes -= 1
-            state.addresses[network]?.handshakes -= 1
-        }
+    func establish(from network: ClientNetwork) {
+        self.state.withLock { $0.load.establish(from: network) }
     }
 
     /// A connection that was begun is forgotten.
-    func end(from network: QUICClientNetwork, isEstablished: Bool, now: NIODeadline) {
+    func end(from network: ClientNetwork, isEstablished: Bool, now: NIODeadline) {
         self.state.withLock { state in
-            state.connections -= 1
             if !isEstablished {
                 state.failures.add(now: now, perSecond: self.failuresForgotten, limit: 4 * self.handshakesBeforeRetry)
             }
-            guard var share = state.addresses[network] else { return }
-            share.connections -= 1
-            if !isEstablished {
-                state.handshakes -= 1
-                share.handshakes -= 1
-            }
-            state.addresses[network] = share.connections > 0 ? share : nil
+            state.load.end(from: network, isEstablished: isEstablished)
         }
     }
 
@@ -94,16 +66,9 @@ final class QUICServerLoad: Sendable {
     }
 }
 
-/// Whose connections are counted together: an IPv4 address, or the 64 bits of an IPv6 address that name a network,
-/// because a host may use every address of it.
-struct QUICClientNetwork: Hashable, Sendable {
-    private let prefix: UInt64
-    private let isIPv4: Bool
-
+extension ClientNetwork {
     init(_ address: SocketAddress) {
-        let bytes = address.withoutIPv4Mapping.ipAddressBytes
-        self.isIPv4 = bytes.count == 4
-        self.prefix = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        self.init(ipAddress: address.ipAddressBytes)
     }
 }
 

@@ -20,6 +20,8 @@ extension CommandError {
     init(describing error: any Error) {
         switch error {
         case let error as CommandError: self = error
+        case let error as TransportError where error.cause is TLSError:
+            self.init((error.cause as? TLSError).map(Self.code) ?? .configuration, error.message)
         case let error as TransportError:
             self.init(.unavailable, error.message.isEmpty ? error.description : error.message)
         case let error as TLSError: self.init(Self.code(of: error), error.message)

@@ -125,7 +125,9 @@ struct ServeCommand: AsyncParsableCommand {
             return try await Listener.bind(
                 to: self.listen, applicationProtocol: .tern, tls: TLSServerConfiguration(identity: identity),
                 logger: logger)
-        } catch let error as TransportError {
+        } catch let error as TransportError where error.code == .cannotListen {
+            throw CommandError(.cannotListen, error.message)
+        } catch let error as TransportError where error.code != .misuse {
             throw CommandError(.cannotListen, "cannot listen at \(self.listen): \(error.message)")
         } catch {
             let described = CommandError(describing: error)

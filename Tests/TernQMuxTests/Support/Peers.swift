@@ -18,7 +18,7 @@ import Glibc
 /// Runs `body` with a listener, and makes sure that nothing is left of it.
 func withListener(
     on host: String = "127.0.0.1", port: Int = 0, tls: TLSServerConfiguration? = nil,
-    limits: ConnectionLimits = ConnectionLimits(), listenerLimits: QMuxListenerLimits = QMuxListenerLimits(),
+    limits: ConnectionLimits = ConnectionLimits(), listenerLimits: ListenerLimits = ListenerLimits(),
     options: TCPOptions = TCPOptions(),
     onConnection: @escaping @Sendable (any LoopConnection) -> Void = { echo($0) },
     _ body: (QMuxListener) async throws -> Void

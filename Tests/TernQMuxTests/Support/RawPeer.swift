@@ -40,7 +40,10 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
     }
 
     /// A client.
-    static func connect(to address: SocketAddress, tls: Bool) async throws -> RawPeer {
+    ///
+    /// - Parameter host: where it comes from; `nil` lets the kernel choose.
+    static func connect(to address: SocketAddress, tls: Bool, from host: String? = nil) async throws -> RawPeer {
+        let local = try host.map { try SocketAddress(ipAddress: $0, port: 0) }
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let peer = try await eventLoop.submit {
             let session =
@@ -49,12 +52,13 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
                     for: .stream, applicationProtocols: [testProtocol], serverName: "localhost") : nil
             return RawPeer(tls: session.map { TLSStream(session: $0) }, eventLoop: eventLoop)
         }.get()
-        _ = try await ClientBootstrap(group: eventLoop)
+        var bootstrap = ClientBootstrap(group: eventLoop)
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(peer) }
             }
-            .connect(to: address).get()
+        if let local { bootstrap = bootstrap.bind(to: local) }
+        _ = try await bootstrap.connect(to: address).get()
         try await peer.ready.get()
         return peer
     }
