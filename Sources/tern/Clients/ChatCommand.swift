@@ -79,17 +79,11 @@ struct ChatCommand: AsyncParsableCommand {
         }
         let user = try await client.identity().user
         for try await update in client.updates {
-            if try session.printed(update) {
-                if case .connected(let summary) = update { printer.carrier = summary.carrier }
-                continue
-            }
-            if case .channelRestarted(channel, let epoch) = update {
-                shown = .zero
-                try printer.printRestart(of: channel, epoch: epoch)
-            }
-            guard case .message(let message) = update, message.channel == channel, message.sequence > shown else {
-                continue
-            }
+            // Its messages come again from the start.
+            if case .channelRestarted(channel, _) = update { shown = .zero }
+            guard let message = try printer.message(in: update, of: channel, session: session),
+                message.sequence > shown
+            else { continue }
             shown = message.sequence
             // What one typed oneself is on the screen already.
             if message.sender != user || output.isJSON { try await printer.printForPeople(message) }

@@ -36,17 +36,30 @@ struct LineReader {
     /// The next line without its end; `nil` when there is no more.
     mutating func next() async throws -> ByteBuffer? {
         while true {
-            let unsearched = self.buffer.readableBytesView.dropFirst(self.searched)
-            if let end = unsearched.firstIndex(of: UInt8(ascii: "\n")) {
-                return try self.take(end - self.buffer.readerIndex, skipping: 1)
+            switch try self.advance() {
+            case .line(let line): return line
+            case .end: return nil
+            case .needsMore: self.append(try await Self.readInBackground(self.descriptor))
             }
-            self.searched = self.buffer.readableBytes
-            if self.isAtEnd {
-                return self.searched == 0 ? nil : try self.take(self.searched, skipping: 0)
-            }
-            if self.searched > self.maximumBytes { throw self.tooLong() }
-            try await self.fill()
         }
+    }
+
+    /// How far what was read so far goes.
+    private enum Step {
+        case line(ByteBuffer)
+        case needsMore
+        case end
+    }
+
+    private mutating func advance() throws(CommandError) -> Step {
+        let unsearched = self.buffer.readableBytesView.dropFirst(self.searched)
+        if let end = unsearched.firstIndex(of: UInt8(ascii: "\n")) {
+            return .line(try self.take(end - self.buffer.readerIndex, skipping: 1))
+        }
+        self.searched = self.buffer.readableBytes
+        if self.isAtEnd { return self.searched == 0 ? .end : .line(try self.take(self.searched, skipping: 0)) }
+        guard self.searched <= self.maximumBytes else { throw self.tooLong() }
+        return .needsMore
     }
 
     private mutating func take(_ length: Int, skipping end: Int) throws(CommandError) -> ByteBuffer {
@@ -64,8 +77,7 @@ struct LineReader {
         )
     }
 
-    private mutating func fill() async throws {
-        let chunk = try await Self.readInBackground(self.descriptor)
+    private mutating func append(_ chunk: [UInt8]) {
         self.isAtEnd = chunk.isEmpty
         self.buffer.discardReadBytes()
         self.buffer.writeBytes(chunk)

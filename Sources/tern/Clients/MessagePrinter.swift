@@ -8,11 +8,10 @@ internal import TernTransport
 
 /// Prints messages with the names of their senders. One task uses it.
 final class MessagePrinter {
-    /// What carries the messages now.
-    var carrier: Carrier?
-
     private let client: MessageClient
     private let output: Output
+    /// What carries the messages now.
+    private var carrier: Carrier?
     /// Names that were asked for; emptied before it grows large.
     private var names: [UserID: Name] = [:]
 
@@ -21,6 +20,24 @@ final class MessagePrinter {
     init(client: MessageClient, output: Output) {
         self.client = client
         self.output = output
+    }
+
+    /// The message that an update brings, for the caller to print; everything else that an update says is said here.
+    ///
+    /// - Parameter wanted: the only channel of which messages are wanted; `nil` for all.
+    func message(in update: ClientUpdate, of wanted: ChannelID?, session: ClientSession) throws -> ChannelMessage? {
+        if case .connected(let summary) = update { self.carrier = summary.carrier }
+        if try session.printed(update) { return nil }
+        switch update {
+        case .message(let message) where wanted == nil || message.channel == wanted:
+            return message
+        case .channelRestarted(let channel, let epoch) where wanted == nil || channel == wanted:
+            try self.printRestart(of: channel, epoch: epoch)
+            return nil
+        case .message, .channelRestarted, .receipt, .notice, .connected, .disconnected, .refusedForNow,
+            .serverIsDraining:
+            return nil
+        }
     }
 
     /// The payload and a line end, or a JSON line.
@@ -40,7 +57,7 @@ final class MessagePrinter {
             orText: Output.singleLine("\(name.map { "\($0)" } ?? "\(message.sender)"): \(text)"))
     }
 
-    func printRestart(of channel: ChannelID, epoch: Epoch) throws {
+    private func printRestart(of channel: ChannelID, epoch: Epoch) throws {
         var line = JSONLine(event: "channelRestarted")
         line.add("channel", channel.description)
         line.add("epoch", epoch.description)

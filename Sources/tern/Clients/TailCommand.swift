@@ -69,18 +69,11 @@ struct TailCommand: AsyncParsableCommand {
         var wanted: ChannelID?
         if let conversation { wanted = try await client.channel(of: conversation) }
         let printer = MessagePrinter(client: client, output: output)
-        var rest = self.count
+        var rest = self.count ?? .max
         for try await update in client.updates {
-            if try session.printed(update) {
-                if case .connected(let summary) = update { printer.carrier = summary.carrier }
-                continue
-            }
-            if case .channelRestarted(let channel, let epoch) = update, wanted == nil || channel == wanted {
-                try printer.printRestart(of: channel, epoch: epoch)
-            }
-            guard case .message(let message) = update, wanted == nil || message.channel == wanted else { continue }
+            guard let message = try printer.message(in: update, of: wanted, session: session) else { continue }
             try await printer.print(message)
-            rest = rest.map { $0 - 1 }
+            rest -= 1
             if rest == 0 { return }
         }
     }
