@@ -19,7 +19,7 @@ struct Demo {
         } catch {
             ChildProcess.killAll()
             print("\ndemo: FAIL: \(error)")
-            exit(1)
+            exit((error as? DemoError)?.exitCode ?? 1)
         }
     }
 

@@ -22,8 +22,6 @@ struct Options {
 
     init(arguments: [String]) throws {
         self.directory = self.repository.appending(path: ".build/demo")
-        guard let demo = Bundle.main.executableURL else { throw DemoError("the demo does not know where it lies") }
-        self.tern = demo.deletingLastPathComponent().appending(path: "tern")
 
         var rest = arguments[...]
         while let option = rest.popFirst() {
@@ -31,17 +29,17 @@ struct Options {
                 print(Self.usage)
                 exit(0)
             }
-            guard let value = rest.popFirst() else { throw DemoError("\(option) needs a value\n\(Self.usage)") }
+            guard let value = rest.popFirst() else {
+                throw DemoError("\(option) needs a value\n\(Self.usage)", exitCode: 64)
+            }
             switch (option, Int(value)) {
             case ("--lines", let number?) where number >= 12: self.lines = number
             case ("--deadline", let number?) where number > 0: self.deadline = number
             case ("--directory", _): self.directory = URL(filePath: value)
-            default: throw DemoError("\(option) \(value) means nothing\n\(Self.usage)")
+            default: throw DemoError("\(option) \(value) means nothing\n\(Self.usage)", exitCode: 64)
             }
         }
-        guard FileManager.default.isExecutableFile(atPath: self.tern.path) else {
-            throw DemoError("\(self.tern.path) is not built; make demo builds it")
-        }
+        self.tern = try Programs.named("tern")
         try self.emptyDirectory()
     }
 

@@ -96,8 +96,11 @@ struct TernCommand: Sendable {
 /// Why the demo cannot go on.
 struct DemoError: Error, CustomStringConvertible {
     let description: String
+    /// 64 for a command line that means nothing, as in sysexits.h.
+    let exitCode: Int32
 
-    init(_ description: String) {
+    init(_ description: String, exitCode: Int32 = 1) {
         self.description = description
+        self.exitCode = exitCode
     }
 }

@@ -16,13 +16,10 @@ final class TernProgram: Sendable {
     }
 
     let directory: URL
-    /// The build puts the command beside the tests.
     private let executable: URL
 
     init() throws {
-        let tests = try #require(Bundle.main.executableURL)
-        self.executable = tests.deletingLastPathComponent().appending(path: "tern")
-        try #require(FileManager.default.isExecutableFile(atPath: self.executable.path), "swift build makes it")
+        self.executable = try Programs.named("tern")
         self.directory = FileManager.default.temporaryDirectory.appending(path: "tern-command-\(UUID())")
         try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
     }

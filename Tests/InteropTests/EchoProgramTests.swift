@@ -96,7 +96,7 @@ private final class EchoProgram: Sendable {
     init() async throws {
         self.files = try ServerFiles()
         self.process = try ChildProcess(
-            name: "echo-server", executable: try Self.executable("echo-server"),
+            name: "echo-server", executable: try Programs.named("echo-server"),
             arguments: [
                 "--listen", "127.0.0.1:0", "--certificate", self.files.certificate.path, "--key", self.files.key.path,
             ], environment: [:], input: nil, log: self.files.log)
@@ -120,7 +120,7 @@ private final class EchoProgram: Sendable {
     /// Runs another of the programs to its end.
     func run(_ name: String, _ arguments: [String]) async throws -> (output: [String], exitCode: Int32) {
         let program = try ChildProcess(
-            name: name, executable: try Self.executable(name), arguments: arguments, environment: [:], input: nil,
+            name: name, executable: try Programs.named(name), arguments: arguments, environment: [:], input: nil,
             log: self.files.log)
         return await withTaskCancellationHandler {
             var output: [String] = []
@@ -136,11 +136,5 @@ private final class EchoProgram: Sendable {
     func stop() async {
         self.process.send(signal: SIGTERM)
         #expect(await self.process.exitCode() == 0, "\(self.files.logged)")
-    }
-
-    private static func executable(_ name: String) throws -> URL {
-        let file = try #require(Bundle.main.executableURL).deletingLastPathComponent().appending(path: name)
-        try #require(FileManager.default.isExecutableFile(atPath: file.path), "the build puts it there")
-        return file
     }
 }

@@ -94,7 +94,7 @@ private final class InteropProgram: Sendable {
         try FileManager.default.createSymbolicLink(
             atPath: root.appending(path: "out").path, withDestinationPath: "../secret")
         self.process = try ChildProcess(
-            name: "interop-server", executable: try Self.executable("interop-server"),
+            name: "interop-server", executable: try Programs.named("interop-server"),
             arguments: [
                 "--listen", "127.0.0.1:0", "--root", root.path, "--certificate", self.files.certificate.path, "--key",
                 self.files.key.path,
@@ -118,7 +118,7 @@ private final class InteropProgram: Sendable {
 
     func run(_ name: String, _ arguments: [String], environment: [String: String] = [:]) async throws -> Int32 {
         let program = try ChildProcess(
-            name: name, executable: try Self.executable(name), arguments: arguments,
+            name: name, executable: try Programs.named(name), arguments: arguments,
             environment: ["TESTCASE": "", "REQUESTS": ""].merging(environment) { _, new in new }, input: nil,
             log: self.files.log)
         return await withTaskCancellationHandler {
@@ -146,11 +146,5 @@ private final class InteropProgram: Sendable {
     func stop() async {
         self.process.send(signal: SIGTERM)
         #expect(await self.process.exitCode() == 0, "\(self.files.logged)")
-    }
-
-    private static func executable(_ name: String) throws -> URL {
-        let file = try #require(Bundle.main.executableURL).deletingLastPathComponent().appending(path: name)
-        try #require(FileManager.default.isExecutableFile(atPath: file.path), "the build puts it there")
-        return file
     }
 }

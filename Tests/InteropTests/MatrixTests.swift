@@ -4,6 +4,8 @@
 import Foundation
 import Testing
 
+@testable import demo
+
 /// The cases of the quic-interop-runner in a moment each: small files over fast links. `make interop` runs them as they are.
 @Suite("The interop matrix, in short", .needsPythonPeer, .serialized, .timeLimit(.minutes(3)))
 struct MatrixTests {
@@ -49,7 +51,7 @@ struct MatrixTests {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
         let log = folder.appending(path: "log")
-        let programs = try #require(Bundle.main.executableURL).deletingLastPathComponent()
+        let programs = try Programs.folder()
         let (lines, exitCode) = try await PythonPeer.run(
             "matrix.py",
             ["--quick", "--programs", programs.path, "--clients"] + clients + ["--servers"] + servers + ["--cases"]

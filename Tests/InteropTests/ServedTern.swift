@@ -18,9 +18,7 @@ final class ServedTern: Sendable {
     private let arguments: [String]
 
     init(_ admission: Admission) async throws {
-        let tests = try #require(Bundle.main.executableURL)
-        let executable = tests.deletingLastPathComponent().appending(path: "tern")
-        try #require(FileManager.default.isExecutableFile(atPath: executable.path), "the build puts it there")
+        let executable = try Programs.named("tern")
         self.directory = FileManager.default.temporaryDirectory.appending(path: "tern-interop-\(UUID())")
         try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
         let secret = self.directory.appending(path: "secret")

@@ -37,10 +37,12 @@ final class Victim: Sendable {
     private let errors = Pipe()
 
     init(_ arguments: [String]) throws {
-        // The executable lies beside the one that runs the tests.
+        // In the folder that TERN_PROGRAMS names, such as that of optimised programs; without it beside the one that runs.
         let own = URL(fileURLWithPath: ProcessInfo.processInfo.arguments[0]).resolvingSymlinksInPath()
+        let named = ProcessInfo.processInfo.environment["TERN_PROGRAMS"].flatMap { $0.isEmpty ? nil : $0 }
+        let folder = named.map { URL(fileURLWithPath: $0, isDirectory: true) } ?? own.deletingLastPathComponent()
         self.process = Process()
-        self.process.executableURL = own.deletingLastPathComponent().appendingPathComponent("tern-store-victim")
+        self.process.executableURL = folder.appendingPathComponent("tern-store-victim")
         self.process.arguments = arguments
         self.process.standardInput = self.input
         self.process.standardOutput = self.output
