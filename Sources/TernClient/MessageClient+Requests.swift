@@ -13,7 +13,9 @@ extension MessageClient {
 
     /// The number of a user name.
     ///
-    /// - Parameter createsIfAbsent: gives a name that the server never saw its number, so that messages can wait for its owner.
+    /// - Parameters:
+    ///   - name: of the user; names are compared byte by byte.
+    ///   - createsIfAbsent: gives a name that the server never saw its number, so that messages can wait for its owner.
     public func resolveUser(_ name: Name, createsIfAbsent: Bool = true) async throws -> UserID {
         try await self.request(ResolveUser(name: name, createsIfAbsent: createsIfAbsent)).user
     }

@@ -46,7 +46,9 @@ public actor MessageClient {
     /// Ends a pause between two attempts.
     var pause: Task<Void, Never>?
 
-    /// - Parameter connect: opens a connection with the ALPN of Docs/PROTOCOL.md; called again whenever one was lost.
+    /// - Parameters:
+    ///   - configuration: who the client is, and how it behaves.
+    ///   - connect: opens a connection with the ALPN of Docs/PROTOCOL.md; called again whenever one was lost.
     public init(_ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection) {
         self.configuration = configuration
         self.connect = connect
@@ -64,6 +66,7 @@ public actor MessageClient {
     /// - Parameters:
     ///   - payload: the server does not look inside.
     ///   - receiver: a user, or a group that we are a member of.
+    ///   - type: what the payload is to those who read it.
     /// - Throws: ``ClientError``.
     @discardableResult
     public func send(

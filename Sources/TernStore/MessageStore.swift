@@ -80,7 +80,9 @@ public protocol MessageStore: Sendable {
     /// One page of a log.
     ///
     /// - Parameters:
+    ///   - channel: whose log.
     ///   - sequence: the first message of the page; a page backwards begins at the head if the head is smaller.
+    ///   - direction: forward to newer messages, or backward to older ones.
     ///   - limit: the most messages of the page.
     ///   - byteLimit: the most bytes of payloads and extensions, except that one message is always given.
     /// - Throws: ``StoreError/Code/notFound`` for a group that does not exist.
@@ -104,7 +106,10 @@ public protocol MessageStore: Sendable {
     func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets]
     /// What a device needs to know to catch up: the channels of its user, a page at a time.
     ///
-    /// - Parameter cursor: `nil` for the first page, then ``SyncPage/next``.
+    /// - Parameters:
+    ///   - device: who asks.
+    ///   - cursor: `nil` for the first page, then ``SyncPage/next``.
+    ///   - limit: the most channels of the page.
     func syncIndex(for device: DeviceKey, after cursor: UInt64?, limit: Int) async throws(StoreError) -> SyncPage
 
     // MARK: Life

@@ -32,7 +32,7 @@ public struct AccessToken: Sendable, Hashable {
     /// `iat`: seconds since 1970.
     public var issuedAt: Int64?
 
-    /// - Throws: ``WireError`` when the default device were no name, which it is.
+    /// - Throws: ``TernMessages/WireError`` when the default device were no name, which it is.
     public init(
         user: Name, device: Name? = nil, audience: Name, expires: Int64, notBefore: Int64? = nil, issuedAt: Int64? = nil
     ) throws(WireError) {
@@ -63,6 +63,8 @@ public struct AccessToken: Sendable, Hashable {
     /// The signature is compared in constant time, and before anything that the token claims is believed.
     ///
     /// - Parameters:
+    ///   - text: the token as the client gave it.
+    ///   - secret: what this server's tokens are signed with.
     ///   - audience: the name of this server.
     ///   - now: seconds since 1970.
     /// - Throws: ``AccessError``.
