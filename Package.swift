@@ -167,7 +167,8 @@ let package = Package(
             swiftSettings: dialect),
         .testTarget(name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", nioCore], swiftSettings: dialect),
         .testTarget(
-            name: "TernQUICCoreTests", dependencies: ["TernQUICCore", "TernTLS", "TernTransport", nioCore],
+            name: "TernQUICCoreTests",
+            dependencies: ["QUICPacketSupport", "TernQUICCore", "TernTLS", "TernTransport", nioCore],
             swiftSettings: dialect),
         .testTarget(
             name: "TernQUICTests",
@@ -231,6 +232,10 @@ let package = Package(
             name: "SimulationSupport",
             dependencies: ["TernTesting", "TernQUICCore", "TernQMuxCore", "TernTLS", "TernTransport", nioCore],
             path: "Tests/Support/Simulation", swiftSettings: dialect),
+        // 1-RTT packets and frames by the keys that TLS logs: a QUIC peer that keeps to no rule.
+        .target(
+            name: "QUICPacketSupport", dependencies: ["TernTLS", "TernTransport", "CGnuTLS"],
+            path: "Tests/Support/QUICPackets", swiftSettings: dialect),
         // Handlers, patterns and identities for the tests of both carriers.
         .target(
             name: "CarrierSupport",

@@ -171,6 +171,7 @@ void tern_quic_forget_tls(tern_quic *quic) { ngtcp2_conn_set_tls_native_handle(q
 void tern_quic_free(tern_quic *quic) {
     if (quic == NULL) { return; }
     ngtcp2_conn_del(quic->conn);
+    tern_quic_drop_held(quic);
     tern_quic_deallocate(quic->aliases);
     tern_quic_deallocate(quic->places);
     tern_quic_deallocate(quic);
@@ -208,6 +209,8 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     memset(&info, 0, sizeof info);
     info.ecn = ecn & 3;
     quic->now = now;
+    length = tern_quic_hold_back(quic, bytes, length, ecn);
+    if (length == 0) { return TERN_QUIC_OK; }
     if (ngtcp2_conn_is_server(quic->conn) && tern_quic_is_reserved(&quic->read_path.path.remote)) { return TERN_QUIC_OK; }
     ngtcp2_path_storage storage;
     quic->shown_path = tern_quic_placed_path(quic, tern_quic_shown_path(quic, &storage), &storage);

@@ -174,6 +174,9 @@ static bool can_be_read_again(tern_quic *quic, const uint8_t *sealed) {
 static int on_decrypt(
     uint8_t *plain, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *sealed,
     size_t sealed_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
+    if (tern_quic_reading != NULL && tern_quic_must_wait(tern_quic_reading, header, header_length)) {
+        return NGTCP2_ERR_DECRYPT;
+    }
     int result = ngtcp2_crypto_decrypt_cb(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
     if (result != 0 || tern_quic_reading == NULL) { return result; }

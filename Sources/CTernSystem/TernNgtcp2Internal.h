@@ -43,6 +43,9 @@ typedef struct tern_quic_challenge {
     bool undersized;
 } tern_quic_challenge;
 
+/// A packet that came too early.
+typedef struct tern_quic_held tern_quic_held;
+
 struct tern_quic {
     ngtcp2_conn *conn;
     /// GnuTLS's session finds the connection through this, so it never moves.
@@ -106,6 +109,10 @@ struct tern_quic {
     tern_quic_peer_cids peer_cids;
     /// A server's names for its client's addresses; NULL until the client moves.
     struct tern_quic_places *places;
+    /// A client: ngtcp2 has left the handshake; until then what packets with short headers brought is held.
+    bool has_answered;
+    tern_quic_held *held;
+    size_t held_size;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -170,6 +177,11 @@ const ngtcp2_path *tern_quic_shown_path(tern_quic *quic, ngtcp2_path_storage *st
 void tern_quic_note_shown(tern_quic *quic, const ngtcp2_path *shown);
 /// Where an address of ngtcp2's is.
 void tern_quic_real_address(const tern_quic *quic, const ngtcp2_addr *remote, struct sockaddr_storage *real);
+/// A client: keeps the part of a datagram that comes too early. Returns how many bytes are to be read now.
+size_t tern_quic_hold_back(tern_quic *quic, const uint8_t *bytes, size_t length, uint8_t ecn);
+/// Whether a packet with this header comes too early; the bytes that ngtcp2 sees should never hold one.
+bool tern_quic_must_wait(const tern_quic *quic, const uint8_t *header, size_t length);
+void tern_quic_drop_held(tern_quic *quic);
 /// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.
 int tern_quic_settle_early_data(tern_quic *quic);
 

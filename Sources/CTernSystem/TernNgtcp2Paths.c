@@ -257,7 +257,10 @@ static int on_cid_status(
     ngtcp2_conn *conn, cid_status status, uint64_t number, const ngtcp2_cid *cid, const uint8_t *token, void *user) {
     (void)conn, (void)cid, (void)token;
     tern_quic *quic = user;
-    if (status == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE) { tern_quic_note_used_cid(&quic->peer_cids, number); }
+    if (status != NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE) { return 0; }
+    // The first one is taken up when the handshake is left.
+    quic->has_answered = true;
+    tern_quic_note_used_cid(&quic->peer_cids, number);
     return 0;
 }
 

@@ -32,6 +32,7 @@ extension QUICConnectionCore {
             var transmit = self.writeTrain(into: buffer, now: now)
             if let path = transmit?.path { transmit?.path = self.comeback.pathForSocket(path, current: self.path) }
             self.digest()
+            self.receiveHeldPackets(now: now)
             if let transmit { return transmit }
         }
         return self.pendingClose == nil ? nil : self.writeClose(into: buffer, now: now)

@@ -157,12 +157,22 @@ package final class QUICConnectionCore {
         case .open:
             guard self.pendingClose == nil else { return }
             let path = self.comeback.pathForConnection(path, current: self.path)
-            let result = self.native.read(datagram, path: path, ecn: ecn, now: now)
-            if self.datagramWatch != nil { self.reviewDatagramWatch() }
-            if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
-            if self.tls.hasNewTickets { self.rememberTickets() }
-            self.digest()
-            self.handle(result, now: now)
+            self.wasRead(self.native.read(datagram, path: path, ecn: ecn, now: now), now: now)
+        }
+    }
+
+    private func wasRead(_ result: tern_quic_result, now: UInt64) {
+        if self.datagramWatch != nil { self.reviewDatagramWatch() }
+        if !self.hasHeardFromPeer { self.hasHeardFromPeer = self.native.hasHeardFromPeer }
+        if self.tls.hasNewTickets { self.rememberTickets() }
+        self.digest()
+        self.handle(result, now: now)
+    }
+
+    /// A client: takes what the server said in its first flight already, now that it is answered.
+    func receiveHeldPackets(now: UInt64) {
+        while self.closeReason == nil, self.native.hasHeldPackets {
+            self.wasRead(self.native.readHeldPacket(now: now), now: now)
         }
     }
 

@@ -176,6 +176,11 @@ tern_quic_cid tern_quic_source_cid(const tern_quic *quic);
 void tern_quic_set_read_path(tern_quic *quic, tern_quic_path path);
 tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *bytes, size_t length, uint64_t now);
 
+/// A client: whether packets wait that came before ngtcp2 had left the handshake, and can be read now.
+bool tern_quic_has_held(const tern_quic *quic);
+/// Reads one of them. Not while a packet is being written.
+tern_quic_result tern_quic_read_held(tern_quic *quic, uint64_t now);
+
 /// Whether any packet of the peer could be decrypted yet.
 bool tern_quic_has_decrypted(const tern_quic *quic);
 

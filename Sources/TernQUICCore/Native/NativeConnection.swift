@@ -92,6 +92,11 @@ final class NativeConnection {
             self.quic, ecn.rawValue, base.assumingMemoryBound(to: UInt8.self), datagram.count, now)
     }
 
+    /// Packets wait that came before the client had answered the handshake, and can be read now.
+    var hasHeldPackets: Bool { tern_quic_has_held(self.quic) }
+    /// Reads one of them.
+    func readHeldPacket(now: UInt64) -> tern_quic_result { tern_quic_read_held(self.quic, now) }
+
     private static let vectorsPerPacket = 16
 
     /// Writes a packet with bytes of `stream`, or with what is due anyway; leaves it open for more frames in the former
