@@ -33,7 +33,7 @@ enum Method {
 
 extension LatencyDistribution {
     static let shown: [(title: String, quantile: Double)] = [
-        ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1),
+        ("50 %", 0.5), ("90 %", 0.9), ("99 %", 0.99), ("99.9 %", 0.999), ("slowest", 1),
     ]
 
     func text(at quantile: Double, mark: String = "") -> String {
@@ -44,11 +44,22 @@ extension LatencyDistribution {
 
 extension LabSample {
     var eventsInOrder: [LabEvent] {
-        (self.events ?? []).filter(\.at.isFinite).sorted { $0.at < $1.at }
+        (self.events ?? []).filter(\.at.isFinite).sorted { $0.at < $1.at }.map { event in
+            LabEvent(at: event.at, source: event.source, text: event.plainText)
+        }
     }
 
     /// Those within the time that is shown; what happened before, such as the handshake, is in tables only.
     var eventsMeanwhile: [LabEvent] { self.eventsInOrder.filter { $0.at >= 0 } }
+}
+
+extension LabEvent {
+    /// Without the code of its kind before the sentence that says the same.
+    fileprivate var plainText: String {
+        let text = self.text.withPlainAddresses
+        guard let (_, sentence) = try? #/[a-z]+(?:-[a-z]+)+: (.+)/#.wholeMatch(in: text)?.output else { return text }
+        return String(sentence)
+    }
 }
 
 extension ExpectationResult {

@@ -28,6 +28,17 @@ func trimmed(_ text: String) -> String {
     return text == "-0" ? "0" : String(text).replacing("-", with: "−")
 }
 
+extension ContenderRecord {
+    /// In few plain words, for legends and tables: "QUIC, early", "nginx and curl".
+    var label: String {
+        let own = [
+            ("Tern over QUIC", "QUIC"), ("Tern over TLS and TCP", "TCP"), ("Tern, its own choice", "Tern's choice"),
+        ]
+        for (start, label) in own where self.title.hasPrefix(start) { return label + self.title.dropFirst(start.count) }
+        return String(self.title.prefix { $0 != "," })
+    }
+}
+
 extension MetricRecord {
     func text(_ value: Double) -> String {
         guard value.isFinite else { return significant(value) }
@@ -66,14 +77,9 @@ private func grouped(_ text: String) -> String {
     return (whole.hasPrefix("-") ? "-" : "") + result + text.dropFirst(whole.count)
 }
 
-/// How much better the better one is: "3.4 times lower" or "18 % higher".
-func advantage(_ comparison: Comparison) -> String? {
-    guard let factor = comparison.factor else { return nil }
-    let word = comparison.isBetterLower ? "lower" : "higher"
-    if factor >= 1_000 { return "more than 1000 times \(word)" }
-    if factor >= 1.5 { return "\(fixed(factor, factor >= 10 ? 0 : 1)) times \(word)" }
-    let part = comparison.isBetterLower ? 1 - 1 / factor : factor - 1
-    return "\(fixed(part * 100, 0))\u{a0}% \(word)"
+/// A factor with as many decimals as matter: 1.45, 6.9, 147.
+func factorText(_ factor: Double) -> String {
+    fixed(factor, factor >= 9.95 ? 0 : factor >= 1.995 ? 1 : 2)
 }
 
 extension String {
@@ -90,6 +96,12 @@ extension String {
                     default: scalar
                     }
                 }))
+    }
+
+    /// Socket addresses as people write them, whatever a library put before them; of one that is not known yet the port.
+    var withPlainAddresses: String {
+        self.replacing(#/\[IPv[46]\](?:[^\s\/]*\/)?/#, with: "")
+            .replacing(#/(?:0\.0\.0\.0|\[::\]|\b::):(\d+)/#) { "port \($0.output.1)" }
     }
 
     /// For the beginning of a sentence; what is no word, such as p99, stays.

@@ -110,6 +110,6 @@ extension MetricRecord {
 
 extension ContenderRecord {
     static let quic = ContenderRecord(name: "quic", title: "Tern over QUIC", kind: "quic")
-    static let tls = ContenderRecord(name: "tls", title: "Tern over TLS", kind: "tcp")
-    static let auto = ContenderRecord(name: "auto", title: "Tern, auto", kind: "auto")
+    static let tls = ContenderRecord(name: "tls", title: "Tern over TLS and TCP", kind: "tcp")
+    static let auto = ContenderRecord(name: "auto", title: "Tern, its own choice", kind: "auto")
 }

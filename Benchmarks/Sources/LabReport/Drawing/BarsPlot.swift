@@ -38,8 +38,8 @@ struct BarsPlot {
     }
 
     private var left: Double {
-        let longest = self.result.contenders.map { PlotText.width(of: $0.record.name) }.max() ?? 0
-        return min(150, longest + 10)
+        let longest = self.result.contenders.map { PlotText.width(of: $0.record.label) }.max() ?? 0
+        return min(170, longest + 14)
     }
 
     private func label(_ contender: ContenderResult) -> String {
@@ -74,7 +74,7 @@ struct BarsPlot {
 
     private func row(_ contender: ContenderResult, place: Int, y: Double) -> [Markup] {
         let middle = y + self.rowHeight / 2
-        let name = PlotText.shortened(contender.record.name, to: self.left)
+        let name = PlotText.shortened(contender.record.label, to: self.left - 8)
         let parts = [PlotParts.text(name, self.left - 8, middle + 4, anchor: "end")]
         guard let spread = contender.spread(self.metric.key) else {
             return parts + [PlotParts.text(self.absence(contender), self.left + 8, middle + 4, style: "small muted")]

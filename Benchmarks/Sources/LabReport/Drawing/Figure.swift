@@ -18,7 +18,7 @@ struct Figure: Sendable {
             "svg",
             [
                 "class": "plot", "viewBox": "0 0 \(length(self.width)) \(length(self.height))", "role": "img",
-                "style": "max-width:\(length(self.width * 1.35))px", "aria-labelledby": "\(id)-t \(id)-d",
+                "style": "max-width:\(length(self.width * 1.6))px", "aria-labelledby": "\(id)-t \(id)-d",
             ],
             [tag("title", ["id": "\(id)-t"], self.title), tag("desc", ["id": "\(id)-d"], self.description)]
                 + self.content)
@@ -175,7 +175,7 @@ enum PlotParts {
     ) -> (content: [Markup], bottom: Double) {
         var (x, y) = (left, y)
         let content = zip(contenders, contenders.placesInKind).flatMap { contender, place -> [Markup] in
-            let name = PlotText.shortened(contender.record.name, to: 140)
+            let name = PlotText.shortened(contender.record.label, to: 190)
             let width = 28 + PlotText.width(of: name)
             if x > left, x + width > right { (x, y) = (left, y + 17) }
             defer { x += width + 18 }

@@ -8,7 +8,7 @@ internal import Foundation
 struct LatencyPlot {
     let result: ScenarioResult
 
-    private let width = 580.0
+    private let width = 520.0
     private let plotHeight = 208.0
     private let left = 56.0
 

@@ -8,33 +8,38 @@ internal import Foundation
 struct OverviewPlot {
     let findings: Findings
 
-    private let width = 760.0
-    private let left = 336.0
+    private let width = 560.0
+    private let left = 170.0
     private let top = 30.0
-    private let rowHeight = 26.0
+    private let rowHeight = 20.0
+    /// Of the line with a scenario's title.
+    private let titleHeight = 24.0
     /// For the figures on the right.
-    private let room = 136.0
+    private let room = 126.0
 
     /// `nil` where nothing could be compared.
     var figure: Figure? {
         let findings = self.findings.all
         guard !findings.isEmpty else { return nil }
-        let bottom = self.top + self.rowHeight * Double(findings.count)
         let scale = self.scale(findings)
-        var content = self.axis(scale, bottom: bottom)
+        var (rows, bottom): ([Markup], Double) = ([], self.top)
         for (index, finding) in findings.enumerated() {
-            let isNew = index == 0 || findings[index - 1].scenario.record.name != finding.scenario.record.name
-            content += self.row(finding, isNew: isNew, y: self.top + self.rowHeight * Double(index), scale)
+            if index == 0 || findings[index - 1].scenario.record.name != finding.scenario.record.name {
+                rows += self.title(of: finding.scenario, y: bottom)
+                bottom += self.titleHeight
+            }
+            rows += self.row(finding, y: bottom, scale)
+            bottom += self.rowHeight
         }
         return Figure(
             title: "QUIC against TCP in all scenarios",
             description: findings.map { "\($0.scenario.record.name): \($0.text)" }.joined(separator: " "),
             width: self.width,
-            height: bottom + 24, content: content)
+            height: bottom + 24, content: self.axis(scale, bottom: bottom) + rows)
     }
 
     private func scale(_ findings: [Finding]) -> Scale {
-        let leads = findings.compactMap(\.lead).flatMap { [$0.low, $0.high] }
+        let leads = findings.compactMap(\.lead).flatMap { [$0.low, $0.factor, $0.high] }
         return .logarithmic(leads + [0.5, 2], from: self.left, to: self.width - self.room)
     }
 
@@ -65,36 +70,41 @@ struct OverviewPlot {
         return all.filter { $0 >= scale.low * 0.999 && $0 <= scale.high * 1.001 }
     }
 
-    private func row(_ finding: Finding, isNew: Bool, y: Double, _ scale: Scale) -> [Markup] {
+    private func title(of scenario: ScenarioResult, y: Double) -> [Markup] {
+        let title = PlotText.shortened(scenario.record.title, to: self.width)
+        let text = PlotParts.text(title, 0, y + self.titleHeight - 7, style: "strong")
+        // Above it the axis goes through nothing.
+        return y > self.top ? [PlotParts.line(0, y + 3, self.width, y + 3, "grid"), text] : [text]
+    }
+
+    private func row(_ finding: Finding, y: Double, _ scale: Scale) -> [Markup] {
         let middle = y + self.rowHeight / 2
-        let name = finding.scenario.record.name
-        let nameRoom = 142.0
-        var parts: [Markup] = []
-        if isNew {
-            parts.append(PlotParts.text(PlotText.shortened(name, to: nameRoom), 0, middle + 4, style: "strong"))
-            if y > self.top { parts.append(PlotParts.line(0, y, self.width, y, "grid")) }
-        }
-        parts.append(
-            PlotParts.text(
-                PlotText.shortened(finding.title, to: self.left - nameRoom - 14, size: 11), self.left - 8, middle + 4,
-                anchor: "end", style: "small muted"))
-        return parts + self.bar(finding, middle: middle, scale)
+        let title = PlotText.shortened(finding.title, to: self.left - 10, size: 11)
+        return [PlotParts.text(title, self.left - 8, middle + 4, anchor: "end", style: "small muted")]
+            + self.bar(finding, middle: middle, scale)
     }
 
     private func bar(_ finding: Finding, middle: Double, _ scale: Scale) -> [Markup] {
         let right = self.width
-        guard let lead = finding.lead, lead.median > 0 else {
+        if let winner = finding.winnerOfOne {
+            return [
+                PlotParts.text(
+                    "only over \(winner.title)\(finding.scenario.mark)", right, middle + 4, anchor: "end",
+                    style: "strong \(winner.fill)")
+            ]
+        }
+        guard let lead = finding.lead else {
             return [PlotParts.text("no ratio", right, middle + 4, anchor: "end", style: "small muted")]
         }
-        let (one, end) = (scale.place(1), scale.place(lead.median))
+        let (one, end) = (scale.place(1), scale.place(lead.factor))
         let (style, label): (String, String)
         switch finding.comparison.verdict {
-        case .firstIsBetter: (style, label) = ("f-quic", Self.factor(lead.median))
-        case .secondIsBetter: (style, label) = ("f-tcp", Self.factor(lead.median))
+        case .firstIsBetter: (style, label) = ("f-quic", Self.factor(lead.factor))
+        case .secondIsBetter: (style, label) = ("f-tcp", Self.factor(lead.factor))
         case .withinNoise: (style, label) = ("hollow f-other s-other", "within noise")
         case .tooFewRounds:
             let kind = finding.hint ?? .other
-            (style, label) = ("hollow \(kind.fill) \(kind.stroke)", "\(Self.factor(lead.median)), few rounds")
+            (style, label) = ("hollow \(kind.fill) \(kind.stroke)", "\(Self.factor(lead.factor)), few rounds")
         case .failures, .notMeasured: (style, label) = ("hollow f-other s-other", "failures")
         }
         let isVerdict = style.hasPrefix("f-")
@@ -103,8 +113,8 @@ struct OverviewPlot {
             tag(
                 "rect",
                 [
-                    "class": style, "x": length(min(one, end)), "y": length(middle - 7),
-                    "width": length(max(1.5, abs(end - one))), "height": "14",
+                    "class": style, "x": length(min(one, end)), "y": length(middle - 6),
+                    "width": length(max(1.5, abs(end - one))), "height": "12",
                 ], [tag("title", [:], "\(finding.scenario.record.name): \(finding.text)")]),
             tag(
                 "path",
@@ -116,8 +126,7 @@ struct OverviewPlot {
     }
 
     private static func factor(_ lead: Double) -> String {
-        let factor = lead < 1 ? 1 / lead : lead
-        if factor < 1.005 { return "1.00×" }
-        return "\(factor >= 10 ? fixed(factor, 0) : fixed(factor, factor < 2 ? 2 : 1))× \(lead < 1 ? "TCP" : "QUIC")"
+        let factor = factorText(max(lead, 1 / lead))
+        return factor == "1.00" ? "1.00×" : "\(factor)× \(lead < 1 ? "TCP" : "QUIC")"
     }
 }

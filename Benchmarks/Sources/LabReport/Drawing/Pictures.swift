@@ -13,7 +13,7 @@ extension Run {
         var pictures: [(name: String, svg: String)] = []
         if let figure = OverviewPlot(findings: Findings(self)).figure {
             let subheading =
-                "How many times better, by scenario and metric; the thin lines are the spread round by round"
+                "By which factor one is better; the thin lines are the spread round by round"
             pictures.append(("overview", self.picture(figure, "QUIC against TCP", subheading)))
         }
         let withLatencies = Self.preferred(results.filter { LatencyPlot(result: $0).figure != nil }, "loss")

@@ -8,10 +8,10 @@ struct TimelinePlot {
     let result: ScenarioResult
 
     /// What sources of events are called.
-    static let titles = ["network": "network", "transport": "connection", "application": "application"]
+    static let titles = ["network": "the network", "transport": "the connection", "application": "the application"]
 
-    private let width = 760.0
-    private let left = 56.0
+    private let width = 560.0
+    private let left = 48.0
     private let panelHeight = 96.0
     private let laneHeight = 15.0
     private let panelGap = 16.0

@@ -123,7 +123,9 @@ struct Page {
                         figure.inline(id: "overview"),
                         tag(
                             "figcaption", [:],
-                            "How many times better one is than the other, round by round; the thin lines are the spread. Pale bars carry no verdict."
+                            "By which factor one is better than the other, of the medians; the thin lines are the spread round by round. "
+                                + "Pale bars carry no verdict. Where UDP is blocked, who insists on QUIC waits or never gets "
+                                + "through; Tern's own choice changes to TCP."
                         ),
                     ]))
         }
@@ -223,7 +225,12 @@ func table(_ head: [String], _ rows: [[Markup]], caption: String? = nil, style: 
     let body = rows.map { row in
         tag(
             "tr", [:],
-            row.enumerated().map { $0 == 0 ? tag("th", ["scope": "row"], [$1]) : tag("td", [:], [$1]) })
+            row.enumerated().map { index, cell in
+                // Where there is no room for columns, each cell says which one it is of.
+                index == 0
+                    ? tag("th", ["scope": "row"], [cell])
+                    : tag("td", ["data-column": index < head.count ? head[index] : ""], [cell])
+            })
     }
     let captions = caption.map { [tag("caption", [:], $0)] } ?? []
     return tag(

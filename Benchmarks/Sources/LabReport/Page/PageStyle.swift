@@ -53,7 +53,7 @@ enum PageStyle {
         .scroll{overflow-x:auto;margin:.75rem 0}
         table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
         caption{text-align:left;color:var(--muted);padding-bottom:.35rem;font-size:.875rem}
-        th,td{padding:.3rem .75rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
+        th,td{padding:.3rem .45rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
         th:first-child,td:first-child{text-align:left;padding-left:0}
         .words td,.words th{text-align:left}
         .words tbody th{white-space:normal}.words a{white-space:nowrap}
@@ -68,6 +68,14 @@ enum PageStyle {
         .verdict{font-weight:600;white-space:nowrap}
         .confirmed,.good{color:var(--good)}.refuted,.bad{color:var(--bad)}.undecided{color:var(--warn)}
         .muted{color:var(--muted)}
+        @media screen and (max-width:44rem){main,header,footer,nav{padding:0 .6rem}header{padding-top:1.25rem}
+        section{padding:.9rem}.group{padding:.5rem .8rem}dl{grid-template-columns:1fr;gap:0}dt{margin-top:.4rem}
+        table,tbody,tr,caption{display:block;width:100%}thead{display:none}tbody tr{border-bottom:1px solid var(--line);padding:.4rem 0}
+        tbody th,tbody td{display:flex;justify-content:space-between;gap:1rem;border:none;padding:.1rem 0;text-align:right}
+        tbody th,.words tbody th{text-align:left;white-space:normal}
+        tbody td::before{content:attr(data-column);color:var(--muted);text-align:left}
+        .words tbody td{text-align:left}.words tbody td::before{flex:none;width:6rem}
+        .words tbody td{justify-content:flex-start;overflow-wrap:anywhere}.words tbody td::before{overflow-wrap:normal}.spread,.against,.verdict{white-space:normal}}
         footer{color:var(--muted);font-size:.875rem;padding-bottom:3rem}
         @media print{:root{--ground:#ffffff}body{font-size:11pt}section{border:none;padding:0;margin:1.5rem 0}
         nav{display:none}figure,tr,h2,h3,.group,.scroll{break-inside:avoid}h2,h3{break-after:avoid}

@@ -24,7 +24,7 @@ struct ScenarioSection {
     private func name(_ contender: ContenderResult) -> Markup {
         tag(
             "span", ["title": contender.record.title],
-            [tag("span", ["class": "swatch \(contender.kind.rawValue)"]), .text(contender.record.name)])
+            [tag("span", ["class": "swatch \(contender.kind.rawValue)"]), .text(contender.record.label)])
     }
 
     private var expectations: [Markup] {
@@ -45,11 +45,20 @@ struct ScenarioSection {
     /// Every metric of every contender, and for the main ones whether the difference to the first contender counts.
     private var values: Markup {
         let metrics = self.result.record.metrics
-        let rows = self.result.contenders.map { contender in
+        let contenders = self.result.contenders
+        var caption = "Median of the rounds, and the interval that holds the true one with at least 85 %."
+        if let first = self.able.first { caption += " Below: against \(first.record.label), by the medians." }
+        // The fewer are the columns: a table that is wider than the page is cut off.
+        guard metrics.count <= contenders.count + 2 else {
+            let rows = metrics.map { metric in
+                [.text(metric.heading)] + contenders.map { self.cell(metric, $0) }
+            }
+            let rounds = [Markup.text("Rounds")] + contenders.map { .text(self.rounds($0)) }
+            return table(["Metric"] + contenders.map(\.record.label), rows + [rounds], caption: caption)
+        }
+        let rows = contenders.map { contender in
             [self.name(contender)] + metrics.map { self.cell($0, contender) } + [.text(self.rounds(contender))]
         }
-        var caption = "Median of the rounds, and the interval that holds the true one with at least 85 %."
-        if let first = self.able.first { caption += " Below: against \(first.record.name), by the medians." }
         return table(["Contender"] + metrics.map(\.heading) + ["Rounds"], rows, caption: caption)
     }
 
@@ -114,7 +123,8 @@ struct ScenarioSection {
             tag(
                 "div", ["class": "beside"],
                 [
-                    tag("figure", [:], [figure.inline(id: "\(self.id)-l")]), table(head, rows, caption: "Milliseconds"),
+                    tag("figure", [:], [figure.inline(id: "\(self.id)-l")]),
+                    table(head, rows, caption: "Milliseconds that this part of the measurements took at most"),
                 ]),
         ]
     }

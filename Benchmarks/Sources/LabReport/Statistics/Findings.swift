@@ -14,12 +14,29 @@ package struct Finding: Sendable {
     /// QUIC is the first.
     package let comparison: Comparison
 
-    /// TCP's value by QUIC's round by round, or the other way round where more is better: above 1 QUIC is ahead.
-    package var lead: MedianInterval? {
-        self.scenario.roundByRound(self.metric.key, self.quic, self.tcp) { quic, tcp in
-            guard quic > 0, tcp > 0 else { return .nan }
-            return self.metric.isBetterLower ? tcp / quic : quic / tcp
-        }
+    /// By which factor QUIC is ahead of TCP; below 1 it is behind.
+    package struct Lead: Sendable {
+        /// Of the medians that are shown, so that readers find it when they divide one by the other.
+        package let factor: Double
+        /// Between these it is round by round.
+        package let low: Double
+        package let high: Double
+        package let rounds: Int
+    }
+
+    /// `nil` where there is nothing to divide, or where only one got through.
+    package var lead: Lead? {
+        guard !self.isOfOne, let quic = self.comparison.first?.median, let tcp = self.comparison.second?.median,
+            let factor = self.ahead(quic, tcp),
+            let rounds = self.scenario.roundByRound(
+                self.metric.key, self.quic, self.tcp, { self.ahead($0, $1) ?? .nan })
+        else { return nil }
+        return Lead(factor: factor, low: rounds.low, high: rounds.high, rounds: rounds.rounds)
+    }
+
+    private func ahead(_ quic: Double, _ tcp: Double) -> Double? {
+        guard quic > 0, tcp > 0 else { return nil }
+        return self.metric.isBetterLower ? tcp / quic : quic / tcp
     }
 
     /// Such as "first byte, early".
@@ -33,7 +50,9 @@ package struct Finding: Sendable {
 
     /// In plain words, without a claim that the verdict does not carry.
     package var text: String {
-        guard let quic = self.comparison.first, let tcp = self.comparison.second else { return self.textOfOne }
+        guard !self.isOfOne, let quic = self.comparison.first, let tcp = self.comparison.second else {
+            return self.textOfOne
+        }
         let values =
             "\(self.title.capitalizedFirst) \(self.metric.textWithUnit(quic.median)) over QUIC, "
             + "\(self.metric.textWithUnit(tcp.median)) over TCP"
@@ -50,34 +69,35 @@ package struct Finding: Sendable {
         return ([says] + failed).joined(separator: "; ") + "."
     }
 
-    /// Whether one of them has a figure and the other has none, because it never got through.
-    package var isOfOne: Bool {
-        (self.comparison.first == nil) != (self.comparison.second == nil)
+    /// Whether one of them got through and the other never did: what that one measured until it gave up says nothing.
+    package var isOfOne: Bool { self.winnerOfOne != nil }
+
+    /// The only one that got through.
+    package var winnerOfOne: ContenderKind? {
+        let quic = self.comparison.first != nil && !self.quic.failedAlways
+        let tcp = self.comparison.second != nil && !self.tcp.failedAlways
+        return quic == tcp ? nil : quic ? .quic : .tcp
     }
 
     private var textOfOne: String {
         func part(_ contender: ContenderResult, _ interval: MedianInterval?) -> String {
-            if let interval { return "\(self.metric.textWithUnit(interval.median)) over \(contender.kind.title)" }
-            let why = contender.failures.count == contender.rounds.count ? ", which failed in every round" : ""
-            return "nothing over \(contender.kind.title)\(why)"
+            if contender.failedAlways { return "nothing over \(contender.kind.title), which failed in every round" }
+            guard let interval else { return "nothing over \(contender.kind.title)" }
+            return "\(self.metric.textWithUnit(interval.median)) over \(contender.kind.title)"
         }
         let parts = [part(self.quic, self.comparison.first), part(self.tcp, self.comparison.second)]
         return "\(self.title.capitalizedFirst): \(parts.joined(separator: "; "))."
     }
 
+    /// In factors, as the overview has them.
     private func claim(winner: String) -> String {
-        guard let advantage = advantage(self.comparison) else { return "\(winner) is better" }
-        let text = "\(winner)'s is \(advantage)"
+        guard let lead = self.lead else { return "\(winner) is better" }
         let isQUIC = self.comparison.verdict == .firstIsBetter
-        guard let lead = self.lead, (lead.median > 1) == isQUIC else { return text }
-        let (low, high) = isQUIC ? (lead.low, lead.high) : (1 / lead.high, 1 / lead.low)
-        let isPart = low > 1 && high < 1.5
-        func part(_ factor: Double) -> String {
-            guard isPart else { return fixed(factor, high >= 100 ? 0 : high >= 10 ? 1 : 2) }
-            return fixed((self.metric.isBetterLower ? 1 - 1 / factor : factor - 1) * 100, 0)
-        }
-        guard part(low) != part(high) else { return text + " in every round" }
-        return text + ", round by round \(part(low)) to \(part(high))\u{a0}\(isPart ? "%" : "times")"
+        let (factor, low, high) =
+            isQUIC ? (lead.factor, lead.low, lead.high) : (1 / lead.factor, 1 / lead.high, 1 / lead.low)
+        let text = "\(winner) is better by a factor of \(factorText(factor))"
+        let (least, most) = (factorText(low), factorText(high))
+        return least == most ? text + " in every round" : text + ", round by round \(least) to \(most)"
     }
 }
 
@@ -142,7 +162,8 @@ package struct Findings: Sendable {
             group("Only one got through", of(self.ofOne), isBad: true),
             group("Not decided: \(few)", of(self.tooFew)),
             group("Not decided: the better one failed more often", of(self.undecided), isBad: true),
-            group("What auto does", self.auto, .auto), group("What failed", self.failures, isBad: true),
+            group("What Tern does where it may choose", self.auto, .auto),
+            group("What failed", self.failures, isBad: true),
             group("What could not run", self.notRun),
         ]
         return groups.filter { !$0.remarks.isEmpty }
@@ -162,7 +183,8 @@ package struct Findings: Sendable {
         let finding = Finding(
             scenario: scenario, metric: metric, variant: pair.variant, quic: pair.quic, tcp: pair.tcp,
             comparison: comparison)
-        if comparison.verdict != .notMeasured { self.all.append(finding) }
+        if comparison.verdict != .notMeasured || finding.isOfOne { self.all.append(finding) }
+        guard !finding.isOfOne else { return self.ofOne.append(finding) }
         switch comparison.verdict {
         case .firstIsBetter: self.quicWins.append(finding)
         case .secondIsBetter: self.tcpWins.append(finding)
@@ -171,7 +193,6 @@ package struct Findings: Sendable {
         case .tooFewRounds where finding.hint == .tcp: self.pointsToTCP.append(finding)
         case .tooFewRounds: self.tooFew.append(finding)
         case .failures: self.undecided.append(finding)
-        case .notMeasured where finding.isOfOne: self.ofOne.append(finding)
         case .notMeasured: break
         }
     }
@@ -223,7 +244,6 @@ package struct Findings: Sendable {
     }
 
     private static func by(_ comparison: Comparison) -> String {
-        guard let factor = comparison.factor else { return "" }
-        return factor >= 1.5 ? ", by a factor of \(fixed(factor, 1))" : ", by \(fixed((factor - 1) * 100, 0))\u{a0}%"
+        comparison.factor.map { ", by a factor of \(factorText($0))" } ?? ""
     }
 }

@@ -122,6 +122,8 @@ package struct ContenderResult: Sendable {
         self.latencies = LatencyDistribution(ordered.compactMap(\.latenciesMicroseconds))
     }
 
+    package var failedAlways: Bool { !self.rounds.isEmpty && self.failures.count == self.rounds.count }
+
     package var kind: ContenderKind { ContenderKind(rawValue: self.record.kind) ?? .other }
 
     /// In the order of the rounds.
