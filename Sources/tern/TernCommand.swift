@@ -12,9 +12,9 @@ struct TernCommand: AsyncParsableCommand {
         discussion: """
             A first try, on one machine:
 
-              tern serve --development --self-signed --data /tmp/tern
-              tern tail  --server localhost:4433 --ca /tmp/tern/ca.pem --token dev:bob
-              echo hello | tern send --server localhost:4433 --ca /tmp/tern/ca.pem --token dev:ann --to bob
+              tern serve --development --self-signed --data tern-data
+              tern tail  --server localhost:4433 --ca tern-data/ca.pem --token dev:bob
+              echo hello | tern send --server localhost:4433 --ca tern-data/ca.pem --token dev:ann --to bob
 
             Docs/COMMAND.md lists every JSON field and every exit code.
             """,

@@ -22,7 +22,7 @@ struct ServeCommand: AsyncParsableCommand {
 
             A try on one machine, without accounts:
 
-              tern serve --development --self-signed --data /tmp/tern
+              tern serve --development --self-signed --data tern-data
 
             With accounts and a certificate of your own:
 
