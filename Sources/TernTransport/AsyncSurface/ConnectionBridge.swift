@@ -61,9 +61,10 @@ final class ConnectionBridge: @unchecked Sendable {
         self.replayable = replayable
         self.observer = observer
         let limits = connection.limits
-        self.datagrams = Inlet(capacity: max(1, limits.bufferedDatagrams))
+        self.datagrams = Inlet(capacity: max(1, limits.bufferedDatagrams)) { $1.append($0.withoutWaste) }
         self.creditThreshold = max(1, min(limits.streamWindow, limits.connectionWindow) / 8)
-        self.acceptBacklog = 4 * (limits.bidirectionalStreams + limits.unidirectionalStreams) + 16
+        let (streams, isTooMany) = limits.bidirectionalStreams.addingReportingOverflow(limits.unidirectionalStreams)
+        self.acceptBacklog = isTooMany ? .max : 4 * min(streams, 1 << 40) + 16
         (self.events, self.eventSink) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(64))
     }
 

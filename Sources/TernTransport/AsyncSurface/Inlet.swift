@@ -22,9 +22,17 @@ package final class Inlet<Element: Sendable>: Sendable {
 
     private let state = Mutex(State())
     private let capacity: Int
+    private let keep: @Sendable (Element, inout Deque<Element>) -> Void
 
-    package init(capacity: Int = .max) {
+    /// - Parameters:
+    ///   - capacity: how many elements wait at most.
+    ///   - keep: how an element that nobody waits for joins those that wait. It runs under a lock.
+    package init(
+        capacity: Int = .max,
+        keep: @escaping @Sendable (Element, inout Deque<Element>) -> Void = { $1.append($0) }
+    ) {
         self.capacity = capacity
+        self.keep = keep
     }
 
     package var isOpen: Bool {
@@ -46,7 +54,7 @@ package final class Inlet<Element: Sendable>: Sendable {
                     state.elements.removeFirst()
                     state.dropped += 1
                 }
-                state.elements.append(element)
+                self.keep(element, &state.elements)
             }
             return true
         }

@@ -44,7 +44,7 @@ final class StreamInlet: Sendable {
         case settled(UInt64?)
     }
 
-    private let inlet = Inlet<ByteBuffer>()
+    private let inlet = Inlet<ByteBuffer>(keep: { $0.wait(behind: &$1) })
     private let resetWatch = Mutex(ResetWatch.idle)
 
     init(isReadable: Bool) {
