@@ -65,9 +65,10 @@ extension QMuxConnectionCore {
             !receive.wasStopped, !receive.isDone
         else { return }
         object.receive?.wasStopped = true
+        object.held.removeAll()
         // RFC 9000, section 3.5: pointless once the final size is known.
         if receive.finalSize == nil { self.writer.control.append(.stopSending(stream, code: code)) }
-        self.credit(receive.received - receive.consumed, of: object)
+        self.credit(receive.received.saturatingSubtracting(receive.consumed), of: object)
     }
 
     package func setPriority(_ priority: StreamPriority, of stream: StreamID) {
@@ -80,9 +81,10 @@ extension QMuxConnectionCore {
 
     package func consumed(_ count: Int, of stream: StreamID) {
         guard self.closeReason == nil, let object = self.streams[stream], let receive = object.receive,
-            !receive.wasStopped
+            !receive.wasStopped, !receive.wasReset
         else { return }
-        self.credit(min(UInt64(clamping: count), receive.received - receive.consumed), of: object)
+        let outstanding = receive.received.saturatingSubtracting(receive.consumed)
+        self.credit(min(UInt64(clamping: count), outstanding), of: object)
     }
 
     /// The largest payload for ``sendDatagram(_:)``; 0 before the peer's transport parameters came.
@@ -115,6 +117,7 @@ extension QMuxConnectionCore {
         // Who closes wants to hear of nothing else.
         self.events.removeAll()
         self.heldDatagrams.removeAll()
+        for stream in self.streams.values { stream.held.removeAll() }
         self.beginClosing(
             with: .applicationClose(code: code, reason: reason),
             reason: TransportError(.application, message: reason, wireCode: code), now: now)
@@ -145,7 +148,8 @@ extension QMuxConnectionCore {
         receive.consumed += count
         let window = self.connection.streamWindow
         let isOpenEnded = receive.finalSize == nil && !receive.wasStopped
-        if isOpenEnded, !receive.owesCredit, receive.consumed + window - receive.limit >= max(window / 2, 1) {
+        let owed = (receive.consumed + window).saturatingSubtracting(receive.limit)
+        if isOpenEnded, !receive.owesCredit, owed >= max(window / 2, 1) {
             receive.owesCredit = true
             self.writer.owesMaxStreamData.append(stream.identifier)
         }
@@ -157,8 +161,8 @@ extension QMuxConnectionCore {
     func creditConnection(_ count: UInt64) {
         self.connection.consumed += count
         let window = self.connection.window
-        let allowed = self.connection.consumed + window
-        if allowed - self.connection.receiveLimit >= max(window / 2, 1) { self.writer.owesMaxData = true }
+        let owed = (self.connection.consumed + window).saturatingSubtracting(self.connection.receiveLimit)
+        if owed >= max(window / 2, 1) { self.writer.owesMaxData = true }
     }
 
     func retireIfDone(_ stream: QMuxStream) {

@@ -42,28 +42,40 @@ extension QMuxConnectionCore {
         guard self.peerParameters != nil else {
             throw .protocolViolation("the first frame is not QX_TRANSPORT_PARAMETERS", frame.type)
         }
-        if frame.movesNothing, !self.idleFrames.spend(frame.cost, now: now) {
+        guard try !self.takes(frame, now: now) else { return }
+        guard self.idleFrames.spend(frame.cost, now: now) else {
             throw .protocolViolation("too many frames that move nothing forward", frame.type)
         }
+    }
+
+    /// - Returns: whether the frame moved something forward: data, or a stream towards its end.
+    private func takes(_ frame: QMuxFrame, now: NIODeadline) throws(QMuxViolation) -> Bool {
         switch frame {
         case .stream(let stream, let offset, let bytes, let finished):
             try self.receiveStream(stream, offset: offset, bytes: bytes, finished: finished)
+            return bytes.readableBytes > 0 || finished
         case .resetStream(let stream, let code, let finalSize):
-            try self.receiveReset(stream, code: code, finalSize: finalSize, reliableSize: 0, frame.type)
+            return try self.receiveReset(stream, code: code, finalSize: finalSize, reliableSize: 0, frame.type)
         case .resetStreamAt(let stream, let code, let finalSize, let reliableSize):
-            try self.receiveReset(stream, code: code, finalSize: finalSize, reliableSize: reliableSize, frame.type)
-        case .stopSending(let stream, let code): try self.receiveStopSending(stream, code: code)
+            return try self.receiveReset(
+                stream, code: code, finalSize: finalSize, reliableSize: reliableSize, frame.type)
+        case .stopSending(let stream, let code): return try self.receiveStopSending(stream, code: code)
         case .maxData(let limit): self.receiveMaxData(limit)
         case .maxStreamData(let stream, let limit): try self.receiveMaxStreamData(stream, limit)
         case .maxStreams(let direction, let limit): self.receiveMaxStreams(direction, limit)
         case .streamDataBlocked(let stream, _):
             _ = try self.receivingStream(stream, QMuxFrameType.streamDataBlocked)
-        case .datagram(let bytes, let frameSize): try self.receiveDatagram(bytes, frameSize: frameSize)
+        case .datagram(let bytes, let frameSize):
+            try self.receiveDatagram(bytes, frameSize: frameSize)
+            return true
         case .pingRequest(let number): try self.pings.requestReceived(number)
         case .pingResponse(let number): try self.pings.responseReceived(number, now: now)
-        case .connectionClose, .applicationClose: self.receiveClose(frame, now: now)
+        case .connectionClose, .applicationClose:
+            self.receiveClose(frame, now: now)
+            return true
         case .padding, .dataBlocked, .streamsBlocked, .transportParameters: break
         }
+        return false
     }
 
     private func receiveParameters(_ list: ByteBuffer, now: NIODeadline) throws(QMuxViolation) {
@@ -102,91 +114,85 @@ extension QMuxConnectionCore {
         guard offset == receive.received else {
             throw .protocolViolation("\(identifier) went on at \(offset) instead of \(receive.received)", type)
         }
-        guard end <= receive.limit, count <= self.connection.mayReceive else {
+        guard end <= receive.limit, self.connection.charge(receive.charge(upTo: end)) else {
             throw .flowControl("\(identifier) exceeded its credit", type)
         }
         guard !receive.isFinished else { return }
         receive.received = end
-        self.connection.received += count
         if finished {
             receive.finalSize = end
             receive.isFinished = true
         }
         stream.receive = receive
         guard count > 0 || finished else { return }
-        self.idleFrames.earn(Int(count))
+        self.idleFrames.earn(bytes.readableBytes)
         if self.isReceivingEarly { stream.cameEarly = true }
         if receive.wasStopped {
             self.credit(count, of: stream)
         } else {
-            self.reportReceived(identifier, bytes, finished: finished)
+            self.hold(bytes, of: stream)
         }
         self.resetIfReliablePartCame(stream)
         self.retireIfDone(stream)
     }
 
-    /// What arrived of one stream is joined into one piece, up to this size: to hear of each record would cost more than to copy it.
-    private static let pieceSize = 128 << 10
-
-    /// Copies the bytes: neither tiny frames nor padding may pin more memory than the flow-control window says.
-    private func reportReceived(_ stream: StreamID, _ bytes: ByteBuffer, finished: Bool) {
-        let count = bytes.readableBytes
-        if case .streamReceived(stream, var before, finished: false)? = self.events.last,
-            before.readableBytes + count <= Self.pieceSize
-        {
-            self.events.removeLast()
-            before.writeImmutableBuffer(bytes)
-            return self.report(.streamReceived(stream, before, finished: finished))
+    private func hold(_ bytes: ByteBuffer, of stream: QMuxStream) {
+        // The end needs a place of its own only when nothing waits before it.
+        guard bytes.readableBytes > 0 || stream.held.isEmpty else { return }
+        if stream.held.append(bytes, following: self.bytesFollowing, spares: &self.spares) {
+            self.report(.streamReceived(stream.identifier, ByteBuffer(), finished: false))
         }
-        // More of the same is likely to follow, but only the last piece shows that a peer does not just make us reserve memory.
-        let more = min(self.bytesFollowing, max(count, 2 * self.lastPieceSize))
-        var piece = self.spares.take(min(count + more, max(count, Self.pieceSize)))
-        piece.writeImmutableBuffer(bytes)
-        self.report(.streamReceived(stream, piece, finished: finished))
     }
 
+    /// - Returns: whether that changed the stream.
     private func receiveReset(
         _ identifier: StreamID, code: UInt64, finalSize: UInt64, reliableSize: UInt64, _ type: UInt64
-    ) throws(QMuxViolation) {
-        guard let stream = try self.receivingStream(identifier, type), var receive = stream.receive else { return }
+    ) throws(QMuxViolation) -> Bool {
+        guard let stream = try self.receivingStream(identifier, type), var receive = stream.receive else {
+            return false
+        }
         guard finalSize >= receive.received, receive.finalSize ?? finalSize == finalSize else {
             throw .finalSize("\(identifier) was reset at another size than it had", type)
         }
-        guard !receive.isFinished, !receive.wasReset else { return }
-        // What was announced but will not come counts against the credit as if it had come (RFC 9000, section 4.5).
-        if receive.finalSize == nil {
-            let missing = finalSize - receive.received
-            guard finalSize <= receive.limit, missing <= self.connection.mayReceive else {
-                throw .flowControl("\(identifier) was reset beyond its credit", type)
-            }
+        guard !receive.isFinished, !receive.wasReset else { return false }
+        // What was announced but will not come counts against the credit as if it had come (RFC 9000, section 4.5): now, because
+        // the promised part of a RESET_STREAM_AT may take its time, and others want the same credit.
+        guard finalSize <= receive.limit, self.connection.charge(receive.charge(upTo: finalSize)) else {
+            throw .flowControl("\(identifier) was reset beyond its credit", type)
         }
+        let isNews = receive.finalSize == nil || reliableSize < receive.resetAt?.reliableSize ?? .max
         receive.finalSize = finalSize
         receive.resetAt = (code, min(reliableSize, receive.resetAt?.reliableSize ?? reliableSize))
         stream.receive = receive
         self.resetIfReliablePartCame(stream)
+        return isNews
     }
 
     private func resetIfReliablePartCame(_ stream: QMuxStream) {
         guard var receive = stream.receive, let resetAt = receive.resetAt, let finalSize = receive.finalSize,
             !receive.wasReset, !receive.isFinished, receive.received >= resetAt.reliableSize
         else { return }
-        let missing = finalSize - receive.received
-        self.connection.received += missing
+        // RFC 9000, section 3.2: what a reset does not promise need not be delivered.
+        if resetAt.reliableSize == 0 { stream.held.removeAll() }
         receive.received = finalSize
         receive.wasReset = true
         stream.receive = receive
         if !receive.wasStopped { self.report(.streamWasReset(stream.identifier, code: resetAt.code)) }
-        self.credit(finalSize - receive.consumed, of: stream)
+        // What is still held returns its credit when it is heard.
+        let done = finalSize.saturatingSubtracting(receive.consumed)
+        self.credit(done.saturatingSubtracting(UInt64(stream.held.byteCount)), of: stream)
     }
 
-    private func receiveStopSending(_ identifier: StreamID, code: UInt64) throws(QMuxViolation) {
+    /// - Returns: whether that changed the stream.
+    private func receiveStopSending(_ identifier: StreamID, code: UInt64) throws(QMuxViolation) -> Bool {
         guard let stream = try self.sendingStream(identifier, QMuxFrameType.stopSending), let send = stream.send,
             !send.isDone
-        else { return }
+        else { return false }
         send.stopCode = code
         self.report(.streamWasStopped(identifier, code: code))
         // RFC 9000, section 3.5: MUST send RESET_STREAM, and SHOULD copy the code.
         self.reset(identifier, code: code)
+        return true
     }
 
     // MARK: - Credit
@@ -221,7 +227,8 @@ extension QMuxConnectionCore {
             throw .protocolViolation("a datagram larger than allowed", QMuxFrameType.datagram)
         }
         self.counters.datagramsReceived += 1
-        self.heldDatagrams.append(bytes.readableBytes < 4096 ? bytes.copied() : bytes)
+        // A slice would keep the memory of all that came with it.
+        self.heldDatagrams.append(bytes.copied())
         guard self.heldDatagrams.count > max(self.limits.bufferedDatagrams, 1) else {
             return self.report(.datagramReceived(ByteBuffer()))
         }

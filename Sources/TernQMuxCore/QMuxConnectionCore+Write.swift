@@ -108,7 +108,7 @@ extension QMuxConnectionCore {
         }
         for direction in StreamDirection.allCases where record.hasRoom(16) {
             guard self.writer.owesMaxStreams.remove(direction) != nil else { continue }
-            record.append(.maxStreams(direction, self.remote.limit(direction)))
+            record.append(.maxStreams(direction, self.remote.grantReleased(direction)))
         }
         while record.hasRoom(32), let identifier = self.writer.owesMaxStreamData.popFirst() {
             guard let stream = self.streams[identifier], var receive = stream.receive else { continue }
@@ -175,7 +175,7 @@ extension QMuxConnectionCore {
         let header = QMuxFrame.streamHeaderSize(stream.identifier, offset: send.sent, count: record.room)
         // Not worth a frame: a few bytes at a record's end would only add headers.
         guard record.room >= header + min(send.waitingBytes, 32) else { return false }
-        let allowed = min(self.connection.maySend, send.limit - send.sent)
+        let allowed = min(self.connection.maySend, send.limit.saturatingSubtracting(send.sent))
         let count = min(send.waitingBytes, turn, Int(clamping: allowed), record.room - header)
         let finished = send.isFinishing && count == send.waitingBytes
         record.write { buffer in

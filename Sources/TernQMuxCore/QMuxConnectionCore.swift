@@ -46,8 +46,6 @@ package final class QMuxConnectionCore {
     var heldDatagrams: Deque<ByteBuffer> = []
     /// The memory of pieces that the application had.
     var spares = SpareBuffers()
-    /// Of the last piece of a stream that the application heard of.
-    var lastPieceSize = 0
     /// What the caller said waits behind the bytes that are being read.
     var bytesFollowing = 0
 
@@ -104,11 +102,9 @@ package final class QMuxConnectionCore {
     package func nextEvent() -> QMuxEvent? {
         while let event = self.events.popFirst() {
             switch event {
-            case .streamReceived(let stream, let bytes, _):
-                // Nothing more is wanted after stopSending.
-                if self.streams[stream]?.receive?.wasStopped == true { continue }
-                self.lastPieceSize = bytes.readableBytes
-                self.spares.keep(bytes)
+            case .streamReceived(let stream, _, _):
+                // The event only keeps the place: the bytes stand with their stream, until nobody wants them any more.
+                guard let event = self.takePiece(of: stream) else { continue }
                 return event
             case .streamWasReset(let stream, _):
                 if self.streams[stream]?.receive?.wasStopped == true { continue }
@@ -127,6 +123,16 @@ package final class QMuxConnectionCore {
         return nil
     }
 
+    private func takePiece(of identifier: StreamID) -> QMuxEvent? {
+        guard let stream = self.streams[identifier], let receive = stream.receive,
+            let piece = stream.held.takeFirst()
+        else { return nil }
+        self.spares.keep(piece)
+        // Its stream is over, so that nobody else returns its credit.
+        if receive.wasReset { self.creditConnection(UInt64(piece.readableBytes)) }
+        return .streamReceived(identifier, piece, finished: stream.held.isEmpty && receive.isFinished)
+    }
+
     func report(_ event: QMuxEvent) {
         self.events.append(event)
     }
@@ -135,8 +141,11 @@ package final class QMuxConnectionCore {
     /// opens and resets streams faster than we listen runs into its limit.
     private func forget(_ stream: StreamID) {
         self.streams[stream] = nil
+        // What ends a stream is progress, and so is the credit that follows it.
+        self.idleFrames.earn(0)
+        self.idleFrames.earn(0)
         guard stream.initiator != self.role else { return }
-        self.remote.allowOneMore(stream.direction)
+        self.remote.release(stream.direction)
         self.writer.owesMaxStreams.insert(stream.direction)
     }
 }
@@ -157,6 +166,8 @@ struct QMuxStreamCounts {
     var unidirectional: UInt64 = 0
     var bidirectionalLimit: UInt64 = 0
     var unidirectionalLimit: UInt64 = 0
+    /// Streams that ended, in whose places the peer may open others once it was told.
+    private var released: [StreamDirection: UInt64] = [:]
 
     func opened(_ direction: StreamDirection) -> UInt64 {
         direction == .bidirectional ? self.bidirectional : self.unidirectional
@@ -170,8 +181,16 @@ struct QMuxStreamCounts {
         if direction == .bidirectional { self.bidirectional += 1 } else { self.unidirectional += 1 }
     }
 
-    mutating func allowOneMore(_ direction: StreamDirection) {
-        self.raiseLimit(direction, to: min(self.limit(direction) + 1, QMuxFrame.maximumStreamCount))
+    mutating func release(_ direction: StreamDirection) {
+        self.released[direction, default: 0] += 1
+    }
+
+    /// The peer is about to be told. Before that it may not use the new limit: who reads nothing of what we answer gets no more
+    /// streams to be answered on.
+    mutating func grantReleased(_ direction: StreamDirection) -> UInt64 {
+        let more = self.released.removeValue(forKey: direction) ?? 0
+        self.raiseLimit(direction, to: min(self.limit(direction) + more, QMuxFrame.maximumStreamCount))
+        return self.limit(direction)
     }
 
     /// A limit never sinks (RFC 9000, section 4.6); answers whether it rose.
@@ -203,6 +222,14 @@ struct QMuxConnectionFlow {
     /// Far below 2^62, so that sums of windows and offsets stay numbers that can be written.
     private static let largestWindow: UInt64 = 1 << 60
 
-    var mayReceive: UInt64 { self.receiveLimit - self.received }
-    var maySend: UInt64 { self.sendLimit - self.sent }
+    var maySend: UInt64 { self.sendLimit.saturatingSubtracting(self.sent) }
+
+    /// The peer uses up `count` bytes of its credit.
+    ///
+    /// - Returns: `false`, and nothing is taken, when it has less.
+    mutating func charge(_ count: UInt64) -> Bool {
+        guard count <= self.receiveLimit.saturatingSubtracting(self.received) else { return false }
+        self.received += count
+        return true
+    }
 }

@@ -36,7 +36,8 @@ struct QMuxRecordReader {
             self.received = ByteBuffer()
             return
         }
-        guard self.isBorrowed else { return }
+        // What is ours may have grown for records that are gone.
+        guard self.isBorrowed || self.received.storageCapacity / 4 > self.received.readableBytes else { return }
         self.isBorrowed = false
         self.received = self.received.copied()
     }

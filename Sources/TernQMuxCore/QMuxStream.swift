@@ -75,12 +75,23 @@ struct QMuxReceiveSide {
     var finalSize: UInt64?
     /// FIN came, with everything before it.
     var isFinished = false
+    /// What the connection's credit has paid for: what came, and of a reset stream its final size (RFC 9000, section 4.5).
+    private(set) var charged: UInt64 = 0
     /// RESET_STREAM_AT came and its reliable part is still missing.
     var resetAt: (code: UInt64, reliableSize: UInt64)?
     var wasReset = false
     /// We sent STOP_SENDING.
     var wasStopped = false
     var owesCredit = false
+
+    /// The stream reaches `end`.
+    ///
+    /// - Returns: how much of that the connection's credit has not paid for.
+    mutating func charge(upTo end: UInt64) -> UInt64 {
+        let missing = end.saturatingSubtracting(self.charged)
+        self.charged += missing
+        return missing
+    }
 
     /// The terminal states "Data Read" and "Reset Read".
     var isDone: Bool { self.wasReset || (self.isFinished && self.consumed >= self.received) }
@@ -92,6 +103,8 @@ final class QMuxStream {
     var priority = StreamPriority.normal
     let send: QMuxSendSide?
     var receive: QMuxReceiveSide?
+    /// What came and was not told yet.
+    var held = QMuxHeldPieces()
     /// streamClosed waits among the events.
     var isRetired = false
     /// Bytes of it came before the end of the handshake (0-RTT).
@@ -104,4 +117,11 @@ final class QMuxStream {
     }
 
     var isDone: Bool { self.send?.isDone ?? true && self.receive?.isDone ?? true }
+}
+
+extension UInt64 {
+    /// The difference, or 0. A peer must not find the order of its frames in which one number passes another.
+    func saturatingSubtracting(_ other: UInt64) -> UInt64 {
+        self > other ? self - other : 0
+    }
 }

@@ -64,7 +64,9 @@ struct QMuxClock {
     let created: NIODeadline
     private let handshakeTimeout: TimeAmount
     private let ownIdleTimeout: TimeAmount?
-    private let keepAliveInterval: TimeAmount?
+    private let limits: ConnectionLimits
+    /// It follows the idle timeout that holds.
+    private var keepAliveInterval: TimeAmount?
 
     private var isEstablished = false
     /// The smaller one of both ends (RFC 9000, section 10.1).
@@ -78,6 +80,7 @@ struct QMuxClock {
         self.created = handshakeStart
         self.handshakeTimeout = limits.handshakeTimeout
         self.ownIdleTimeout = limits.idleTimeout
+        self.limits = limits
         self.keepAliveInterval = limits.keepAliveInterval
         self.lastActivity = now
         self.keepAliveFrom = now
@@ -91,6 +94,7 @@ struct QMuxClock {
         case (let own?, let peer?): self.idleTimeout = min(own, peer)
         case (let own, let peer): self.idleTimeout = own ?? peer
         }
+        self.keepAliveInterval = self.limits.keepAliveInterval(within: self.idleTimeout)
     }
 
     mutating func recordReceived(_ now: NIODeadline) {
@@ -152,15 +156,6 @@ struct QMuxIdleFrameBudget {
 }
 
 extension QMuxFrame {
-    /// Whether the frame brings the application nothing new.
-    var movesNothing: Bool {
-        switch self {
-        case .stream(_, _, let bytes, let finished): bytes.readableBytes == 0 && !finished
-        case .datagram, .connectionClose, .applicationClose, .transportParameters: false
-        default: true
-        }
-    }
-
     /// A run of padding costs by its length.
     var cost: Int {
         if case .padding(let count) = self { return 1 + count / 64 }

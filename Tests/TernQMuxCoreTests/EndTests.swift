@@ -139,7 +139,7 @@ struct EndTests {
 
     @Test("Records that are sent restart the idle timer, but a ping alone does not")
     func idleTimeoutWhenSending() throws {
-        var lone = LoneCore(role: .client, limits: Self.limits(idle: .seconds(5), keepAlive: .seconds(2)))
+        var lone = LoneCore(role: .client, limits: Self.limits(idle: .seconds(6), keepAlive: .seconds(2)))
         _ = lone.sentFrames()
         let start = lone.now
         lone.now = start + .seconds(2)
@@ -148,14 +148,14 @@ struct EndTests {
         lone.now = start + .seconds(4)
         lone.core.deadlineReached(now: lone.now)
         #expect(lone.sentFrames() == [.pingRequest(3)])
-        #expect(lone.core.nextDeadline == start + .seconds(5))
+        #expect(lone.core.nextDeadline == start + .seconds(6))
         let stream = try #require(try lone.core.openStream(.unidirectional))
         _ = try lone.core.write(ByteBuffer(string: "x"), to: stream, finish: false)
         #expect(lone.sentFrames().count == 1)
         lone.now = start + .seconds(6)
         lone.core.deadlineReached(now: lone.now)
         #expect(lone.core.closeReason == nil)
-        lone.now = start + .seconds(9)
+        lone.now = start + .seconds(10)
         lone.core.deadlineReached(now: lone.now)
         #expect(lone.core.closeReason == TransportError(.idleTimeout, message: ""))
     }
@@ -174,6 +174,37 @@ struct EndTests {
             pair.pump()
         }
         #expect(pair.client.closeReason == nil && pair.server.closeReason == nil)
+    }
+
+    @Test(
+        "An idle timeout of one end that is below the keep-alive of the other costs no connection",
+        arguments: [10, nil] as [Int64?])
+    func keepAliveFollowsTheIdleTimeout(ofServer interval: Int64?) throws {
+        var pair = CorePair(
+            client: Self.limits(idle: .seconds(30), keepAlive: .seconds(10)),
+            server: Self.limits(idle: .seconds(2), keepAlive: interval.map { .seconds($0) }))
+        pair.pump()
+        let start = pair.now
+        for _ in 0..<100 {
+            let deadline = [pair.client.nextDeadline, pair.server.nextDeadline].compactMap { $0 }.min()
+            pair.now = try #require(deadline)
+            pair.client.deadlineReached(now: pair.now)
+            pair.server.deadlineReached(now: pair.now)
+            pair.pump()
+        }
+        #expect(pair.client.closeReason == nil && pair.server.closeReason == nil)
+        #expect(pair.now - start > .seconds(10))
+    }
+
+    @Test("A peer that declares next to no idle timeout is not asked without a pause")
+    func shortestKeepAlive() {
+        var limits = ConnectionLimits()
+        #expect(limits.keepAliveInterval(within: .seconds(30)) == .seconds(10))
+        #expect(limits.keepAliveInterval(within: .seconds(3)) == .seconds(1))
+        #expect(limits.keepAliveInterval(within: .milliseconds(1)) == .milliseconds(50))
+        #expect(limits.keepAliveInterval(within: nil) == .seconds(10))
+        limits.keepAliveInterval = nil
+        #expect(limits.keepAliveInterval(within: .seconds(3)) == nil)
     }
 
     @Test("Neither end having an idle timeout, there is none")

@@ -81,6 +81,93 @@ struct MemoryTests {
     }
 }
 
+/// What is held against what was charged.
+@Suite("QMux: what is held is what was charged")
+struct HeldMemoryTests {
+    private static let streams = [StreamID(rawValue: 2), StreamID(rawValue: 6)]
+
+    /// A server whose first stream has just told a large piece, as bulk does.
+    private func afterBulk(_ limits: ConnectionLimits) -> LoneCore {
+        let lone = LoneCore(limits: limits)
+        for offset in stride(from: 0, to: 64 << 10, by: 8 << 10) {
+            let frame = QMuxFrame.stream(
+                Self.streams[0], offset: UInt64(offset), ByteBuffer(repeating: 7, count: 8 << 10), finished: false)
+            lone.core.receive(record([frame]), following: 1 << 20, now: lone.now)
+        }
+        for case .streamReceived(let stream, let bytes, _) in lone.events() {
+            lone.core.consumed(bytes.readableBytes, of: stream)
+        }
+        _ = lone.sentFrames()
+        return lone
+    }
+
+    /// One byte of each stream in turn.
+    private func crumbs(_ number: Int) -> [QMuxFrame] {
+        [(0, 64 << 10), (1, 0)].map { index, start in
+            .stream(
+                Self.streams[index], offset: UInt64(start + number), ByteBuffer(repeating: 1, count: 1), finished: false
+            )
+        }
+    }
+
+    @Test("Crumbs of two streams in turn, of which nobody hears yet")
+    func unheard() {
+        var limits = ConnectionLimits()
+        limits.connectionWindow = 200_000
+        let lone = self.afterBulk(limits)
+        for number in 0..<20_000 {
+            lone.core.receive(record(self.crumbs(number)), following: 1 << 20, now: lone.now)
+        }
+        #expect(lone.core.closeReason == nil)
+        let held = Self.streams.compactMap { lone.core.streams[$0]?.held.capacity }.reduce(0, +)
+        #expect(held <= 2 * 40_000 + 2 * (128 << 10))
+        #expect(lone.core.events.count <= 3)
+        for stream in Self.streams { #expect(receivedBytes(lone.events(), of: stream).readableBytes <= 20_000) }
+    }
+
+    @Test("Crumbs of two streams in turn, of which the application keeps every piece", arguments: [1, 3, 50])
+    func kept(perRecord: Int) {
+        let lone = self.afterBulk(ConnectionLimits())
+        var pieces: [ByteBuffer] = []
+        for number in 0..<1000 {
+            let frames = (0..<perRecord).flatMap { self.crumbs(number * perRecord + $0) }
+            lone.core.receive(record(frames), following: 1 << 20, now: lone.now)
+            for case .streamReceived(_, let bytes, _) in lone.events() { pieces.append(bytes) }
+        }
+        let bytes = pieces.reduce(0) { $0 + $1.readableBytes }
+        #expect(bytes == 2000 * perRecord)
+        // What a stream is likely to bring is reserved by its last piece, and a few pieces come in memory that was used before.
+        #expect(pieces.reduce(0) { $0 + $1.storageCapacity } <= 3 * bytes + 16 * pieces.count + 8 * 2048)
+    }
+
+    @Test("What a reset makes useless is let go, and what it promised is heard before it")
+    func resets() throws {
+        let lone = LoneCore()
+        let (dropped, promised) = (Self.streams[0], Self.streams[1])
+        for stream in Self.streams {
+            lone.receive([.stream(stream, offset: 0, ByteBuffer(repeating: 3, count: 1000), finished: false)])
+        }
+        lone.receive([.resetStream(dropped, code: 5, finalSize: 1000)])
+        lone.receive([.resetStreamAt(promised, code: 6, finalSize: 2000, reliableSize: 900)])
+        #expect(lone.core.streams[dropped]?.held.capacity == 0)
+        #expect(lone.core.connection.consumed == 2000)
+        let events = lone.events()
+        #expect(receivedBytes(events, of: dropped).readableBytes == 0)
+        #expect(receivedBytes(events, of: promised).readableBytes == 1000)
+        #expect(events.suffix(2) == [.streamWasReset(promised, code: 6), .streamClosed(promised)])
+        #expect(lone.core.connection.consumed == 3000)
+    }
+
+    @Test("A datagram does not keep the memory of the record that brought it")
+    func datagrams() {
+        let lone = LoneCore()
+        for _ in 0..<10 {
+            lone.receive([.datagram(ByteBuffer(repeating: 1, count: 5000), frameSize: 0), .padding(count: 9000)])
+        }
+        for case .datagramReceived(let bytes) in lone.events() { #expect(bytes.storageCapacity <= 8192) }
+    }
+}
+
 /// Two established cores, and one stream from the client.
 private struct Ends {
     var pair = CorePair()

@@ -364,6 +364,21 @@ struct TransferTests {
             ])
     }
 
+    @Test("An end without bytes needs no credit: it goes while others wait for it")
+    func emptyEnd() throws {
+        var peer = QMuxTransportParameters(ConnectionLimits())
+        peer.initialMaxData = 10
+        let lone = LoneCore(role: .client, peer: peer)
+        let done = try #require(try lone.core.openStream(.unidirectional))
+        let waiting = try #require(try lone.core.openStream(.unidirectional))
+        _ = try lone.core.write(pattern(5, seed: 0), to: done, finish: false)
+        _ = try lone.core.write(pattern(9, seed: 1), to: waiting, finish: false)
+        _ = lone.sentFrames()
+        _ = try lone.core.write(ByteBuffer(), to: done, finish: true)
+        #expect(lone.sentFrames() == [.stream(done, offset: 5, ByteBuffer(), finished: true)])
+        #expect(lone.core.nextEvent() == .streamClosed(done))
+    }
+
     private func tail(of bytes: ByteBuffer, _ count: Int) -> ByteBuffer {
         ByteBuffer(bytes: bytes.readableBytesView.suffix(count))
     }

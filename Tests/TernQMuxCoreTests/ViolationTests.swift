@@ -87,6 +87,12 @@ struct ViolationTests {
             "resets beyond the connection's credit", 0x3,
             [0x0a, 0x04, 30] + Array(repeating: 0, count: 30)
                 + [0x04, 0x00, 0x00, 31]),
+        Offence(
+            "resets at a promise beyond the connection's credit", 0x3,
+            [0x24, 0x00, 0x00, 31, 31, 0x24, 0x04, 0x00, 30, 30]),
+        Offence(
+            "data in place of what a reset at a promise reserved", 0x3,
+            [0x24, 0x00, 0x00, 30, 30, 0x24, 0x04, 0x00, 30, 30, 0x0a, 0x08, 0x01, 0x61]),
         // Final size.
         Offence("data after the end", 0x6, [0x0b, 0x00, 0x01, 0x61, 0x0e, 0x00, 0x01, 0x01, 0x62]),
         Offence("another end", 0x6, [0x0b, 0x00, 0x02, 0x61, 0x62, 0x0f, 0x00, 0x01, 0x00]),
@@ -208,6 +214,37 @@ struct ViolationTests {
             for _ in 0..<4 { patient.receive([.dataBlocked(1)]) }
         }
         #expect(patient.core.closeReason == nil)
+    }
+
+    @Test("Streams that end are no flood, however many; what says it again is")
+    func droppedStreams() throws {
+        var configuration = QMuxConfiguration()
+        configuration.idleFrameBurst = 100
+        let lone = LoneCore(configuration: configuration)
+        for index in 0..<12_000 {
+            let stream = StreamID(index: UInt64(index), initiator: .client, direction: .bidirectional)
+            lone.receive([.resetStream(stream, code: 0, finalSize: 0), .stopSending(stream, code: 0)])
+            _ = lone.events()
+            #expect(lone.sentFrames().contains { if case .maxStreams = $0 { true } else { false } })
+        }
+        #expect(lone.core.closeReason == nil)
+        let stream = StreamID(rawValue: 0)
+        for _ in 0..<101 { lone.receive([.resetStream(stream, code: 0, finalSize: 0)]) }
+        try self.expectClose(lone, code: 0xa)
+    }
+
+    @Test("Who reads nothing of our answers gets no more streams to be answered on")
+    func streamsAreGrantedWhenTheyAreTold() throws {
+        let lone = LoneCore()
+        _ = lone.sentFrames()
+        for index in 0..<256 {
+            let stream = StreamID(index: UInt64(index), initiator: .client, direction: .bidirectional)
+            lone.receive([.resetStream(stream, code: 0, finalSize: 0), .stopSending(stream, code: 0)])
+            _ = lone.events()
+        }
+        #expect(lone.core.closeReason == nil)
+        lone.receive([.stream(StreamID(rawValue: 4 * 256), offset: 0, ByteBuffer(string: "x"), finished: true)])
+        try self.expectClose(lone, code: 0x4)
     }
 
     private func expectClose(_ lone: LoneCore, code: UInt64) throws {

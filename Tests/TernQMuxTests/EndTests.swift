@@ -205,6 +205,33 @@ extension SocketTests {
             }
         }
 
+        /// What 200 bytes before authentication once did to a whole process: resets that promise more than the credit that is
+        /// left, and then one byte that nobody has paid for.
+        @Test func resetsThatPromiseMoreThanTheCreditEndOneConnectionOnly() async throws {
+            var limits = ConnectionLimits()
+            limits.connectionWindow = 1 << 20
+            limits.streamWindow = 1 << 20
+            let servers = Accepted()
+            try await withListener(limits: limits, onConnection: servers.start) { listener in
+                let peer = try await RawPeer.connect(to: listener.localAddress, tls: true)
+                peer.send(Wire.emptyParameters)
+                let server = try await servers.next()
+                // RESET_STREAM_AT of streams 0, 4 and 8 at 2^20, of which 1 byte is promised; then the 1 byte of each.
+                let size: [UInt8] = [0x80, 0x10, 0x00, 0x00]
+                var frames: [UInt8] = []
+                for stream in [0, 4, 8] as [UInt8] { frames += [0x24, stream, 0x00] + size + [0x01] }
+                for stream in [0, 4, 8, 12] as [UInt8] { frames += [0x0a, stream, 0x01, 0x61] }
+                peer.send(Wire.record(frames))
+                let reason = try await server.closed.get()
+                let expected = TransportError(
+                    .transport, message: "", wireCode: TransportErrorCode.flowControlError)
+                #expect(reason == expected)
+                peer.close()
+                let isAlive = try await echoesThroughAnother(limits)
+                #expect(isAlive)
+            }
+        }
+
         @Test func aRecordAboveTheLimitEndsTheConnection() async throws {
             let servers = Accepted()
             try await withListener(onConnection: servers.start) { listener in
@@ -274,4 +301,13 @@ extension SocketTests {
         }
         #endif
     }
+}
+
+/// The process lives: another listener serves.
+private func echoesThroughAnother(_ limits: ConnectionLimits) async throws -> Bool {
+    let isAlive = NIOLockedBox(false)
+    try await withListener(limits: limits) { listener in
+        isAlive.value = try await echoes(1000, at: listener.localAddress)
+    }
+    return isAlive.value
 }
