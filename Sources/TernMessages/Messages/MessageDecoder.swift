@@ -6,7 +6,8 @@ public import NIOCore
 /// Cuts the bytes of a stream into messages, wherever the chunks end.
 ///
 /// It holds what was appended and not yet taken: at most one incomplete message beyond the caller's chunks, if the
-/// caller takes every message before it appends more.
+/// caller takes every message before it appends more. A message that it gives holds little more memory than its own
+/// size: small parts of a large chunk are copied out of it.
 ///
 /// When ``next()`` throws an error with ``WireError/isSkipped``, that message was or will be skipped and the next
 /// call goes on behind it; after any other error the stream cannot be read further and every call throws the same
@@ -25,6 +26,9 @@ public struct MessageDecoder: Sendable {
 
     /// Whether the stream may end here.
     public var isEmpty: Bool { self.buffer.readableBytes == 0 && self.bytesToSkip == 0 }
+
+    /// The memory that the decoder keeps, in bytes.
+    public var heldBytes: Int { self.buffer.storageCapacity }
 
     public mutating func append(_ bytes: ByteBuffer) {
         var bytes = bytes
@@ -49,13 +53,14 @@ public struct MessageDecoder: Sendable {
         guard let header = MessageHeader(decoding: &rest) else { return try self.waitForHeader() }
         guard header.version == .one else { throw self.fail(header) }
         // The extensions of a refused payload are read first: the answer names the client message id.
-        guard let area = rest.readSlice(length: header.extensionLength) else { return nil }
         let isTooLarge = header.payloadLength > self.maximumPayloadLength
-        if !isTooLarge, rest.readableBytes < header.payloadLength { return nil }
-        let payload = rest.readSlice(length: min(header.payloadLength, rest.readableBytes)) ?? ByteBuffer()
-        self.bytesToSkip = header.payloadLength - payload.readableBytes
+        let kept = header.extensionLength + (isTooLarge ? 0 : header.payloadLength)
+        guard let content = rest.readSlice(length: kept) else { return self.wait() }
+        let skipped = isTooLarge ? min(header.payloadLength, rest.readableBytes) : 0
+        rest.moveReaderIndex(forwardBy: skipped)
+        self.bytesToSkip = isTooLarge ? header.payloadLength - skipped : 0
         self.take(rest)
-        return try self.message(header: header, area: area, payload: payload, isTooLarge: isTooLarge)
+        return try self.message(header: header, content: content.compacted(), isTooLarge: isTooLarge)
     }
 
     private mutating func take(_ rest: ByteBuffer) {
@@ -63,11 +68,17 @@ public struct MessageDecoder: Sendable {
         if self.buffer.readerIndex > 1 << 16 { self.buffer.discardReadBytes() }
     }
 
+    /// More bytes are needed, and may be long in coming.
+    private mutating func wait() -> Message? {
+        self.buffer = self.buffer.compacted()
+        return nil
+    }
+
     /// The version stands in the first byte, so that a stream of another version is refused as soon as it can be.
     private mutating func waitForHeader() throws(WireError) -> Message? {
         guard let first = self.buffer.getInteger(at: self.buffer.readerIndex, as: UInt8.self) else { return nil }
         if first >> 2 != ProtocolVersion.one.rawValue { throw self.fail(nil, version: first >> 2) }
-        return nil
+        return self.wait()
     }
 
     private mutating func fail(_ header: MessageHeader?, version: UInt8? = nil) -> WireError {
@@ -80,9 +91,13 @@ public struct MessageDecoder: Sendable {
         return error
     }
 
+    /// - Parameter content: the extensions and, unless it is too large, the payload.
     private func message(
-        header: MessageHeader, area: ByteBuffer, payload: ByteBuffer, isTooLarge: Bool
+        header: MessageHeader, content: ByteBuffer, isTooLarge: Bool
     ) throws(WireError) -> Message {
+        var payload = content
+        let area = payload.readSlice(length: header.extensionLength) ?? ByteBuffer()
+        if payload.readableBytes == 0 { payload = ByteBuffer() }
         var refusal: WireError?
         var extensions = MessageExtensions()
         do throws(WireError) {

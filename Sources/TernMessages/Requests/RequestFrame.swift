@@ -65,6 +65,9 @@ public struct RequestFrameDecoder: Sendable {
     /// Whether the stream may end here.
     public var isEmpty: Bool { self.buffer.readableBytes == 0 }
 
+    /// The memory that the decoder keeps, in bytes.
+    public var heldBytes: Int { self.buffer.storageCapacity }
+
     public mutating func append(_ bytes: ByteBuffer) {
         guard self.fatal == nil else { return }
         if self.buffer.readableBytes == 0 {
@@ -82,7 +85,7 @@ public struct RequestFrameDecoder: Sendable {
         var rest = self.buffer
         typealias Header = (UInt32, UInt64, UInt16, UInt16)
         guard let (length, identifier, resource, status) = rest.readMultipleIntegers(as: Header.self) else {
-            return nil
+            return self.wait()
         }
         guard length <= UInt32(clamping: self.maximumBodyLength) else {
             let error = WireError(
@@ -92,12 +95,18 @@ public struct RequestFrameDecoder: Sendable {
             self.buffer = ByteBuffer()
             throw error
         }
-        guard let body = rest.readSlice(length: Int(length)) else { return nil }
+        guard let body = rest.readSlice(length: Int(length)) else { return self.wait() }
         self.buffer = rest.readableBytes == 0 ? ByteBuffer() : rest
         if self.buffer.readerIndex > 1 << 16 { self.buffer.discardReadBytes() }
         return RequestFrame(
             identifier: identifier, resource: Resource(rawValue: resource), status: ErrorCode(rawValue: status),
-            body: body)
+            body: body.compacted())
+    }
+
+    /// More bytes are needed, and may be long in coming.
+    private mutating func wait() -> RequestFrame? {
+        self.buffer = self.buffer.compacted()
+        return nil
     }
 
     /// To be called at the end of the stream.
