@@ -13,7 +13,8 @@ internal import Darwin
 
 /// The directory that holds a store, locked for this process.
 ///
-/// It knows files and their first bytes; SQLite comes later. The lock is held until ``unlock()``.
+/// It knows files and their first bytes; SQLite comes later. The lock is held until ``unlock()``. What is in it is trusted, so it
+/// must be this user's or root's, and writable by nobody else.
 final class DataDirectory: Sendable {
     let path: String
     /// -1 when it was given back.
@@ -32,6 +33,7 @@ final class DataDirectory: Sendable {
     init(path: String) throws(StoreError) {
         self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
         try Self.makeDirectory(self.path)
+        try Self.checkTrust(self.path)
         self.lock = Mutex(try Self.lockFile(self.path + "/lock", of: self.path))
     }
 
@@ -53,7 +55,7 @@ final class DataDirectory: Sendable {
         var status = stat()
         if stat(path, &status) == 0 {
             guard status.st_mode & S_IFMT == S_IFDIR else {
-                throw StoreError(.unusable, message: "The data directory \(path) is not a directory")
+                throw StoreError(.unusable, message: "the data directory \(path) is not a directory")
             }
             return
         }
@@ -64,16 +66,64 @@ final class DataDirectory: Sendable {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw Self.unusable(path, "create") }
     }
 
+    /// Refuses a directory that somebody else made or can write: they could put other files in the place of ours, and read or
+    /// change what is stored.
+    private static func checkTrust(_ path: String) throws(StoreError) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { throw Self.unusable(path, "look at") }
+        if status.st_mode & S_IFMT == S_IFLNK {
+            guard Self.isTrusted(status.st_uid) else {
+                let message = "the data directory \(path) is a symbolic link of user \(status.st_uid); name its target"
+                throw StoreError(.unusable, message: message)
+            }
+            guard stat(path, &status) == 0 else { throw Self.unusable(path, "look at") }
+        }
+        guard Self.isTrusted(status.st_uid) else {
+            let message =
+                "the data directory \(path) belongs to user \(status.st_uid), and this process runs as user \(geteuid()): "
+                + "run as that user, chown it, or name another directory"
+            throw StoreError(.unusable, message: message)
+        }
+        let mode = status.st_mode & 0o7777
+        guard mode & 0o022 == 0 else {
+            let message =
+                "others may write to the data directory \(path) (mode \(String(mode, radix: 8))): "
+                + "\"chmod go-w\" it if all in it is yours, or name another directory"
+            throw StoreError(.unusable, message: message)
+        }
+    }
+
+    /// Root can do everything anyway.
+    private static func isTrusted(_ user: uid_t) -> Bool { user == geteuid() || user == 0 }
+
+    /// Opens a file in the directory. No link leads out of it, by whichever way it came there.
+    private static func openFile(_ file: String, _ flags: Int32, to verb: String) throws(StoreError) -> Int32 {
+        let descriptor = open(file, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            guard errno == ELOOP else { throw Self.unusable(file, verb) }
+            throw StoreError(.unusable, message: "\(file) is a symbolic link: none is followed in a data directory")
+        }
+        var status = stat()
+        let isOwn =
+            fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_nlink <= 1
+            && Self.isTrusted(status.st_uid)
+        guard isOwn else {
+            close(descriptor)
+            let message = "\(file) is not a file of its own that belongs to user \(geteuid())"
+            throw StoreError(.unusable, message: message)
+        }
+        return descriptor
+    }
+
     private static func lockFile(_ file: String, of path: String) throws(StoreError) -> Int32 {
-        let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw Self.unusable(file, "write to the data directory: cannot open") }
+        let descriptor = try Self.openFile(file, O_RDWR | O_CREAT, to: "write to the data directory: cannot open")
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let code = errno
             defer { close(descriptor) }
             guard code == EWOULDBLOCK else { throw Self.unusable(file, "lock", code) }
             let holder = Self.contents(of: descriptor, limit: 32).flatMap { Int(String(decoding: $0, as: UTF8.self)) }
             let who = holder.map { "process \($0)" } ?? "another process"
-            throw StoreError(.inUse, message: "The data directory \(path) is in use by \(who)")
+            throw StoreError(.inUse, message: "the data directory \(path) is in use by \(who)")
         }
         // Who holds the lock is a courtesy to whoever does not get it: a full disk must not keep the store shut.
         let pid = Array("\(getpid())".utf8)
@@ -83,14 +133,14 @@ final class DataDirectory: Sendable {
     }
 
     static func unusable(_ path: String, _ verb: String, _ code: Int32 = errno) -> StoreError {
-        StoreError(.unusable, message: "Cannot \(verb) \(path): \(String(cString: strerror(code)))")
+        StoreError(.unusable, message: "cannot \(verb) \(path): \(String(cString: strerror(code)))")
     }
 
     // MARK: Files
 
     func exists(_ path: String) throws(StoreError) -> Bool {
         var status = stat()
-        if stat(path, &status) == 0 { return true }
+        if lstat(path, &status) == 0 { return true }
         guard errno == ENOENT else { throw Self.unusable(path, "look at") }
         return false
     }
@@ -124,10 +174,11 @@ final class DataDirectory: Sendable {
 
     /// Looks at the first bytes of the database, so that a file of another version or kind is refused before SQLite touches it.
     ///
-    /// The header of the file is never older than the layout: it is written before the file gets its name.
-    func checkHeader() throws(StoreError) {
-        let descriptor = open(self.database, O_RDWR | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Self.unusable(self.database, "write to") }
+    /// The header of the file is never older than the layout: it is written before the file gets its name, and with each migration.
+    ///
+    /// - Returns: the version of the layout.
+    func checkHeader() throws(StoreError) -> UInt32 {
+        let descriptor = try Self.openFile(self.database, O_RDWR, to: "write to")
         defer { close(descriptor) }
         guard let header = Self.contents(of: descriptor, limit: 100) else { throw Self.unusable(self.database, "read") }
         guard header.count == 100, header.starts(with: "SQLite format 3\0".utf8) else {
@@ -137,11 +188,16 @@ final class DataDirectory: Sendable {
         guard application == Schema.applicationID else {
             throw StoreError(.notADatabase, message: "\(self.database) is the database of another program")
         }
-        guard version == Schema.version else {
-            let message =
-                "\(self.database) has the data version \(version); this program reads version \(Schema.version)"
-            throw StoreError(.otherVersion, message: message)
+        guard (Schema.oldestVersion...Schema.version).contains(version) else {
+            throw Self.otherVersion(self.database, version)
         }
+        return version
+    }
+
+    static func otherVersion(_ database: String, _ version: UInt32) -> StoreError {
+        let known = "\(Schema.oldestVersion) to \(Schema.version)"
+        return StoreError(
+            .otherVersion, message: "\(database) has the data version \(version); this program reads versions \(known)")
     }
 
     private static func word(_ bytes: [UInt8], at offset: Int) -> UInt32 {
@@ -165,11 +221,8 @@ final class DataDirectory: Sendable {
     }
 
     func readStamp() throws(StoreError) -> Stamp? {
-        let descriptor = open(self.stampPath, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            if errno == ENOENT { return nil }
-            throw Self.unusable(self.stampPath, "read")
-        }
+        guard try self.exists(self.stampPath) else { return nil }
+        let descriptor = try Self.openFile(self.stampPath, O_RDONLY, to: "read")
         defer { close(descriptor) }
         let text = String(decoding: Self.contents(of: descriptor, limit: 256) ?? [], as: UTF8.self)
         let numbers = text.split(separator: " ").compactMap { UInt64($0) }
@@ -180,14 +233,14 @@ final class DataDirectory: Sendable {
     func write(_ stamp: Stamp) throws(StoreError) {
         let bytes = Array(([stamp.messages] + stamp.generations).map { "\($0)" }.joined(separator: " ").utf8)
         let fresh = self.stampPath + ".new"
-        let descriptor = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw Self.unusable(fresh, "write") }
+        try self.remove(fresh)
+        let descriptor = try Self.openFile(fresh, O_WRONLY | O_CREAT | O_EXCL, to: "write")
         let isWritten = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == bytes.count
         let isSynced = isWritten && fsync(descriptor) == 0
         let code = errno
         close(descriptor)
         guard isSynced else {
-            throw StoreError(.readOnly, message: "Cannot write \(fresh): \(String(cString: strerror(code)))")
+            throw StoreError(.readOnly, message: "cannot write \(fresh): \(String(cString: strerror(code)))")
         }
         try self.rename(fresh, to: self.stampPath)
     }

@@ -23,10 +23,16 @@ public protocol MessageStore: Sendable {
 
     // MARK: People
 
-    /// The identifier of a user, new if the name is. The same name always has the same identifier.
+    /// How much each user may make from now on; ``UserQuotas/unlimited`` before it is called.
+    func limit(to quotas: UserQuotas)
+    /// The identifier of a user who comes, new if the name is. The same name always has the same identifier.
     ///
     /// - Throws: ``StoreError/Code/invalidName``.
     func registerUser(named name: String) async throws(StoreError) -> UInt64
+    /// The identifier of a user, registered by another one if the name is new.
+    ///
+    /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/quotaExceeded``.
+    func registerUser(named name: String, by creator: UInt64) async throws(StoreError) -> UInt64
     /// The number of a device of a user, new if the name is.
     ///
     /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for a user that does not exist.
@@ -34,23 +40,31 @@ public protocol MessageStore: Sendable {
     func findUser(named name: String) async throws(StoreError) -> UInt64?
     /// The names of users and groups; identifiers that nobody has are left out.
     func names(of identifiers: [UInt64]) async throws(StoreError) -> [UInt64: String]
+    /// The names of those users who are `user`, or share a channel with them.
+    func names(of users: [UInt64], knownTo user: UInt64) async throws(StoreError) -> [UInt64: String]
 
     // MARK: Groups
 
     /// Creates a group whose first member is `owner`, or finds the group of that name (then `owner` does not become a member).
     ///
-    /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for an owner that does not exist.
+    /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for an owner that does not exist,
+    ///   ``StoreError/Code/quotaExceeded``.
     func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation
     func findGroup(named name: String) async throws(StoreError) -> UInt64?
     /// - Returns: whether the user was not a member before.
-    /// - Throws: ``StoreError/Code/notFound`` for a group or user that does not exist.
+    /// - Throws: ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/quotaExceeded``,
+    ///   ``StoreError/Code/groupFull``.
     @discardableResult
     func join(group: UInt64, user: UInt64) async throws(StoreError) -> Bool
+    /// Ends a membership, and forgets how far the user's devices got in the group.
+    ///
     /// - Returns: whether the user was a member before.
     @discardableResult
     func leave(group: UInt64, user: UInt64) async throws(StoreError) -> Bool
     /// The members of a group in the order of their identifiers, from the first above `after`.
     func members(of group: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64]
+    /// How many members a group has; 0 for one that does not exist.
+    func memberCount(of group: UInt64) async throws(StoreError) -> Int
     /// The groups that a user is in, in the order of their identifiers, from the first above `after`.
     func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64]
     func isMember(_ user: UInt64, of group: UInt64) async throws(StoreError) -> Bool
@@ -63,7 +77,8 @@ public protocol MessageStore: Sendable {
     /// with ``Receipt/isDuplicate`` set, for as long as the store remembers keys. Who may write to a group is the caller's question.
     ///
     /// - Throws: ``StoreError/Code/conflict`` for a known key with other content or another channel,
-    ///   ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/tooLarge``.
+    ///   ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/tooLarge``,
+    ///   ``StoreError/Code/quotaExceeded`` for the first message of a direct channel.
     func append(_ draft: Draft) async throws(StoreError) -> Receipt
     /// Appends many messages in this order, without waiting for the commit of one before the next; one that is refused does not
     /// stop those behind it.
@@ -102,8 +117,10 @@ public protocol MessageStore: Sendable {
     func advanceOffsets(_ offsets: Offsets, of device: DeviceKey, in channel: ChannelKey) async throws(StoreError)
     /// Zeros for a device that told none.
     func offsets(of device: DeviceKey, in channel: ChannelKey) async throws(StoreError) -> Offsets
-    /// What every device told about a channel.
-    func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets]
+    /// What the devices of a channel's members told about it, by ascending user and device, from the first behind `device`.
+    func offsets(
+        in channel: ChannelKey, after device: DeviceKey, limit: Int
+    ) async throws(StoreError) -> OffsetPage
     /// What a device needs to know to catch up: the channels of its user, a page at a time.
     ///
     /// - Parameters:
@@ -111,6 +128,8 @@ public protocol MessageStore: Sendable {
     ///   - cursor: `nil` for the first page, then ``SyncPage/next``.
     ///   - limit: the most channels of the page.
     func syncIndex(for device: DeviceKey, after cursor: UInt64?, limit: Int) async throws(StoreError) -> SyncPage
+    /// The entry of one channel; `nil` when the user does not take part in it, or it has not begun.
+    func syncEntry(for device: DeviceKey, in channel: ChannelKey) async throws(StoreError) -> SyncEntry?
 
     // MARK: Life
 
@@ -120,4 +139,18 @@ public protocol MessageStore: Sendable {
     func flush() async throws(StoreError)
     /// Commits what is queued, then closes everything; idempotent. Later calls throw ``StoreError/Code/closed``.
     func close() async
+}
+
+extension MessageStore {
+    /// What every device told about a channel, page by page.
+    public func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets] {
+        var all: [DeviceKey: Offsets] = [:]
+        var last = DeviceKey(user: 0, device: 0)
+        while true {
+            let page = try await self.offsets(in: channel, after: last, limit: 1_000)
+            for entry in page.entries { all[entry.device] = entry.offsets }
+            guard page.hasMore, let next = page.entries.last?.device else { return all }
+            last = next
+        }
+    }
 }

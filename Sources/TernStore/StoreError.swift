@@ -23,7 +23,7 @@ public struct StoreError: Error, Sendable {
 
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Kind: String {
-            case notFound, conflict, invalidName, tooLarge, limitReached, readOnly, closed
+            case notFound, conflict, invalidName, tooLarge, limitReached, quotaExceeded, groupFull, readOnly, closed
             case inUse, otherVersion, notADatabase, unusable, corrupt, internalError
         }
 
@@ -39,6 +39,10 @@ public struct StoreError: Error, Sendable {
         public static let tooLarge = Code(kind: .tooLarge)
         /// There is no number left for another user, group, device or channel.
         public static let limitReached = Code(kind: .limitReached)
+        /// The user made, or takes part in, as much as ``UserQuotas`` allow.
+        public static let quotaExceeded = Code(kind: .quotaExceeded)
+        /// The group has as many members as ``UserQuotas`` allow.
+        public static let groupFull = Code(kind: .groupFull)
         /// The disk is full, failing or read-only. The message was not acknowledged and is normally not in the log; if the disk
         /// failed in the middle of the commit it may turn out to be there, so sending it again with the same key is the safe way.
         public static let readOnly = Code(kind: .readOnly)

@@ -192,6 +192,29 @@ public struct Offsets: Sendable, Hashable {
     }
 }
 
+/// How far the devices of a channel's members got, a page at a time.
+public struct OffsetPage: Sendable, Hashable {
+    public struct Entry: Sendable, Hashable {
+        public var device: DeviceKey
+        public var offsets: Offsets
+
+        public init(device: DeviceKey, offsets: Offsets) {
+            self.device = device
+            self.offsets = offsets
+        }
+    }
+
+    /// By ascending user and device.
+    public var entries: [Entry]
+    /// Whether there are more behind the last one.
+    public var hasMore: Bool
+
+    public init(entries: [Entry], hasMore: Bool) {
+        self.entries = entries
+        self.hasMore = hasMore
+    }
+}
+
 /// What a device needs to know of one channel to catch up.
 public struct SyncEntry: Sendable, Hashable {
     public var channel: ChannelKey

@@ -137,7 +137,7 @@ struct SmallDisk {
     private let path: String
 
     init(at path: String, megabytes: Int) throws {
-        try Self.run("mount", ["-t", "tmpfs", "-o", "size=\(megabytes)m", "tmpfs", path])
+        try Self.run("mount", ["-t", "tmpfs", "-o", "size=\(megabytes)m,mode=0755", "tmpfs", path])
         self.path = path
     }
 

@@ -96,7 +96,8 @@ import Testing
 
     @Test func aQueueFullOfBytesSuspendsItsCallersToo() async throws {
         var options = SQLiteMessageStore.Options()
-        options.maximumQueuedBytes = 1_000
+        // A text of 400 bytes holds 512.
+        options.maximumQueuedBytes = 1_200
         try await self.withHeldWriter(options) { store, channel, alice, gate in
             let text = String(repeating: "x", count: 400)
             let tasks = (0..<5).map { _ in Task { try await store.append(.text(text, to: channel, from: alice)) } }

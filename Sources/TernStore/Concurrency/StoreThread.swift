@@ -34,7 +34,7 @@ enum StoreThread {
         #endif
         guard result == 0 else {
             box.release()
-            throw StoreError(.unusable, message: "Cannot start a thread for the store: errno \(result)")
+            throw StoreError(.unusable, message: "cannot start a thread for the store: errno \(result)")
         }
     }
 

@@ -12,10 +12,15 @@ enum WriteItem: Sendable {
     /// What the item takes of the queue's byte bound.
     var cost: Int {
         switch self {
-        case .append(let draft, _): draft.payload.readableBytes + draft.extensions.readableBytes
+        case .append(let draft, _): draft.heldBytes
         case .change: 0
         }
     }
+}
+
+extension Draft {
+    /// The memory that it keeps alive: a slice keeps all of what it was cut from.
+    var heldBytes: Int { self.payload.storageCapacity + self.extensions.storageCapacity }
 }
 
 /// Hears what became of a draft. Returns at once.
@@ -173,5 +178,5 @@ final class WriteQueue: Sendable {
 }
 
 extension StoreError {
-    static var closed: StoreError { StoreError(.closed, message: "The store is closed") }
+    static var closed: StoreError { StoreError(.closed, message: "the store is closed") }
 }

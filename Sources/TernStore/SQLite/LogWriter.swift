@@ -15,6 +15,7 @@ final class LogWriter: @unchecked Sendable {
     let board: StatusBoard
     let observer = Mutex<(@Sendable ([CommittedMessage]) -> Void)?>(nil)
     let counters = Mutex(StoreStatistics())
+    let quotas = Mutex(UserQuotas.unlimited)
 
     private let directory: DataDirectory
     private let options: SQLiteMessageStore.Options
@@ -101,7 +102,7 @@ final class LogWriter: @unchecked Sendable {
         outcomes.reserveCapacity(items.count)
         let committed: [CommittedMessage]
         do {
-            try session.begin()
+            try session.begin(quotas: self.quotas.withLock { $0 })
             for item in items { outcomes.append(try self.perform(item, in: session)) }
             try self.writeOffsets(in: session)
             try self.prune(in: session, afterBatchOf: items.count)
@@ -189,7 +190,7 @@ final class LogWriter: @unchecked Sendable {
     }
 
     private func becomeReadOnly(_ error: StoreError) {
-        let message = "The store takes no writes: \(error.message)"
+        let message = "the store takes no writes: \(error.message)"
         self.failure = StoreError(.readOnly, message: message, sqliteCode: error.sqliteCode, cause: error.cause)
         // A log that contradicts itself does not heal; a disk may.
         let canHeal = error.code == .readOnly

@@ -5,61 +5,158 @@ internal import Synchronization
 
 /// The offsets that were told and are not written yet: one entry for each device and channel, however often it tells.
 ///
-/// A reader takes what is pending **before** it reads the tables: then every offset is in one of the two.
+/// A reader takes what is pending **before** it reads the tables: then every offset is in one of the two. It finds what it looks
+/// for by channel or by user, and never walks what others told; and so that it has little to walk at all, each channel and each
+/// user has room for a part of the whole only.
 final class PendingOffsets: Sendable {
     struct Place: Sendable, Hashable {
         var device: DeviceKey
         var channel: UInt64
     }
 
-    private struct State {
-        var fresh: [Place: Offsets] = [:]
-        /// In the transaction that the writer is at.
-        var inFlight: [Place: Offsets] = [:]
+    struct Bounds: Sendable {
+        /// Entries in all.
+        var total = 65_536
+        /// Users of one channel, and channels of one user.
+        var perChannel = 1_024
+        var perUser = 1_024
+        /// Devices of one user in one channel.
+        var perMember = 64
     }
 
+    private struct Member: Sendable, Hashable {
+        var user: UInt64
+        var channel: UInt64
+    }
+
+    /// Entries, and where to look for them.
+    private struct Table {
+        var entries: [Member: [UInt32: Offsets]] = [:]
+        var users: [UInt64: Set<UInt64>] = [:]
+        var channels: [UInt64: Set<UInt64>] = [:]
+        var count = 0
+
+        func hasRoom(for place: Place, _ bounds: Bounds) -> Bool {
+            let member = Member(user: place.device.user, channel: place.channel)
+            if let devices = self.entries[member] {
+                return devices[place.device.device] != nil
+                    || devices.count < bounds.perMember && self.count < bounds.total
+            }
+            return self.count < bounds.total && (self.users[place.channel]?.count ?? 0) < bounds.perChannel
+                && (self.channels[place.device.user]?.count ?? 0) < bounds.perUser
+        }
+
+        mutating func advance(_ place: Place, to offsets: Offsets) {
+            let member = Member(user: place.device.user, channel: place.channel)
+            if self.entries[member] == nil {
+                self.users[place.channel, default: []].insert(place.device.user)
+                self.channels[place.device.user, default: []].insert(place.channel)
+            }
+            if self.entries[member]?[place.device.device] == nil { self.count += 1 }
+            self.entries[member, default: [:]][place.device.device, default: Offsets()].advance(to: offsets)
+        }
+
+        var all: [(Place, Offsets)] {
+            self.entries.flatMap { member, devices in
+                devices.map { device, offsets in
+                    let key = DeviceKey(user: member.user, device: device)
+                    return (Place(device: key, channel: member.channel), offsets)
+                }
+            }
+        }
+    }
+
+    private struct State {
+        var fresh = Table()
+        /// In the transaction that the writer is at.
+        var inFlight = Table()
+        var examined = 0
+    }
+
+    private let bounds: Bounds
     private let state = Mutex(State())
 
+    init(bounds: Bounds = Bounds()) {
+        self.bounds = bounds
+    }
+
     var count: Int { self.state.withLock { $0.fresh.count + $0.inFlight.count } }
-    var isEmpty: Bool { self.state.withLock { $0.fresh.isEmpty } }
+    var isEmpty: Bool { self.state.withLock { $0.fresh.count == 0 } }
+    /// How many entries all look-ups together have touched.
+    var examined: Int { self.state.withLock { $0.examined } }
 
-    /// - Returns: whether this is the first one that waits.
-    func note(_ offsets: Offsets, at place: Place) -> Bool {
+    enum Noted {
+        /// `isFirst`: nothing waited before.
+        case noted(isFirst: Bool)
+        /// Nothing was noted: first what waits must be written.
+        case full
+    }
+
+    func note(_ offsets: Offsets, at place: Place) -> Noted {
         self.state.withLock { state in
-            let isFirst = state.fresh.isEmpty
-            state.fresh[place, default: Offsets()].advance(to: offsets)
-            return isFirst
+            guard state.fresh.hasRoom(for: place, self.bounds) else { return .full }
+            let isFirst = state.fresh.count == 0
+            state.fresh.advance(place, to: offsets)
+            return .noted(isFirst: isFirst)
         }
     }
 
-    /// Everything that is not surely in the tables.
-    func snapshot(where isWanted: (Place) -> Bool) -> [Place: Offsets] {
+    // MARK: What is not surely in the tables
+
+    func pending(in channel: UInt64) -> [DeviceKey: Offsets] {
+        self.collect { table in (table.users[channel] ?? []).map { Member(user: $0, channel: channel) } }
+            .reduce(into: [:]) { $0[$1.key.device] = $1.value }
+    }
+
+    func pending(of user: UInt64) -> [Place: Offsets] {
+        self.collect { table in (table.channels[user] ?? []).map { Member(user: user, channel: $0) } }
+    }
+
+    func pending(of user: UInt64, in channel: UInt64) -> [Place: Offsets] {
+        self.collect { _ in [Member(user: user, channel: channel)] }
+    }
+
+    private func collect(_ members: (Table) -> [Member]) -> [Place: Offsets] {
         self.state.withLock { state in
-            var wanted = state.inFlight.filter { isWanted($0.key) }
-            for (place, offsets) in state.fresh where isWanted(place) {
-                wanted[place, default: Offsets()].advance(to: offsets)
+            var found: [Place: Offsets] = [:]
+            for table in [state.inFlight, state.fresh] {
+                for member in members(table) {
+                    for (device, offsets) in table.entries[member] ?? [:] {
+                        let place = Place(
+                            device: DeviceKey(user: member.user, device: device), channel: member.channel)
+                        found[place, default: Offsets()].advance(to: offsets)
+                        state.examined += 1
+                    }
+                }
             }
-            return wanted
+            return found
         }
     }
+
+    // MARK: The writer
 
     /// What the writer puts into its transaction; answered by ``written()`` or ``notWritten()``.
-    func take() -> [Place: Offsets] {
-        self.state.withLock { state in
+    func take() -> [(Place, Offsets)] {
+        let taken = self.state.withLock { state in
             state.inFlight = state.fresh
-            state.fresh = [:]
+            state.fresh = Table()
+            return state.inFlight
+        }
+        return taken.all
+    }
+
+    func written() {
+        // Freed without the lock.
+        _ = self.state.withLock { state in
+            defer { state.inFlight = Table() }
             return state.inFlight
         }
     }
 
-    func written() {
-        self.state.withLock { $0.inFlight = [:] }
-    }
-
     func notWritten() {
         self.state.withLock { state in
-            for (place, offsets) in state.inFlight { state.fresh[place, default: Offsets()].advance(to: offsets) }
-            state.inFlight = [:]
+            for (place, offsets) in state.inFlight.all { state.fresh.advance(place, to: offsets) }
+            state.inFlight = Table()
         }
     }
 }

@@ -16,6 +16,7 @@ final class ReadSession {
     private let findGroup: SQLiteStatement
     private let findDevice: SQLiteStatement
     private let userName: SQLiteStatement
+    private let knownName: SQLiteStatement
     private let groupName: SQLiteStatement
     private let findChannel: SQLiteStatement
     private let members: SQLiteStatement
@@ -23,9 +24,12 @@ final class ReadSession {
     private let findMember: SQLiteStatement
     private let forward: SQLiteStatement
     private let backward: SQLiteStatement
-    private let channelsOfUser: SQLiteStatement
-    private let offsetsOfUser: SQLiteStatement
-    private let offsetsOfChannel: SQLiteStatement
+    private let memberCount: SQLiteStatement
+    let channelsOfUser: SQLiteStatement
+    let channelOfUser: SQLiteStatement
+    let offsetsOfUser: SQLiteStatement
+    let offsetsOfDevice: SQLiteStatement
+    let offsetsOfChannel: SQLiteStatement
 
     init(path: String) throws(StoreError) {
         let connection = try SQLiteConnection(path: path, mode: .readOnly)
@@ -36,6 +40,14 @@ final class ReadSession {
         self.findGroup = try connection.prepare("SELECT id FROM group_name WHERE name = ?1")
         self.findDevice = try connection.prepare("SELECT number FROM device WHERE user = ?1 AND name = ?2")
         self.userName = try connection.prepare("SELECT name FROM user_name WHERE id = ?1")
+        self.knownName = try connection.prepare(
+            """
+            SELECT name FROM user_name WHERE id = ?1 AND (?1 = ?2
+                OR EXISTS (SELECT 1 FROM channel WHERE low = min(?1, ?2) AND high = max(?1, ?2))
+                OR EXISTS (
+                    SELECT 1 FROM member a JOIN member b ON b.user = ?1 AND b.in_group = a.in_group AND b.in_group > 0
+                    WHERE a.user = ?2 AND a.in_group > 0))
+            """)
         self.groupName = try connection.prepare("SELECT name FROM group_name WHERE id = ?1")
         self.findChannel = try connection.prepare(
             "SELECT number, epoch, head, head_time FROM channel WHERE low = ?1 AND high = ?2")
@@ -43,26 +55,28 @@ final class ReadSession {
             "SELECT user FROM member WHERE channel = ?1 AND user > ?2 ORDER BY user LIMIT ?3")
         self.groups = try connection.prepare(
             """
-            SELECT c.low FROM member m JOIN channel c ON c.number = m.channel
-            WHERE m.user = ?1 AND c.low > ?2 AND c.low >= \(ChannelKey.firstGroup) ORDER BY c.low LIMIT ?3
+            SELECT in_group FROM member WHERE user = ?1 AND in_group > 0 AND in_group > ?2 ORDER BY in_group LIMIT ?3
             """)
+        self.memberCount = try connection.prepare("SELECT members FROM channel WHERE low = ?1 AND high = ?2")
         self.findMember = try connection.prepare("SELECT 1 FROM member WHERE user = ?1 AND channel = ?2")
         let message = "id, time, sender, device, key_high, key_low, type, flags, client_time, extensions, payload"
         let range = "FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
         self.forward = try connection.prepare("SELECT \(message) \(range)")
         self.backward = try connection.prepare("SELECT \(message) \(range) DESC")
-        self.channelsOfUser = try connection.prepare(
-            """
+        let entry = """
             SELECT c.number, c.epoch, c.head, c.head_time, c.low, c.high, m.joined, m.sent
-            FROM member m JOIN channel c ON c.number = m.channel
-            WHERE m.user = ?1 AND m.channel > ?2 ORDER BY m.channel LIMIT ?3
-            """)
+            FROM member m JOIN channel c ON c.number = m.channel WHERE m.user = ?1
+            """
+        self.channelsOfUser = try connection.prepare("\(entry) AND m.channel > ?2 ORDER BY m.channel LIMIT ?3")
+        self.channelOfUser = try connection.prepare("\(entry) AND m.channel = ?2")
         self.offsetsOfUser = try connection.prepare(
             "SELECT device, delivered, read FROM offset WHERE user = ?1 AND channel = ?2")
+        self.offsetsOfDevice = try connection.prepare(
+            "SELECT delivered, read FROM offset WHERE user = ?1 AND channel = ?2 AND device = ?3")
         self.offsetsOfChannel = try connection.prepare(
             """
-            SELECT o.user, o.device, o.delivered, o.read
-            FROM member m JOIN offset o ON o.user = m.user AND o.channel = m.channel WHERE m.channel = ?1
+            SELECT user, device, delivered, read FROM offset INDEXED BY offset_of_channel
+            WHERE channel = ?1 AND (user, device) > (?2, ?3) ORDER BY user, device LIMIT ?4
             """)
     }
 
@@ -92,7 +106,17 @@ final class ReadSession {
         return try statement.bind(identifier).first { $0.text(0) }
     }
 
+    /// `nil` too for a user whom `asker` shares no channel with.
+    func name(of user: UInt64, knownTo asker: UInt64) throws(StoreError) -> String? {
+        guard user < ChannelKey.firstGroup else { return nil }
+        return try self.knownName.bind(user, asker).first { $0.text(0) }
+    }
+
     // MARK: Groups
+
+    func memberCount(of channel: ChannelKey) throws(StoreError) -> Int {
+        try self.memberCount.bind(channel.low, channel.high).first { Int($0.integer(0)) } ?? 0
+    }
 
     func members(of channel: UInt64, after: UInt64, limit: Int) throws(StoreError) -> [UInt64] {
         let after = min(after, Schema.largestUser)
@@ -114,7 +138,7 @@ final class ReadSession {
         try self.findChannel.bind(key.low, key.high).first { Self.channel($0) }
     }
 
-    private static func channel(_ row: SQLiteStatement) -> Channel {
+    static func channel(_ row: SQLiteStatement) -> Channel {
         let epoch = UInt32(truncatingIfNeeded: row.integer(1))
         return Channel(
             number: row.unsigned(0),
@@ -153,58 +177,5 @@ final class ReadSession {
             key: IdempotencyKey(high: row.unsigned(4), low: row.unsigned(5)),
             type: UInt16(truncatingIfNeeded: row.integer(6)), flags: UInt16(truncatingIfNeeded: row.integer(7)),
             clientTimestamp: row.unsigned(8), extensions: row.bytes(9), payload: row.bytes(10))
-    }
-
-    // MARK: Offsets
-
-    func offsets(of user: UInt64, in channel: UInt64) throws(StoreError) -> [UInt32: Offsets] {
-        let rows = try self.offsetsOfUser.bind(user, channel).all { row in
-            (UInt32(truncatingIfNeeded: row.integer(0)), Offsets(delivered: row.unsigned(1), read: row.unsigned(2)))
-        }
-        return Dictionary(uniqueKeysWithValues: rows)
-    }
-
-    func offsets(in channel: UInt64) throws(StoreError) -> [DeviceKey: Offsets] {
-        let rows = try self.offsetsOfChannel.bind(channel).all { row in
-            (
-                DeviceKey(user: row.unsigned(0), device: UInt32(truncatingIfNeeded: row.integer(1))),
-                Offsets(delivered: row.unsigned(2), read: row.unsigned(3))
-            )
-        }
-        return Dictionary(uniqueKeysWithValues: rows)
-    }
-
-    /// - Parameter pending: of this user only, taken before this transaction began.
-    func syncPage(
-        for device: DeviceKey, after cursor: UInt64, limit: Int, pending: [PendingOffsets.Place: Offsets]
-    ) throws(StoreError) -> SyncPage {
-        struct Row {
-            var channel: Channel
-            var key: ChannelKey
-            var joined: UInt64
-            var sent: UInt64
-        }
-        let cursor = min(cursor, Schema.largestChannelNumber)
-        let rows = try self.channelsOfUser.bind(device.user, cursor, UInt64(limit)).all { row in
-            Row(
-                channel: Self.channel(row), key: ChannelKey(low: row.unsigned(4), high: row.unsigned(5)),
-                joined: row.unsigned(6), sent: row.unsigned(7))
-        }
-        var entries: [SyncEntry] = []
-        for row in rows {
-            var told = try self.offsets(of: device.user, in: row.channel.number)
-            for (place, offsets) in pending where place.channel == row.channel.number {
-                told[place.device.device, default: Offsets()].advance(to: offsets)
-            }
-            let head = row.channel.head.sequence
-            let userRead = min(told.values.map(\.read).max() ?? 0, head)
-            let own = (told[device.device] ?? Offsets()).limited(to: head)
-            let seen = max(row.joined, row.sent, userRead)
-            entries.append(
-                SyncEntry(
-                    channel: row.key, head: row.channel.head, own: own, userRead: userRead,
-                    unread: head > seen ? head - seen : 0))
-        }
-        return SyncPage(entries: entries, next: rows.count == limit ? rows.last?.channel.number : nil)
     }
 }

@@ -3,26 +3,45 @@
 
 internal import DequeModule
 
-/// A few threads, each with a read-only connection of its own: reading does not wait for writing, nor block Swift's threads.
+/// A few threads, each with a read-only connection of its own: reading does not wait for writing, nor block Swift's threads. One
+/// more is there for logins alone, so that nobody who comes waits for those who read pages of history.
 final class ReaderPool: Sendable {
     private struct State: Sendable {
-        var jobs: Deque<@Sendable (ReadSession?) -> Void> = []
+        var jobs: Deque<Job> = []
+        var logins: Deque<Job> = []
         var isClosed = false
         var threads = 0
         var whenClosed: [CheckedContinuation<Void, Never>] = []
+
+        mutating func next(for lane: Lane) -> Job? {
+            switch lane {
+            case .login: self.logins.popFirst()
+            case .any: self.jobs.popFirst() ?? self.logins.popFirst()
+            }
+        }
+    }
+
+    private typealias Job = @Sendable (ReadSession?) -> Void
+
+    /// What a read is for.
+    enum Lane: Sendable {
+        case any
+        /// Short, and somebody waits to be let in.
+        case login
     }
 
     private let monitor = Monitor(State())
 
+    /// - Parameter count: threads that read anything.
     init(path: String, count: Int) throws(StoreError) {
         // The connections are opened here, where an error reaches whoever opens the store.
-        var sessions: [ReadSession] = []
-        for _ in 0..<count { sessions.append(try ReadSession(path: path)) }
-        for session in sessions {
+        var sessions: [(ReadSession, Lane)] = [(try ReadSession(path: path), .login)]
+        for _ in 0..<count { sessions.append((try ReadSession(path: path), .any)) }
+        for (session, lane) in sessions {
             let handover = Handover(session: session)
             self.monitor.withLock { $0.threads += 1 }
             do {
-                try StoreThread.start { [monitor = self.monitor] in Self.serve(handover, monitor) }
+                try StoreThread.start { [monitor = self.monitor] in Self.serve(handover, lane, monitor) }
             } catch {
                 self.monitor.withLock { $0.threads -= 1 }
                 self.stop()
@@ -33,16 +52,21 @@ final class ReaderPool: Sendable {
 
     /// Runs `body` on one of the threads, inside of a transaction: everything it reads is of one moment.
     func read<Value: Sendable>(
+        _ lane: Lane = .any,
         _ body: @escaping @Sendable (ReadSession) throws(StoreError) -> Value
     ) async throws(StoreError) -> Value {
         let result = await withCheckedContinuation { (reply: CheckedContinuation<Result<Value, StoreError>, Never>) in
-            let job: @Sendable (ReadSession?) -> Void = { session in
+            let job: Job = { session in
                 guard let session else { return reply.resume(returning: .failure(.closed)) }
                 reply.resume(returning: Result { () throws(StoreError) in try session.transaction(body) })
             }
             let isTaken = self.monitor.update { state in
-                if !state.isClosed { state.jobs.append(job) }
-                return !state.isClosed
+                guard !state.isClosed else { return false }
+                switch lane {
+                case .any: state.jobs.append(job)
+                case .login: state.logins.append(job)
+                }
+                return true
             }
             if !isTaken { job(nil) }
         }
@@ -72,10 +96,10 @@ final class ReaderPool: Sendable {
         init(session: ReadSession) { self.session = session }
     }
 
-    private static func serve(_ handover: Handover, _ monitor: Monitor<State>) {
+    private static func serve(_ handover: Handover, _ lane: Lane, _ monitor: Monitor<State>) {
         while let session = handover.session {
-            let job = monitor.wait(until: nil) { state -> (@Sendable (ReadSession?) -> Void)?? in
-                if let job = state.jobs.popFirst() { return .some(job) }
+            let job = monitor.wait(until: nil) { state -> Job?? in
+                if let job = state.next(for: lane) { return .some(job) }
                 return state.isClosed ? .some(nil) : nil
             }
             guard let job = job.flatMap({ $0 }) else { break }

@@ -31,7 +31,7 @@ final class SQLiteConnection {
         guard result == SQLITE_OK, let handle else {
             let reason = handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
             sqlite3_close_v2(handle)
-            throw StoreError(.unusable, message: "Cannot open \(path): \(reason)", sqliteCode: result)
+            throw StoreError(.unusable, message: "cannot open \(path): \(reason)", sqliteCode: result)
         }
         self.path = path
         self.handle = handle

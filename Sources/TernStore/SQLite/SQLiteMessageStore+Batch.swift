@@ -10,13 +10,13 @@ extension SQLiteMessageStore {
         for (index, draft) in drafts.enumerated() {
             let (payload, extensions) = (draft.payload.readableBytes, draft.extensions.readableBytes)
             guard payload <= self.options.maximumPayload, extensions <= self.options.maximumExtensions else {
-                let message = "A payload of \(payload) bytes with extensions of \(extensions) bytes is too large"
+                let message = "a payload of \(payload) bytes with extensions of \(extensions) bytes is too large"
                 replies.set(.failure(StoreError(.tooLarge, message: message)), at: index)
                 continue
             }
             // One task reserves and puts one draft after the other: that keeps their order even when the line is full.
             do throws(StoreError) {
-                try await self.writer.queue.reserve(cost: payload + extensions)
+                try await self.writer.queue.reserve(cost: draft.heldBytes)
                 self.writer.queue.put(.append(draft, reply: { replies.set($0, at: index) }))
             } catch {
                 replies.set(.failure(error), at: index)

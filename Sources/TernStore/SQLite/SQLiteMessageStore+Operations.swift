@@ -7,16 +7,29 @@ internal import Synchronization
 extension SQLiteMessageStore {
     // MARK: People
 
+    public func limit(to quotas: UserQuotas) {
+        self.writer.quotas.withLock { $0 = quotas }
+    }
+
     public func registerUser(named name: String) async throws(StoreError) -> UInt64 {
         try Self.check(name)
-        // Whoever is known is found even when nothing can be written.
+        // Whoever is known is found even when nothing can be written, and without waiting behind those who read.
+        let known = try await self.readers.read(.login) { session throws(StoreError) in try session.user(named: name) }
+        if let known { return known }
+        return try await self.change { session throws(StoreError) in try session.registerUser(named: name, by: nil) }
+    }
+
+    public func registerUser(named name: String, by creator: UInt64) async throws(StoreError) -> UInt64 {
+        try Self.check(name)
         if let known = try await self.findUser(named: name) { return known }
-        return try await self.change { session throws(StoreError) in try session.registerUser(named: name) }
+        return try await self.change { session throws(StoreError) in
+            try session.registerUser(named: name, by: creator)
+        }
     }
 
     public func registerDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32 {
         try Self.check(name)
-        let known = try await self.readers.read { session throws(StoreError) in
+        let known = try await self.readers.read(.login) { session throws(StoreError) in
             try session.device(named: name, of: user)
         }
         if let known { return known }
@@ -37,10 +50,18 @@ extension SQLiteMessageStore {
         }
     }
 
+    public func names(of users: [UInt64], knownTo user: UInt64) async throws(StoreError) -> [UInt64: String] {
+        try await self.readers.read { session throws(StoreError) in
+            var names: [UInt64: String] = [:]
+            for other in users { names[other] = try session.name(of: other, knownTo: user) }
+            return names
+        }
+    }
+
     private static func check(_ name: String) throws(StoreError) {
         let isPrintable = name.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
         guard !name.isEmpty, name.utf8.count <= 255, isPrintable else {
-            let message = "A name has 1 to 255 bytes of UTF-8 and no control characters"
+            let message = "a name has 1 to 255 bytes of UTF-8 and no control characters"
             throw StoreError(.invalidName, message: message)
         }
     }
@@ -77,9 +98,13 @@ extension SQLiteMessageStore {
         }
     }
 
+    public func memberCount(of group: UInt64) async throws(StoreError) -> Int {
+        try await self.readers.read { session throws(StoreError) in try session.memberCount(of: .group(group)) }
+    }
+
     public func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64] {
         let limit = Self.page(limit)
-        return try await self.readers.read { session throws(StoreError) in
+        return try await self.readers.read(.login) { session throws(StoreError) in
             try session.groups(of: user, after: after, limit: limit)
         }
     }
@@ -98,10 +123,10 @@ extension SQLiteMessageStore {
     public func append(_ draft: Draft) async throws(StoreError) -> Receipt {
         let (payload, extensions) = (draft.payload.readableBytes, draft.extensions.readableBytes)
         guard payload <= self.options.maximumPayload, extensions <= self.options.maximumExtensions else {
-            let message = "A payload of \(payload) bytes with extensions of \(extensions) bytes is too large"
+            let message = "a payload of \(payload) bytes with extensions of \(extensions) bytes is too large"
             throw StoreError(.tooLarge, message: message)
         }
-        try await self.writer.queue.reserve(cost: payload + extensions)
+        try await self.writer.queue.reserve(cost: draft.heldBytes)
         return try await withCheckedContinuation { reply in
             self.writer.queue.put(.append(draft, reply: { reply.resume(returning: $0) }))
         }.get()
@@ -130,7 +155,7 @@ extension SQLiteMessageStore {
     }
 
     private static func headOfNothing(_ channel: ChannelKey) throws(StoreError) -> ChannelHead {
-        if let group = channel.group { throw StoreError(.notFound, message: "There is no group \(group)") }
+        if let group = channel.group { throw StoreError(.notFound, message: "there is no group \(group)") }
         return ChannelHead(epoch: 0, sequence: 0, timestamp: 0)
     }
 
@@ -147,33 +172,43 @@ extension SQLiteMessageStore {
         case .closed: throw .closed
         }
         guard let number = try await self.number(of: channel) else {
-            throw StoreError(.notFound, message: "There is no such channel")
+            throw StoreError(.notFound, message: "there is no such channel")
         }
-        if self.writer.offsets.count >= Self.largestPending { try await self.flush() }
         // SQLite's integers are signed: what no log can reach must not turn negative.
         let offsets = offsets.limited(to: Schema.largestSequence)
-        let isFirst = self.writer.offsets.note(offsets, at: PendingOffsets.Place(device: device, channel: number))
-        if isFirst { self.writer.queue.poke() }
+        let place = PendingOffsets.Place(device: device, channel: number)
+        while true {
+            switch self.writer.offsets.note(offsets, at: place) {
+            case .noted(let isFirst):
+                if isFirst { self.writer.queue.poke() }
+                return
+            case .full:
+                // What waits is written first; meanwhile this one waits outside.
+                try await self.flush()
+            }
+        }
     }
 
     public func offsets(of device: DeviceKey, in channel: ChannelKey) async throws(StoreError) -> Offsets {
-        let pending = self.writer.offsets.snapshot { $0.device == device }
+        guard let number = try await self.number(of: channel) else { return Offsets() }
+        let pending = self.writer.offsets.pending(of: device.user, in: number)
         return try await self.readers.read { session throws(StoreError) in
             guard let row = try session.channel(channel) else { return Offsets() }
-            var told = try session.offsets(of: device.user, in: row.number)[device.device] ?? Offsets()
-            for (place, offsets) in pending where place.channel == row.number { told.advance(to: offsets) }
+            var told = try session.offsets(of: device, in: number)
+            if let more = pending[PendingOffsets.Place(device: device, channel: number)] { told.advance(to: more) }
             return told.limited(to: row.head.sequence)
         }
     }
 
-    public func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets] {
-        guard let number = try await self.number(of: channel) else { return [:] }
-        let pending = self.writer.offsets.snapshot { $0.channel == number }
+    public func offsets(
+        in channel: ChannelKey, after device: DeviceKey, limit: Int
+    ) async throws(StoreError) -> OffsetPage {
+        let limit = Self.page(limit)
+        guard let number = try await self.number(of: channel) else { return OffsetPage(entries: [], hasMore: false) }
+        let pending = self.writer.offsets.pending(in: number)
         return try await self.readers.read { session throws(StoreError) in
-            guard let row = try session.channel(channel) else { return [:] }
-            var told = try session.offsets(in: number)
-            for (place, offsets) in pending { told[place.device, default: Offsets()].advance(to: offsets) }
-            return told.mapValues { $0.limited(to: row.head.sequence) }
+            guard let row = try session.channel(channel) else { return OffsetPage(entries: [], hasMore: false) }
+            return try session.offsetPage(of: row, after: device, limit: limit, pending: pending)
         }
     }
 
@@ -181,9 +216,17 @@ extension SQLiteMessageStore {
         for device: DeviceKey, after cursor: UInt64?, limit: Int
     ) async throws(StoreError) -> SyncPage {
         let limit = Self.page(limit)
-        let pending = self.writer.offsets.snapshot { $0.device.user == device.user }
+        let pending = self.writer.offsets.pending(of: device.user)
         return try await self.readers.read { session throws(StoreError) in
             try session.syncPage(for: device, after: cursor ?? 0, limit: limit, pending: pending)
+        }
+    }
+
+    public func syncEntry(for device: DeviceKey, in channel: ChannelKey) async throws(StoreError) -> SyncEntry? {
+        guard let number = try await self.number(of: channel) else { return nil }
+        let pending = self.writer.offsets.pending(of: device.user, in: number)
+        return try await self.readers.read { session throws(StoreError) in
+            try session.syncEntry(for: device, in: number, pending: pending)
         }
     }
 
@@ -193,7 +236,7 @@ extension SQLiteMessageStore {
         let number = try await self.readers.read { session throws(StoreError) in try session.channel(channel)?.number }
         if let number {
             self.channelNumbers.withLock { numbers in
-                if numbers.count >= Self.largestPending { numbers = [:] }
+                if numbers.count >= Self.rememberedNumbers { numbers = [:] }
                 numbers[channel] = number
             }
         }

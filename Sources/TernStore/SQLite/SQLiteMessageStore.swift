@@ -48,8 +48,8 @@ public final class SQLiteMessageStore: MessageStore {
 
     /// More entries of one page than this are not given.
     static let largestPage = 10_000
-    /// More told offsets than this do not wait in memory.
-    static let largestPending = 65_536
+    /// More numbers of channels than this are not remembered.
+    static let rememberedNumbers = 65_536
 
     let options: Options
     let board: StatusBoard
@@ -104,7 +104,10 @@ public final class SQLiteMessageStore: MessageStore {
 
     /// Makes the database under another name and moves it into place when it is whole, so that there is never half of one.
     private static func prepareDatabase(in directory: DataDirectory) throws(StoreError) {
-        guard try !directory.exists(directory.database) else { return try directory.checkHeader() }
+        guard try !directory.exists(directory.database) else {
+            if try directory.checkHeader() < Schema.version { try Schema.migrate(directory.database) }
+            return
+        }
         let path = directory.unfinishedDatabase
         try directory.remove(path)
         try directory.remove(path + "-journal")

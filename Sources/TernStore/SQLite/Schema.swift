@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-/// The tables. Docs/STORE.md says what each column means; a change here needs a new ``version``.
+/// The tables. Docs/STORE.md says what each column means; a change here needs a new ``version``
+/// and a step in ``migrate(_:)``.
 enum Schema {
     /// `PRAGMA user_version`: the version of the layout.
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     /// `PRAGMA application_id`: "Tern".
     static let applicationID: UInt32 = 0x5465_726e
 
@@ -57,6 +58,7 @@ enum Schema {
             epoch INTEGER NOT NULL,
             head INTEGER NOT NULL,
             head_time INTEGER NOT NULL,
+            members INTEGER NOT NULL DEFAULT 0,
             UNIQUE (low, high)
         );
         CREATE TABLE member (
@@ -64,9 +66,11 @@ enum Schema {
             channel INTEGER NOT NULL,
             joined INTEGER NOT NULL,
             sent INTEGER NOT NULL,
+            in_group INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (user, channel)
         ) WITHOUT ROWID;
         CREATE INDEX member_of_channel ON member (channel, user);
+        CREATE INDEX member_in_group ON member (user, in_group) WHERE in_group > 0;
         CREATE TABLE message (
             id INTEGER PRIMARY KEY,
             sender INTEGER NOT NULL,
@@ -97,6 +101,14 @@ enum Schema {
             read INTEGER NOT NULL,
             PRIMARY KEY (user, channel, device)
         ) WITHOUT ROWID;
+        CREATE INDEX offset_of_channel ON offset (channel, user, device);
+        CREATE TABLE usage (
+            user INTEGER PRIMARY KEY,
+            groups INTEGER NOT NULL DEFAULT 0,
+            groups_created INTEGER NOT NULL DEFAULT 0,
+            names_registered INTEGER NOT NULL DEFAULT 0,
+            conversations_begun INTEGER NOT NULL DEFAULT 0
+        );
         CREATE TABLE probe (bytes BLOB NOT NULL);
         """
 }

@@ -37,7 +37,7 @@ struct StoreRun {
         let next = UInt64.random(in: 1...UInt64.max)
         let accepted = reason == nil ? [last?.generation ?? 0, next] : [next]
         try self.directory.write(DataDirectory.Stamp(generations: accepted, messages: self.messages))
-        try session.begin()
+        try session.begin(quotas: .unlimited)
         if let reason {
             try session.renewEpochs()
             self.logger.warning("Every channel gets a new epoch", metadata: ["reason": "\(reason)"])

@@ -2,13 +2,22 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 extension WriteSession {
-    func registerUser(named name: String) throws(StoreError) -> UInt64 {
+    /// - Parameter creator: who registers somebody else; `nil` for a user who comes.
+    func registerUser(named name: String, by creator: UInt64?) throws(StoreError) -> UInt64 {
         if let known = try self.statements.findUser.bind(name, at: 1).first({ $0.unsigned(0) }) { return known }
+        if let creator {
+            let registered = try self.usage(of: creator).namesRegistered
+            guard registered < self.quotas.namesRegistered else {
+                let message = "you have registered \(registered) names for others; more are not allowed"
+                throw StoreError(.quotaExceeded, message: message)
+            }
+        }
         let user = (try self.statements.lastUser.first { $0.unsigned(0) } ?? 0) + 1
         guard user <= Schema.largestUser else {
-            throw StoreError(.limitReached, message: "There is no number left for another user")
+            throw StoreError(.limitReached, message: "there is no number left for another user")
         }
         try self.statements.insertUser.bind(user).bind(name, at: 2).run()
+        if let creator { try self.addUsage(of: creator, namesRegistered: 1) }
         return user
     }
 
@@ -19,50 +28,118 @@ extension WriteSession {
         guard try self.hasUser(user) else { throw Self.noUser(user) }
         let device = (try self.statements.lastDevice.bind(user).first { $0.unsigned(0) } ?? 0) + 1
         guard let number = UInt32(exactly: device) else {
-            throw StoreError(.limitReached, message: "User \(user) has too many devices")
+            throw StoreError(.limitReached, message: "user \(user) has too many devices")
         }
         try self.statements.insertDevice.bind(user, device).bind(name, at: 3).run()
         return number
     }
+
+    // MARK: Groups
 
     func createGroup(named name: String, owner: UInt64) throws(StoreError) -> GroupCreation {
         if let known = try self.statements.findGroup.bind(name, at: 1).first({ $0.unsigned(0) }) {
             return GroupCreation(group: known, isNew: false)
         }
         guard try self.hasUser(owner) else { throw Self.noUser(owner) }
+        let usage = try self.usage(of: owner)
+        guard usage.groupsCreated < self.quotas.groupsCreated else {
+            let message = "you have made \(usage.groupsCreated) groups; more are not allowed"
+            throw StoreError(.quotaExceeded, message: message)
+        }
+        try self.checkMayJoin(usage)
         let last = try self.statements.lastGroup.first { $0.unsigned(0) } ?? 0
         let group = max(last + 1, ChannelKey.firstGroup)
         guard group <= Schema.largestGroup else {
-            throw StoreError(.limitReached, message: "There is no number left for another group")
+            throw StoreError(.limitReached, message: "there is no number left for another group")
         }
         let channel = try self.makeChannel(.group(group))
         try self.statements.insertGroup.bind(group).bind(name, at: 2).run()
-        try self.statements.insertMember.bind(owner, channel.number, 0).run()
+        _ = try self.insertMember(owner, channel, inGroup: group, joined: 0)
+        try self.addUsage(of: owner, groups: 1, groupsCreated: 1)
         return GroupCreation(group: group, isNew: true)
     }
 
     func join(group: UInt64, user: UInt64) throws(StoreError) -> Bool {
         guard let channel = try self.groupChannel(group) else { throw Self.noGroup(group) }
         guard try self.hasUser(user) else { throw Self.noUser(user) }
-        try self.statements.insertMember.bind(user, channel.number, channel.head).run()
-        return self.connection.changes == 1
+        guard try !self.isMember(user, of: channel.number) else { return false }
+        try self.checkMayJoin(try self.usage(of: user))
+        let members = try self.statements.memberCount.bind(channel.number).first { $0.unsigned(0) } ?? 0
+        guard members < UInt64(clamping: self.quotas.groupMembers) else {
+            throw StoreError(.groupFull, message: "the group has \(members) members; more are not allowed")
+        }
+        _ = try self.insertMember(user, channel, inGroup: group, joined: channel.head)
+        try self.addUsage(of: user, groups: 1)
+        return true
     }
 
     func leave(group: UInt64, user: UInt64) throws(StoreError) -> Bool {
         guard let channel = try self.groupChannel(group) else { return false }
         try self.statements.deleteMember.bind(user, channel.number).run()
-        return self.connection.changes == 1
+        guard self.connection.changes == 1 else { return false }
+        try self.statements.addMembers.bind(UInt64(bitPattern: -1), channel.number).run()
+        try self.statements.deleteOffsets.bind(user, channel.number).run()
+        try self.addUsage(of: user, groups: -1)
+        return true
+    }
+
+    func insertMember(
+        _ user: UInt64, _ channel: Channel, inGroup group: UInt64, joined: UInt64
+    ) throws(StoreError) -> Bool {
+        try self.statements.insertMember.bind(user, channel.number, joined, group).run()
+        guard self.connection.changes == 1 else { return false }
+        try self.statements.addMembers.bind(1, channel.number).run()
+        return true
+    }
+
+    private func isMember(_ user: UInt64, of channel: UInt64) throws(StoreError) -> Bool {
+        try self.statements.findMember.bind(user, channel).first { _ in true } ?? false
     }
 
     private func groupChannel(_ group: UInt64) throws(StoreError) -> Channel? {
         group >= ChannelKey.firstGroup ? try self.channel(.group(group)) : nil
     }
 
+    // MARK: What a user made
+
+    struct Usage {
+        var groups = 0
+        var groupsCreated = 0
+        var namesRegistered = 0
+        var conversationsBegun = 0
+    }
+
+    func usage(of user: UInt64) throws(StoreError) -> Usage {
+        let found = try self.statements.findUsage.bind(user).first { row in
+            Usage(
+                groups: Int(row.integer(0)), groupsCreated: Int(row.integer(1)), namesRegistered: Int(row.integer(2)),
+                conversationsBegun: Int(row.integer(3)))
+        }
+        return found ?? Usage()
+    }
+
+    func addUsage(
+        of user: UInt64, groups: Int64 = 0, groupsCreated: Int64 = 0, namesRegistered: Int64 = 0,
+        conversationsBegun: Int64 = 0
+    ) throws(StoreError) {
+        try self.statements.addUsage.bind(
+            user, UInt64(bitPattern: groups), UInt64(bitPattern: groupsCreated), UInt64(bitPattern: namesRegistered),
+            UInt64(bitPattern: conversationsBegun)
+        ).run()
+    }
+
+    private func checkMayJoin(_ usage: Usage) throws(StoreError) {
+        guard usage.groups < self.quotas.groups else {
+            throw StoreError(
+                .quotaExceeded, message: "you are in \(usage.groups) groups; leave one before you enter another")
+        }
+    }
+
     private static func noUser(_ user: UInt64) -> StoreError {
-        StoreError(.notFound, message: "There is no user \(user)")
+        StoreError(.notFound, message: "there is no user \(user)")
     }
 
     private static func noGroup(_ group: UInt64) -> StoreError {
-        StoreError(.notFound, message: "There is no group \(group)")
+        StoreError(.notFound, message: "there is no group \(group)")
     }
 }

@@ -31,6 +31,8 @@ final class WriteSession {
     /// The last message that a member sent to a channel in this transaction.
     private var sent: [Membership: UInt64] = [:]
     private(set) var committed: [CommittedMessage] = []
+    /// Of the present transaction.
+    private(set) var quotas = UserQuotas.unlimited
 
     init(path: String, durability: Durability, maximumPages: Int?) throws(StoreError) {
         let connection = try SQLiteConnection(path: path, mode: .readWrite)
@@ -43,7 +45,8 @@ final class WriteSession {
 
     // MARK: Transactions
 
-    func begin() throws(StoreError) {
+    func begin(quotas: UserQuotas) throws(StoreError) {
+        self.quotas = quotas
         try self.connection.execute("BEGIN IMMEDIATE")
     }
 
@@ -80,7 +83,7 @@ final class WriteSession {
         var channel = try self.channelForAppend(draft)
         let sequence = channel.head + 1
         guard sequence <= Schema.largestSequence else {
-            throw StoreError(.limitReached, message: "The channel has as many messages as a channel can have")
+            throw StoreError(.limitReached, message: "the channel has as many messages as a channel can have")
         }
         let id = Schema.messageID(channel: channel.number, sequence: sequence)
         try self.statements.insertKey.bind(draft.sender.user, draft.key.high, draft.key.low, id, now).run()
@@ -104,24 +107,29 @@ final class WriteSession {
             return channel
         }
         guard draft.channel.group == nil else {
-            throw StoreError(.notFound, message: "There is no group \(draft.channel.low)")
+            throw StoreError(.notFound, message: "there is no group \(draft.channel.low)")
         }
         try self.checkEnds(of: draft)
         // Before the channel is made: a refused message leaves nothing behind.
         guard try self.messageOfKey(draft) == nil else { throw Self.conflict(draft) }
         for user in [draft.channel.low, draft.channel.high] where try !self.hasUser(user) {
-            throw StoreError(.notFound, message: "There is no user \(user)")
+            throw StoreError(.notFound, message: "there is no user \(user)")
+        }
+        let begun = try self.usage(of: draft.sender.user).conversationsBegun
+        guard begun < self.quotas.conversationsBegun else {
+            throw StoreError(.quotaExceeded, message: "you have begun \(begun) conversations; more are not allowed")
         }
         let channel = try self.makeChannel(draft.channel)
+        try self.addUsage(of: draft.sender.user, conversationsBegun: 1)
         for user in Set([draft.channel.low, draft.channel.high]) {
-            try self.statements.insertMember.bind(user, channel.number, 0).run()
+            _ = try self.insertMember(user, channel, inGroup: 0, joined: 0)
         }
         return channel
     }
 
     private func checkEnds(of draft: Draft) throws(StoreError) {
         guard draft.sender.user == draft.channel.low || draft.sender.user == draft.channel.high else {
-            throw StoreError(.notFound, message: "User \(draft.sender.user) has no part in this channel")
+            throw StoreError(.notFound, message: "user \(draft.sender.user) has no part in this channel")
         }
     }
 
@@ -156,12 +164,12 @@ final class WriteSession {
     }
 
     private static func conflict(_ draft: Draft) -> StoreError {
-        let message = "User \(draft.sender.user) sent another message with the same message identifier before"
+        let message = "user \(draft.sender.user) sent another message with the same message identifier before"
         return StoreError(.conflict, message: message)
     }
 
     private static func corrupt(_ what: String) -> StoreError {
-        StoreError(.corrupt, message: "The log contradicts itself: \(what)")
+        StoreError(.corrupt, message: "the log contradicts itself: \(what)")
     }
 
     // MARK: Channels
@@ -189,7 +197,7 @@ final class WriteSession {
     func makeChannel(_ key: ChannelKey) throws(StoreError) -> Channel {
         let number = (try self.statements.lastChannel.first { $0.unsigned(0) } ?? 0) + 1
         guard number <= Schema.largestChannelNumber else {
-            throw StoreError(.limitReached, message: "There is no number left for another channel")
+            throw StoreError(.limitReached, message: "there is no number left for another channel")
         }
         let epoch = UInt32.random(in: 1...UInt32.max)
         try self.statements.insertChannel.bind(number, key.low, key.high, UInt64(epoch)).run()

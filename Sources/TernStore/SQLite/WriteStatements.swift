@@ -15,6 +15,12 @@ struct WriteStatements {
     let insertGroup: SQLiteStatement
     let insertMember: SQLiteStatement
     let deleteMember: SQLiteStatement
+    let findMember: SQLiteStatement
+    let addMembers: SQLiteStatement
+    let memberCount: SQLiteStatement
+    let deleteOffsets: SQLiteStatement
+    let findUsage: SQLiteStatement
+    let addUsage: SQLiteStatement
     let lastChannel: SQLiteStatement
     let findChannel: SQLiteStatement
     let insertChannel: SQLiteStatement
@@ -40,8 +46,26 @@ struct WriteStatements {
         self.lastGroup = try connection.prepare("SELECT max(id) FROM group_name")
         self.insertGroup = try connection.prepare("INSERT INTO group_name (id, name) VALUES (?1, ?2)")
         self.insertMember = try connection.prepare(
-            "INSERT INTO member (user, channel, joined, sent) VALUES (?1, ?2, ?3, 0) ON CONFLICT DO NOTHING")
+            """
+            INSERT INTO member (user, channel, joined, sent, in_group) VALUES (?1, ?2, ?3, 0, ?4)
+            ON CONFLICT DO NOTHING
+            """)
         self.deleteMember = try connection.prepare("DELETE FROM member WHERE user = ?1 AND channel = ?2")
+        self.findMember = try connection.prepare("SELECT 1 FROM member WHERE user = ?1 AND channel = ?2")
+        self.addMembers = try connection.prepare("UPDATE channel SET members = members + ?1 WHERE number = ?2")
+        self.memberCount = try connection.prepare("SELECT members FROM channel WHERE number = ?1")
+        self.deleteOffsets = try connection.prepare("DELETE FROM offset WHERE user = ?1 AND channel = ?2")
+        self.findUsage = try connection.prepare(
+            "SELECT groups, groups_created, names_registered, conversations_begun FROM usage WHERE user = ?1")
+        self.addUsage = try connection.prepare(
+            """
+            INSERT INTO usage (user, groups, groups_created, names_registered, conversations_begun)
+                VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET
+                groups = groups + excluded.groups, groups_created = groups_created + excluded.groups_created,
+                names_registered = names_registered + excluded.names_registered,
+                conversations_begun = conversations_begun + excluded.conversations_begun
+            """)
         self.lastChannel = try connection.prepare("SELECT max(number) FROM channel")
         self.findChannel = try connection.prepare(
             "SELECT number, epoch, head, head_time FROM channel WHERE low = ?1 AND high = ?2")
@@ -74,6 +98,7 @@ struct WriteStatements {
             """
             INSERT INTO offset (user, channel, device, delivered, read)
                 SELECT ?1, number, ?3, min(?4, head), min(?5, head) FROM channel WHERE number = ?2
+                    AND EXISTS (SELECT 1 FROM member WHERE member.user = ?1 AND member.channel = ?2)
             ON CONFLICT DO UPDATE SET
                 delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)
             """)
