@@ -18,7 +18,8 @@ public import TernTransport
 /// await server.drain(grace: .seconds(5))
 /// ```
 ///
-/// It is the one observer of its store from its creation until ``drain(grace:)`` returns. It does not close the store.
+/// It is the one observer of its store from its creation until ``drain(grace:)`` returns, and sets its quotas. It does not
+/// close the store.
 ///
 /// **Isolation.** Every method may be called from any task.
 public final class MessageServer: Sendable {
@@ -27,19 +28,22 @@ public final class MessageServer: Sendable {
     let logger: Logger
     let hub = Hub()
     let authenticator: Authenticator
+    let names: NameDirectory
 
     public init(store: any MessageStore, configuration: ServerConfiguration, logger: Logger) {
         self.store = store
         self.configuration = configuration
         self.logger = logger
+        self.names = NameDirectory(store: store)
         self.authenticator = Authenticator(
             serverName: configuration.name, secret: configuration.secret,
             acceptsDevelopmentTokens: configuration.acceptsDevelopmentTokens)
+        store.limit(to: configuration.quotas)
         store.observeCommits { [hub] messages in hub.deliver(messages) }
     }
 
     /// Connections that are served now.
-    public var connectionCount: Int { self.hub.connections.count }
+    public var connectionCount: Int { self.hub.connectionCount }
 
     /// Serves one connection and returns when it is closed. Nothing that the peer sends ends more than its own
     /// connection.

@@ -45,6 +45,8 @@ extension Failure {
             case .notFound: (notFound, "there is no such user or channel")
             case .conflict: (.conflict, "the message id was used for another message")
             case .invalidName: (.invalidName, "the name is empty, too long, or has control characters")
+            case .quotaExceeded: (.quotaExceeded, error.message)
+            case .groupFull: (.groupFull, error.message)
             case .tooLarge: (.payloadTooLarge, "the message is larger than the store takes")
             case .readOnly: (.storageFull, "the server cannot store anything now")
             case .closed: (.draining, "the server is about to stop")

@@ -40,6 +40,8 @@ public struct ErrorCode: RawRepresentable, Sendable, Hashable, CustomStringConve
     /// The same client message id was used for another message.
     public static let conflict = ErrorCode(rawValue: 0x34)
     public static let groupFull = ErrorCode(rawValue: 0x35)
+    /// The user has made, or takes part in, as much as the server allows one user.
+    public static let quotaExceeded = ErrorCode(rawValue: 0x36)
 
     /// The disk is full or failed; the server only reads until an operator helped. Nothing was stored.
     public static let storageFull = ErrorCode(rawValue: 0x40)
@@ -66,6 +68,7 @@ public struct ErrorCode: RawRepresentable, Sendable, Hashable, CustomStringConve
         .unauthenticated: "unauthenticated", .tokenExpired: "token-expired", .wrongAudience: "wrong-audience",
         .tokenNotYetValid: "token-not-yet-valid", .noSuchUser: "no-such-user", .noSuchChannel: "no-such-channel",
         .notAMember: "not-a-member", .alreadyExists: "already-exists", .conflict: "conflict", .groupFull: "group-full",
+        .quotaExceeded: "quota-exceeded",
         .storageFull: "storage-full", .rateLimited: "rate-limited", .tooManyRequests: "too-many-requests",
     ]
 }

@@ -11,8 +11,9 @@ struct Authenticator: Sendable {
 
     /// - Parameter now: seconds since 1970.
     func identify(_ text: String, now: Int64) throws(Failure) -> (user: Name, device: Name) {
-        if self.acceptsDevelopmentTokens, text.hasPrefix("dev:") {
-            return try Self.developer(text.dropFirst(4))
+        // By bytes: a combining mark behind the colon makes another character of it.
+        if self.acceptsDevelopmentTokens, text.utf8.starts(with: "dev:".utf8) {
+            return try Self.developer(text.utf8.dropFirst(4))
         }
         guard let secret else { throw Failure(.unauthenticated, "this server takes development tokens only: dev:USER") }
         do throws(AccessError) {
@@ -24,11 +25,12 @@ struct Authenticator: Sendable {
     }
 
     /// `USER` or `USER/DEVICE`.
-    private static func developer(_ text: Substring) throws(Failure) -> (user: Name, device: Name) {
-        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+    private static func developer(_ text: Substring.UTF8View) throws(Failure) -> (user: Name, device: Name) {
+        let parts = text.split(separator: UInt8(ascii: "/"), maxSplits: 1, omittingEmptySubsequences: false)
+            .map { String(decoding: $0, as: UTF8.self) }
         do throws(WireError) {
-            let device = parts.count > 1 ? String(parts[1]) : AccessToken.defaultDevice
-            return (try Name(String(parts[0])), try Name(device))
+            let device = parts.count > 1 ? parts[1] : AccessToken.defaultDevice
+            return (try Name(parts.first ?? ""), try Name(device))
         } catch {
             throw Failure(error)
         }

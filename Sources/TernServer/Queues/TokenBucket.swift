@@ -26,18 +26,19 @@ struct TokenBucket: Sendable {
         self.filledAt = now
     }
 
-    /// Takes one token.
+    /// Takes tokens. What costs more than the whole burst is allowed when the bucket is full, and leaves a debt.
     ///
-    /// - Returns: `nil`, or how long it takes until there will be one.
-    mutating func take(now: ContinuousClock.Instant) -> Duration? {
+    /// - Returns: `nil`, or how long it takes until there will be enough.
+    mutating func take(_ cost: Double = 1, now: ContinuousClock.Instant) -> Duration? {
         let elapsed = self.filledAt.duration(to: now) / .seconds(1)
         self.filledAt = now
         self.tokens = min(self.limit.burst, self.tokens + max(0, elapsed) * self.limit.rate)
-        if self.tokens >= 1 {
-            self.tokens -= 1
+        let needed = max(0, min(cost, self.limit.burst))
+        if self.tokens >= needed {
+            self.tokens -= cost
             return nil
         }
         guard self.limit.rate > 0 else { return .seconds(3600) }
-        return .seconds(min((1 - self.tokens) / self.limit.rate, 3600))
+        return .seconds(min((needed - self.tokens) / self.limit.rate, 3600))
     }
 }

@@ -25,17 +25,13 @@ extension RequestHandler {
         let user = self.session.user.rawValue
         let names = try await self.names(of: [key.peer(of: user)])
         guard let name = names[key.peer(of: user)] else { throw Failure(.noSuchUser, "there is no such user") }
-        let entry = try await self.ask { () async throws(StoreError) in
-            let head = try await self.store.head(of: key)
-            guard head.sequence > 0 else {
-                return SyncEntry(channel: key, head: head, own: Offsets(), userRead: 0, unread: 0)
-            }
-            let offsets = try await self.store.offsets(in: key)
-            let read = offsets.filter { $0.key.user == user }.map(\.value.read).max() ?? 0
-            return SyncEntry(
-                channel: key, head: head, own: offsets[self.session.deviceKey] ?? Offsets(), userRead: read,
-                unread: head.sequence - min(head.sequence, read))
+        let found = try await self.ask { () async throws(StoreError) in
+            try await self.store.syncEntry(for: self.session.deviceKey, in: key)
         }
+        // A direct channel that was never used; of a group one is no member when it has just been left.
+        guard found != nil || key.group == nil else { throw Failure(.notAMember, "not a member of \(request.channel)") }
+        let nothing = ChannelHead(epoch: 0, sequence: 0, timestamp: 0)
+        let entry = found ?? SyncEntry(channel: key, head: nothing, own: Offsets(), userRead: 0, unread: 0)
         guard let state = ChannelState(entry, name: name) else { throw Failure(.internal, "no such channel") }
         return state
     }
@@ -67,17 +63,13 @@ extension RequestHandler {
 
     func offsets(_ request: TernMessages.Offsets) async throws(Failure) -> TernMessages.Offsets.Answer {
         try self.checkMembership(request.channel)
-        let offsets = try await self.ask { () async throws(StoreError) in
-            try await self.store.offsets(in: ChannelKey(request.channel))
+        let after = DeviceKey(user: request.afterUser?.rawValue ?? 0, device: request.afterDevice?.rawValue ?? 0)
+        let page = try await self.ask { () async throws(StoreError) in
+            try await self.store.offsets(
+                in: ChannelKey(request.channel), after: after, limit: self.limit(request.limit))
         }
-        let after = (request.afterUser?.rawValue ?? 0, request.afterDevice?.rawValue ?? 0)
-        let rest = offsets.filter { ($0.key.user, $0.key.device) > after }
-            .sorted { ($0.key.user, $0.key.device) < ($1.key.user, $1.key.device) }
-        let limit = self.limit(request.limit)
-        let entries = rest.prefix(limit).compactMap { key, value in
-            TernMessages.Offsets.Entry(key, value)
-        }
-        return TernMessages.Offsets.Answer(hasMore: rest.count > limit, entries: entries)
+        let entries = page.entries.compactMap { TernMessages.Offsets.Entry($0.device, $0.offsets) }
+        return TernMessages.Offsets.Answer(hasMore: page.hasMore, entries: entries)
     }
 }
 

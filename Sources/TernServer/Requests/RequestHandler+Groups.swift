@@ -6,8 +6,13 @@ internal import TernStore
 
 extension RequestHandler {
     func create(_ request: CreateGroup) async throws(Failure) -> GroupState {
+        // A name from before the rules is taken all the same.
+        guard try await self.server.names.group(named: request.name) == nil else {
+            throw Failure(.alreadyExists, "there is a group \(request.name)")
+        }
+        let name = try NameRules.canonical(request.name)
         let creation = try await self.ask(notFound: .noSuchUser) { () async throws(StoreError) in
-            try await self.store.createGroup(named: request.name.text, owner: self.session.user.rawValue)
+            try await self.store.createGroup(named: name.text, owner: self.session.user.rawValue)
         }
         guard creation.isNew else { throw Failure(.alreadyExists, "there is a group \(request.name)") }
         self.server.hub.joined(self.session.user, creation.group)
@@ -15,9 +20,7 @@ extension RequestHandler {
     }
 
     func find(_ request: FindGroup) async throws(Failure) -> GroupState {
-        let group = try await self.ask { () async throws(StoreError) in
-            try await self.store.findGroup(named: request.name.text)
-        }
+        let group = try await self.server.names.group(named: request.name)
         guard let group else { throw Failure(.noSuchChannel, "there is no group \(request.name)") }
         return try await self.groupState(group)
     }
@@ -28,6 +31,7 @@ extension RequestHandler {
             try await self.store.join(group: group, user: self.session.user.rawValue)
         }
         self.server.hub.joined(self.session.user, group)
+        self.forgetReceipts(in: .group(group))
         if isNew { try await self.announce(ChannelID(group: request.group)) }
         return try await self.groupState(group)
     }
@@ -50,7 +54,13 @@ extension RequestHandler {
             try await self.store.leave(group: request.group.rawValue, user: self.session.user.rawValue)
         }
         self.server.hub.left(self.session.user, request.group.rawValue)
+        self.forgetReceipts(in: .group(request.group.rawValue))
         return EmptyBody()
+    }
+
+    /// With the membership the store forgets how far the user's devices were.
+    private func forgetReceipts(in channel: ChannelKey) {
+        for session in self.server.hub.sessions(of: self.session.user) { session.forwarding.forget(channel) }
     }
 
     func members(_ request: ListMembers) async throws(Failure) -> ListMembers.Answer {
@@ -74,21 +84,7 @@ extension RequestHandler {
             throw Failure(.noSuchChannel, "there is no group \(group)")
         }
         let isMember = self.server.hub.isMember(self.session.user, of: ChannelID(group: id))
-        return GroupState(
-            group: id, isMember: isMember, memberCount: try await self.memberCount(of: group), name: name)
-    }
-
-    private func memberCount(of group: UInt64) async throws(Failure) -> UInt32 {
-        var count = 0
-        var last: UInt64 = 0
-        while true {
-            let after = last
-            let page = try await self.ask { () async throws(StoreError) in
-                try await self.store.members(of: group, after: after, limit: 1000)
-            }
-            count += page.count
-            guard let next = page.last, page.count == 1000 else { return UInt32(clamping: count) }
-            last = next
-        }
+        let count = try await self.ask { () async throws(StoreError) in try await self.store.memberCount(of: group) }
+        return GroupState(group: id, isMember: isMember, memberCount: UInt32(clamping: count), name: name)
     }
 }

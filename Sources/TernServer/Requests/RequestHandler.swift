@@ -50,6 +50,29 @@ struct RequestHandler: Sendable {
         }
     }
 
+    // MARK: Weights
+
+    /// No response is counted as less.
+    static let smallestResponse = 512
+
+    /// How many bytes the response may have at most; nearly always it has fewer.
+    func largestResponse(to frame: RequestFrame) -> Int {
+        let page = self.configuration.maximumPageCount
+        switch frame.resource {
+        case .history: return self.configuration.maximumPageBytes + 128 * page
+        case .syncIndex, .listMembers, .offsets: return Self.smallestResponse + 160 * page
+        case .userNames: return Self.smallestResponse + 80 * UserNames.maximumCount
+        default: return Self.smallestResponse
+        }
+    }
+
+    /// As how many requests it counts; see ``ServerConfiguration/messageRate``.
+    func weight(of frame: RequestFrame) -> Int {
+        guard frame.resource == .userNames else { return 1 }
+        let count = frame.body.getInteger(at: frame.body.readerIndex, as: UInt16.self) ?? 0
+        return max(1, min(Int(count), UserNames.maximumCount))
+    }
+
     // MARK: For all requests
 
     func ask<Value>(
@@ -84,22 +107,22 @@ struct RequestHandler: Sendable {
     // MARK: Users
 
     private func resolve(_ request: ResolveUser) async throws(Failure) -> ResolveUser.Answer {
-        let found = try await self.ask { () async throws(StoreError) in
-            if let user = try await self.store.findUser(named: request.name.text) { return user as UInt64? }
-            guard request.createsIfAbsent, self.configuration.createsUsersOnRequest else { return nil }
-            return try await self.store.registerUser(named: request.name.text)
-        }
-        guard let user = found.flatMap({ UserID(rawValue: $0) }) else {
-            throw Failure(.noSuchUser, "there is no user \(request.name)")
-        }
+        let mayCreate = request.createsIfAbsent && self.configuration.createsUsersOnRequest
+        let user = try await self.server.names.user(
+            named: request.name, registeredBy: mayCreate ? self.session.user : nil)
+        guard let user else { throw Failure(.noSuchUser, "there is no user \(request.name)") }
         return ResolveUser.Answer(user: user)
     }
 
+    /// Only of those with whom the asking user shares a channel: users are numbered one after the other, and whoever counts
+    /// shall not learn everybody's name.
     private func names(_ request: UserNames) async throws(Failure) -> UserNames.Answer {
-        let names = try await self.names(of: request.users.map(\.rawValue))
+        let names = try await self.ask { () async throws(StoreError) in
+            try await self.store.names(of: request.users.map(\.rawValue), knownTo: self.session.user.rawValue)
+        }
         return UserNames.Answer(
             members: request.users.compactMap { user in
-                names[user.rawValue].map { Member(user: user, name: $0) }
+                names[user.rawValue].flatMap { try? Name($0) }.map { Member(user: user, name: $0) }
             })
     }
 }

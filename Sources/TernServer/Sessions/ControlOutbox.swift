@@ -55,8 +55,8 @@ final class ControlOutbox: Sendable {
         let key = ReceiptKey(
             channel: channel, user: receipt.sender, device: receipt.senderDevice, kind: receipt.kind)
         let isNew = self.notices.withLock { notices in
-            if notices.receipts[key] != nil {
-                notices.receipts[key] = receipt
+            if let waiting = notices.receipts[key] {
+                if receipt.sequence > waiting.sequence { notices.receipts[key] = receipt }
                 return false
             }
             guard notices.receipts.count < Self.maximumReceipts else { return false }

@@ -7,28 +7,55 @@ internal import TernStore
 internal import TernTransport
 
 /// Who is connected, and who of them is interested in which channel.
+///
+/// The store's writer needs the lock for every message. So nobody holds it for longer than ``step`` entries take, however
+/// many groups a user has; only the fan-out of a message walks those who are to hear it.
 final class Hub: Sendable {
     private typealias Sessions = [ObjectIdentifier: Session]
 
+    /// What is known of one connected user, from the first session to the last.
+    private struct Presence {
+        /// Tells it from an earlier one of the same user, of which entries may still be in `listeners`.
+        let number: UInt64
+        var sessions: Sessions = [:]
+        var groups: Set<UInt64> = []
+        /// Whether `groups` has all that the store has.
+        var isLoaded = false
+        /// Left while the groups were read: the page that is under way may still have them.
+        var left: Set<UInt64> = []
+    }
+
     private struct State {
         var connections: [ObjectIdentifier: Connection] = [:]
-        var byUser: [UInt64: Sessions] = [:]
-        var byGroup: [UInt64: Sessions] = [:]
-        var groups: [UInt64: Set<UInt64>] = [:]
-        /// Grows with every change of a connected user's memberships.
-        var membershipChanges: [UInt64: Int] = [:]
+        var presences: [UInt64: Presence] = [:]
+        /// By group: the connected users in it, with the numbers of their presences.
+        var listeners: [UInt64: [UInt64: UInt64]] = [:]
+        var lastPresence: UInt64 = 0
         var isDraining = false
         var emptyWaiters: [Int: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter = 0
+        var largestStep = 0
+
+        func sessions(of user: UInt64) -> [Session] { self.presences[user].map { Array($0.sessions.values) } ?? [] }
 
         func sessions(in channel: ChannelKey) -> [Session] {
-            if let group = channel.group { return Array((self.byGroup[group] ?? [:]).values) }
-            let first = Array((self.byUser[channel.low] ?? [:]).values)
-            return channel.low == channel.high ? first : first + Array((self.byUser[channel.high] ?? [:]).values)
+            guard let group = channel.group else {
+                let first = self.sessions(of: channel.low)
+                return channel.low == channel.high ? first : first + self.sessions(of: channel.high)
+            }
+            return (self.listeners[group] ?? [:]).flatMap { user, number in
+                self.presences[user]?.number == number ? self.sessions(of: user) : []
+            }
         }
     }
 
+    /// So many groups of a user are entered or left under one hold of the lock.
+    static let step = 128
+
     private let state = Mutex(State())
+
+    /// The most groups that were entered or left under one hold of the lock.
+    var largestStep: Int { self.state.withLock { $0.largestStep } }
 
     // MARK: Connections
 
@@ -53,13 +80,14 @@ final class Hub: Sendable {
 
     /// All that are open, authenticated or not.
     var connections: [Connection] { self.state.withLock { Array($0.connections.values) } }
+    var connectionCount: Int { self.state.withLock { $0.connections.count } }
     var isDraining: Bool { self.state.withLock { $0.isDraining } }
 
     /// - Returns: the sessions that are to be told.
     func startDraining() -> [Session] {
         self.state.withLock { state in
             state.isDraining = true
-            return state.byUser.values.flatMap(\.values)
+            return state.presences.values.flatMap(\.sessions.values)
         }
     }
 
@@ -90,87 +118,117 @@ final class Hub: Sendable {
     /// - Throws: ``Failure`` when the user has too many connections, or the store cannot say the user's groups.
     func enter(_ session: Session, limit: Int, store: any MessageStore) async throws(Failure) {
         let user = session.user.rawValue
-        let isAdmitted = self.state.withLock { state in
-            guard state.byUser[user, default: [:]].count < limit else { return false }
-            state.byUser[user, default: [:]][ObjectIdentifier(session)] = session
-            return true
-        }
-        guard isAdmitted else { throw Failure(.rateLimited, "the user has too many connections") }
-        while true {
-            // Joins and leaves that happen while the store is asked must not be lost: then it is asked again.
-            let changes = self.state.withLock { $0.membershipChanges[user, default: 0] }
-            let groups = try await Self.groups(of: user, in: store)
-            let isCurrent = self.state.withLock { state in
-                guard state.membershipChanges[user, default: 0] == changes else { return false }
-                state.groups[user] = groups
-                for group in groups { state.byGroup[group, default: [:]][ObjectIdentifier(session)] = session }
-                return true
+        let presence = self.state.withLock { state -> (number: UInt64, isLoaded: Bool)? in
+            guard (state.presences[user]?.sessions.count ?? 0) < limit else { return nil }
+            if state.presences[user] == nil {
+                state.lastPresence += 1
+                state.presences[user] = Presence(number: state.lastPresence)
             }
-            if isCurrent { return }
+            state.presences[user]?.sessions[ObjectIdentifier(session)] = session
+            return state.presences[user].map { ($0.number, $0.isLoaded) }
         }
+        guard let presence else { throw Failure(.rateLimited, "the user has too many connections") }
+        // The user's first session reads the groups; the others find them there.
+        if !presence.isLoaded { try await self.loadGroups(of: user, presence.number, from: store) }
     }
 
-    private static func groups(of user: UInt64, in store: any MessageStore) async throws(Failure) -> Set<UInt64> {
-        var groups: Set<UInt64> = []
+    private func loadGroups(
+        of user: UInt64, _ number: UInt64, from store: any MessageStore
+    ) async throws(Failure) {
         var last: UInt64 = 0
-        let limit = 1000
-        do throws(StoreError) {
-            while true {
-                let page = try await store.groups(of: user, after: last, limit: limit)
-                groups.formUnion(page)
-                guard let next = page.last, page.count == limit else { return groups }
-                last = next
+        while true {
+            let page: [UInt64]
+            do throws(StoreError) {
+                page = try await store.groups(of: user, after: last, limit: Self.step)
+            } catch {
+                throw Failure(error, notFound: .internal)
             }
-        } catch {
-            throw Failure(error, notFound: .internal)
+            let isLast = page.count < Self.step
+            let isDone = self.state.withLock { state in
+                // The user went away, or another session read them all before.
+                guard let presence = state.presences[user], presence.number == number, !presence.isLoaded else {
+                    return true
+                }
+                for group in page where !presence.left.contains(group) { Self.add(user, number, to: group, &state) }
+                state.largestStep = max(state.largestStep, page.count)
+                if isLast {
+                    state.presences[user]?.isLoaded = true
+                    state.presences[user]?.left = []
+                }
+                return isLast
+            }
+            guard !isDone, let next = page.last else { return }
+            last = next
         }
     }
 
+    private static func add(_ user: UInt64, _ number: UInt64, to group: UInt64, _ state: inout State) {
+        state.presences[user]?.groups.insert(group)
+        state.listeners[group, default: [:]][user] = number
+    }
+
+    /// Idempotent.
     func leave(_ session: Session) {
         let user = session.user.rawValue
-        self.state.withLock { state in
-            state.byUser[user]?[ObjectIdentifier(session)] = nil
-            for group in state.groups[user] ?? [] {
-                state.byGroup[group]?[ObjectIdentifier(session)] = nil
-                if state.byGroup[group]?.isEmpty == true { state.byGroup[group] = nil }
-            }
-            guard state.byUser[user]?.isEmpty == true else { return }
-            state.byUser[user] = nil
-            state.groups[user] = nil
-            state.membershipChanges[user] = nil
+        let gone = self.state.withLock { state -> Presence? in
+            state.presences[user]?.sessions[ObjectIdentifier(session)] = nil
+            guard state.presences[user]?.sessions.isEmpty == true else { return nil }
+            return state.presences.removeValue(forKey: user)
         }
+        guard let gone else { return }
+        // Nobody finds the presence any more; what is left of it in the groups is swept up in steps.
+        var rest = Array(gone.groups)[...]
+        while !rest.isEmpty {
+            let step = rest.prefix(Self.step)
+            rest = rest.dropFirst(step.count)
+            self.state.withLock { state in
+                for group in step where state.listeners[group]?[user] == gone.number {
+                    Self.remove(user, from: group, &state)
+                }
+                state.largestStep = max(state.largestStep, step.count)
+            }
+        }
+    }
+
+    private static func remove(_ user: UInt64, from group: UInt64, _ state: inout State) {
+        state.listeners[group]?[user] = nil
+        if state.listeners[group]?.isEmpty == true { state.listeners[group] = nil }
     }
 
     // MARK: Memberships of connected users
 
     func joined(_ user: UserID, _ group: UInt64) {
+        let user = user.rawValue
         self.state.withLock { state in
-            guard state.byUser[user.rawValue] != nil else { return }
-            state.membershipChanges[user.rawValue, default: 0] += 1
-            state.groups[user.rawValue, default: []].insert(group)
-            for (key, session) in state.byUser[user.rawValue] ?? [:] {
-                state.byGroup[group, default: [:]][key] = session
-            }
+            guard let number = state.presences[user]?.number else { return }
+            state.presences[user]?.left.remove(group)
+            Self.add(user, number, to: group, &state)
         }
     }
 
     func left(_ user: UserID, _ group: UInt64) {
+        let user = user.rawValue
         self.state.withLock { state in
-            guard state.byUser[user.rawValue] != nil else { return }
-            state.membershipChanges[user.rawValue, default: 0] += 1
-            state.groups[user.rawValue]?.remove(group)
-            for key in (state.byUser[user.rawValue] ?? [:]).keys { state.byGroup[group]?[key] = nil }
-            if state.byGroup[group]?.isEmpty == true { state.byGroup[group] = nil }
+            guard let isLoaded = state.presences[user]?.isLoaded else { return }
+            state.presences[user]?.groups.remove(group)
+            if !isLoaded { state.presences[user]?.left.insert(group) }
+            Self.remove(user, from: group, &state)
         }
     }
 
     /// Whether a connected user takes part in a channel.
     func isMember(_ user: UserID, of channel: ChannelID) -> Bool {
         guard let group = channel.group else { return channel.peer(of: user) != nil }
-        return self.state.withLock { $0.groups[user.rawValue]?.contains(group.rawValue) == true }
+        return self.state.withLock { $0.presences[user.rawValue]?.groups.contains(group.rawValue) == true }
     }
 
     // MARK: Fan-out
+
+    /// How many connected users take part in a channel.
+    func audience(of channel: ChannelKey) -> Int {
+        guard let group = channel.group else { return 2 }
+        return self.state.withLock { $0.listeners[group]?.count ?? 0 }
+    }
 
     /// The sessions of everybody who takes part in a channel.
     func sessions(in channel: ChannelKey) -> [Session] {
@@ -178,15 +236,14 @@ final class Hub: Sendable {
     }
 
     func sessions(of user: UserID) -> [Session] {
-        self.state.withLock { Array(($0.byUser[user.rawValue] ?? [:]).values) }
+        self.state.withLock { $0.sessions(of: user.rawValue) }
     }
 
     /// Offers new messages to everybody connected. Called on the store's writer, in the order of each log: that order
     /// is what makes pushes come in sequence.
     func deliver(_ messages: [CommittedMessage]) {
-        let targets = self.state.withLock { state in messages.map { state.sessions(in: $0.draft.channel) } }
-        for (message, sessions) in zip(messages, targets) {
-            for session in sessions { session.offer(message) }
+        for message in messages {
+            for session in self.sessions(in: message.draft.channel) { session.offer(message) }
         }
     }
 }

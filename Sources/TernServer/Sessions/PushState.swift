@@ -41,6 +41,12 @@ struct PushState: Sendable {
         case ended
     }
 
+    /// What was pushed last of a channel.
+    struct Mark: Sendable, Hashable {
+        var sequence: UInt64
+        var epoch: UInt32
+    }
+
     /// A message costs this much beside its payload.
     static let overhead = 256
     /// A batch is closed when it has this many bytes.
@@ -52,7 +58,7 @@ struct PushState: Sendable {
     /// Channels that are not pushed, and how far their logs reach.
     var pulling: [ChannelKey: UInt64] = [:]
     /// The last message of each channel that was given to a push stream.
-    var lastPushed: [ChannelKey: CommittedMessage] = [:]
+    var lastPushed: [ChannelKey: Mark] = [:]
     /// Messages that this session is storing itself.
     var ownMessages: [IdempotencyKey: Int] = [:]
     private var bytes = 0
@@ -89,12 +95,17 @@ struct PushState: Sendable {
     }
 
     private mutating func enqueue(_ message: CommittedMessage) {
-        let cost = message.draft.payload.readableBytes + Self.overhead
+        let cost = Self.cost(of: message)
         self.uses += 1
         self.feeds[message.draft.channel]?.queue.append(message)
         self.feeds[message.draft.channel]?.bytes += cost
         self.feeds[message.draft.channel]?.lastUse = self.uses
         self.bytes += cost
+    }
+
+    /// The memory that a message keeps alive, which may be more than its bytes.
+    private static func cost(of message: CommittedMessage) -> Int {
+        message.draft.payload.storageCapacity + Self.overhead
     }
 
     /// Ends the feed that was idle for longest when there are too many.
@@ -130,14 +141,14 @@ struct PushState: Sendable {
         var messages: [ChannelMessage] = []
         var taken = 0
         while taken < Self.batchBytes, let message = feed.queue.popFirst() {
-            taken += message.draft.payload.readableBytes + Self.overhead
-            let previous = self.lastPushed[start.channel].map { MessageSequence(stored: $0.receipt.sequence) }
+            taken += Self.cost(of: message)
+            let previous = self.lastPushed[start.channel].map { MessageSequence(stored: $0.sequence) }
             let receipt = message.receipt
             let pushed = ChannelMessage(
                 message.draft, epoch: receipt.epoch, sequence: receipt.sequence, timestamp: receipt.timestamp,
                 previous: previous)
             if let pushed { messages.append(pushed) }
-            self.lastPushed[start.channel] = CommittedMessage(draft: message.draft.withoutContent, receipt: receipt)
+            self.lastPushed[start.channel] = Mark(sequence: receipt.sequence, epoch: receipt.epoch)
         }
         feed.bytes -= taken
         self.bytes -= taken
@@ -164,11 +175,13 @@ struct PushState: Sendable {
     /// - Returns: the channel's epoch, if the channel was switched to pull by this.
     mutating func fail(_ start: FeedStart) -> UInt32? {
         guard !self.isStopped, let feed = self.feeds[start.channel], feed.number == start.number else { return nil }
-        let last = feed.queue.last ?? self.lastPushed[start.channel]
+        let queued = feed.queue.last.map { Mark(sequence: $0.receipt.sequence, epoch: $0.receipt.epoch) }
         _ = self.end(start)
-        guard let last, self.pulling[start.channel] == nil else { return nil }
-        self.pulling[start.channel] = last.receipt.sequence
-        return last.receipt.epoch
+        guard let last = queued ?? self.lastPushed[start.channel], self.pulling[start.channel] == nil else {
+            return nil
+        }
+        self.pulling[start.channel] = last.sequence
+        return last.epoch
     }
 
     mutating func caughtUp(_ channel: ChannelKey, to sequence: UInt64) -> UInt64? {
@@ -183,14 +196,5 @@ struct PushState: Sendable {
         defer { self.feeds = [:] }
         self.bytes = 0
         return self.feeds.values.compactMap(\.waiter)
-    }
-}
-
-extension Draft {
-    /// What is worth remembering of a message that was pushed.
-    fileprivate var withoutContent: Draft {
-        Draft(
-            channel: self.channel, sender: self.sender, key: self.key, type: self.type,
-            clientTimestamp: self.clientTimestamp, payload: ByteBuffer())
     }
 }

@@ -22,8 +22,20 @@ final class Session: Sendable {
     let feedStarts = Inlet<FeedStart>()
     /// Requests that may be worked on at once, on all streams together.
     let requestSlots: Slots
+    /// Bytes of messages that are to be stored or answered, on all streams together.
+    let sendRoom: Slots
+    /// Bytes of responses that are being made or wait to be read, on all streams together.
+    let responseRoom: Slots
+    /// Receipts of this connection on their way to the others of their channels.
+    let forwarding = ReceiptForwarding()
     private let pushes: Mutex<PushState>
-    private let buckets: Mutex<(messages: TokenBucket, datagrams: TokenBucket)>
+    private let buckets: Mutex<Buckets>
+
+    private struct Buckets: Sendable {
+        var messages: TokenBucket
+        var datagrams: TokenBucket
+        var fanOut: TokenBucket
+    }
 
     init(user: UserID, device: DeviceID, connection: Connection, configuration: ServerConfiguration) {
         self.user = user
@@ -31,24 +43,28 @@ final class Session: Sendable {
         self.connection = connection
         self.control = ControlOutbox()
         self.requestSlots = Slots(count: configuration.maximumRequestsInFlight)
+        self.sendRoom = Slots(count: configuration.maximumPendingBytes)
+        self.responseRoom = Slots(count: configuration.maximumResponseBytes)
         self.pushes = Mutex(
             PushState(
                 maximumBytes: configuration.maximumQueuedPushBytes, maximumFeeds: configuration.maximumPushStreams))
         let now = ContinuousClock.now
         self.buckets = Mutex(
-            (
+            Buckets(
                 messages: TokenBucket(configuration.messageRate, now: now),
-                datagrams: TokenBucket(configuration.datagramRate, now: now)
-            ))
+                datagrams: TokenBucket(configuration.datagramRate, now: now),
+                fanOut: TokenBucket(configuration.fanOutRate, now: now)))
     }
 
     var deviceKey: DeviceKey { DeviceKey(user: self.user.rawValue, device: self.device.rawValue) }
 
     // MARK: Limits
 
-    /// `nil` when one more message or request is allowed, else the refusal.
-    func refuseAboveRate(sequence: MessageSequence = .zero, id: ClientMessageID? = nil) -> Failure? {
-        guard let wait = self.buckets.withLock({ $0.messages.take(now: .now) }) else { return nil }
+    /// `nil` when one more message or request is allowed, which counts as `cost`, else the refusal.
+    func refuseAboveRate(
+        cost: Int = 1, sequence: MessageSequence = .zero, id: ClientMessageID? = nil
+    ) -> Failure? {
+        guard let wait = self.buckets.withLock({ $0.messages.take(Double(cost), now: .now) }) else { return nil }
         let milliseconds = UInt32(clamping: Int64((wait / .milliseconds(1)).rounded(.up)))
         return Failure(
             .rateLimited, "too many messages or requests", sequence: sequence, id: id, retryAfter: milliseconds)
@@ -56,6 +72,11 @@ final class Session: Sendable {
 
     func allowsDatagram() -> Bool {
         self.buckets.withLock { $0.datagrams.take(now: .now) } == nil
+    }
+
+    /// `nil` when this connection may cause so many copies more, else how long it takes until it may.
+    func waitForCopies(_ count: Int) -> Duration? {
+        self.buckets.withLock { $0.fanOut.take(Double(count), now: .now) }
     }
 
     // MARK: Pushing
@@ -133,10 +154,11 @@ final class Session: Sendable {
         self.control.offer(notice, of: channel)
     }
 
-    /// Nothing more is pushed; the streams are finished after what is queued was dropped.
+    /// Nothing more is pushed, and nothing more forwarded; the streams are finished after what is queued was dropped.
     func stopPushing() {
         let waiters = self.pushes.withLock { $0.stop() }
         for waiter in waiters { waiter.resume() }
         self.feedStarts.end()
+        self.forwarding.finish()
     }
 }

@@ -18,13 +18,28 @@ struct ChannelSendStream: Sendable {
     private enum Item: Sendable {
         case draft(Draft, PartyID, MessageSequence)
         case refusal(Failure)
+
+        /// The memory that it holds until it is answered, with its place in line and its answer.
+        var cost: Int {
+            switch self {
+            case .draft(let draft, _, _): 512 + draft.payload.storageCapacity
+            case .refusal: 512
+            }
+        }
+    }
+
+    /// An item, and how much of the session's room it took.
+    private struct Queued: Sendable {
+        var item: Item
+        var room: Int
     }
 
     /// At most this many messages are stored and answered together.
     private static let batchCount = 512
 
     func run(first: ByteBuffer) async {
-        let queue = BoundedQueue<Item>(capacity: self.server.configuration.maximumPendingBytes)
+        // The session's room bounds it, on all streams together.
+        let queue = BoundedQueue<Queued>(capacity: .max)
         await withDiscardingTaskGroup { group in
             group.addTask { await self.storeAndAnswer(queue) }
             await self.read(first, into: queue)
@@ -34,7 +49,7 @@ struct ChannelSendStream: Sendable {
 
     // MARK: Reading
 
-    private func read(_ first: ByteBuffer, into queue: BoundedQueue<Item>) async {
+    private func read(_ first: ByteBuffer, into queue: BoundedQueue<Queued>) async {
         var reader = MessageReader(
             stream: self.stream, first: first,
             maximumPayloadLength: self.server.configuration.maximumPayloadLength)
@@ -42,10 +57,9 @@ struct ChannelSendStream: Sendable {
         while true {
             do throws(WireError) {
                 guard let message = try await reader.next() else { break }
-                let item = self.item(message, receiver: &receiver)
-                await queue.push(item, cost: message.encodedLength)
+                await self.put(self.item(message, receiver: &receiver), into: queue)
             } catch {
-                await queue.push(.refusal(Failure(error)), cost: MessageHeader.size)
+                await self.put(.refusal(Failure(error)), into: queue)
                 guard error.isSkipped else {
                     return self.stream.stopSending(code: CloseCode.streamUnsupportedVersion.rawValue)
                 }
@@ -54,8 +68,14 @@ struct ChannelSendStream: Sendable {
         do throws(WireError) {
             try reader.finish()
         } catch {
-            await queue.push(.refusal(Failure(error)), cost: MessageHeader.size)
+            await self.put(.refusal(Failure(error)), into: queue)
         }
+    }
+
+    /// Waits for room.
+    private func put(_ item: Item, into queue: BoundedQueue<Queued>) async {
+        let room = await self.session.sendRoom.take(item.cost)
+        if !queue.pushNow(Queued(item: item, room: room), cost: 0) { self.session.sendRoom.giveBack(room) }
     }
 
     private func item(_ message: Message, receiver: inout PartyID?) -> Item {
@@ -84,6 +104,7 @@ struct ChannelSendStream: Sendable {
             guard self.server.hub.isMember(self.session.user, of: channel) else {
                 throw WireError(.notAMember, "not a member of \(channel)")
             }
+            if let refusal = self.refuseAboveFanOut(channel, outgoing) { return .refusal(refusal) }
             let flags: MessageFlags = outgoing.isEncrypted ? .encrypted : []
             let draft = Draft(
                 channel: ChannelKey(channel), sender: self.session.deviceKey, key: IdempotencyKey(outgoing.id),
@@ -95,16 +116,25 @@ struct ChannelSendStream: Sendable {
         }
     }
 
+    /// A message that many will hear counts as several.
+    private func refuseAboveFanOut(_ channel: ChannelID, _ message: OutgoingMessage) -> Failure? {
+        let users = self.server.hub.audience(of: ChannelKey(channel))
+        let weight = users / max(1, self.server.configuration.deliveriesPerMessage)
+        guard weight > 0 else { return nil }
+        return self.session.refuseAboveRate(cost: weight, sequence: message.sequence, id: message.id)
+    }
+
     // MARK: Storing
 
-    private func storeAndAnswer(_ queue: BoundedQueue<Item>) async {
+    private func storeAndAnswer(_ queue: BoundedQueue<Queued>) async {
         while var items = await queue.takeAll() {
             while !items.isEmpty {
                 let batch = Array(items.prefix(Self.batchCount))
                 items.removeFirst(batch.count)
-                let answers = await self.store(batch)
+                let answers = await self.store(batch.map(\.item))
                 // A client that is gone gets no answers; what it sent is stored all the same, and it can ask again.
                 try? await self.stream.write(answers)
+                self.session.sendRoom.giveBack(batch.reduce(0) { $0 + $1.room })
             }
         }
         try? await self.stream.finish()

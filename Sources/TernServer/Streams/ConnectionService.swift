@@ -111,6 +111,7 @@ struct ConnectionService: Sendable {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.readDatagrams(session) }
             group.addTask { await self.writeDatagrams(session) }
+            group.addTask { await session.forwarding.run { await self.forward($0, in: $1, from: session) } }
             while let start = try? await session.feedStarts.next() {
                 group.addTask { await self.push(start, session) }
             }
@@ -157,8 +158,17 @@ struct ConnectionService: Sendable {
         guard let notice = try? LiveNotice(message), let channel = message.channel,
             self.server.hub.isMember(session.user, of: channel), let bytes = try? notice.message.encoded()
         else { return }
-        for other in self.server.hub.sessions(in: ChannelKey(channel)) where other.user != session.user {
-            other.datagrams.push(bytes)
+        let others = self.server.hub.sessions(in: ChannelKey(channel)).filter { $0.user != session.user }
+        guard session.waitForCopies(others.count) == nil else { return }
+        for other in others { other.datagrams.push(bytes) }
+    }
+
+    /// Waits until the session may cause so many copies.
+    private func forward(_ receipt: TernMessages.Receipt, in channel: ChannelID, from session: Session) async {
+        let others = self.server.hub.sessions(in: ChannelKey(channel)).filter { $0 !== session }
+        while let wait = session.waitForCopies(others.count) {
+            guard (try? await Task.sleep(for: wait)) != nil else { return }
         }
+        for other in others { other.control.offer(receipt, in: channel) }
     }
 }

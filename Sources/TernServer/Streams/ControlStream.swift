@@ -58,7 +58,7 @@ struct ControlStream: Sendable {
             return session
         } catch {
             self.server.logger.info(
-                "refused", metadata: ["code": "\(error.code)", "reason": "\(error.text)"])
+                "refused", metadata: ["code": "\(error.code)", "reason": "\(error.text.printable())"])
             throw Refusal(failure: error, code: error.code == .draining ? .draining : .authenticationFailed)
         }
     }
@@ -69,8 +69,10 @@ struct ControlStream: Sendable {
         else { throw Failure(.unauthenticated, "the first message must be an authentication with a token") }
         guard !self.server.hub.isDraining else { throw Failure(.draining, "the server is about to stop") }
         let now = Int64(self.server.now.rawValue / 1000)
-        let (userName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
-        let (user, device) = try await self.register(userName, deviceName)
+        let (claimedName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
+        var userName = claimedName
+        let user = try await self.server.names.user(logsInAs: &userName)
+        let device = try await self.server.names.device(deviceName, of: user)
         let session = Session(
             user: user, device: device, connection: self.service.connection, configuration: self.configuration)
         let answer = AuthenticationAnswer(
@@ -92,21 +94,11 @@ struct ControlStream: Sendable {
         self.server.logger.debug(
             "connected",
             metadata: [
-                "user": "\(userName)", "device": "\(deviceName)", "carrier": "\(self.service.connection.carrier)",
-                "program": "\(request.clientProgram?.prefix(64) ?? "")",
+                "user": "\(userName.text.printable())", "device": "\(deviceName.text.printable())",
+                "carrier": "\(self.service.connection.carrier)",
+                "program": "\((request.clientProgram ?? "").printable(atMost: 64))",
             ])
         return session
-    }
-
-    private func register(_ userName: Name, _ deviceName: Name) async throws(Failure) -> (UserID, DeviceID) {
-        do throws(StoreError) {
-            let user = try await self.server.store.registerUser(named: userName.text)
-            let device = try await self.server.store.registerDevice(named: deviceName.text, of: user)
-            if let user = UserID(rawValue: user), let device = DeviceID(rawValue: device) { return (user, device) }
-        } catch {
-            throw Failure(error, notFound: .internal)
-        }
-        throw Failure(.internal, "the store gave a number that is none")
     }
 
     /// Says why, and closes when the client has had time to read it.
@@ -223,22 +215,41 @@ struct ControlStream: Sendable {
         guard self.server.hub.isMember(session.user, of: channel) else {
             return Failure(.notAMember, "not a member of \(channel)", sequence: receipt.sequence)
         }
-        let sequence = receipt.sequence.rawValue
-        let isRead = receipt.kind == .read
+        let key = ChannelKey(channel)
+        let told = Offsets(
+            delivered: receipt.sequence.rawValue, read: receipt.kind == .read ? receipt.sequence.rawValue : 0)
+        let known = session.forwarding.stored(in: key)
+        // Most are sent again, or merged with others on their way.
+        if let known, told.read <= known.read, told.delivered <= known.delivered { return nil }
+        let cost = Self.costOfAskingTheStore
+        if let refusal = session.refuseAboveRate(cost: cost, sequence: receipt.sequence) { return refusal }
         do throws(StoreError) {
-            let key = ChannelKey(channel)
-            try await self.server.store.advanceOffsets(
-                Offsets(delivered: sequence, read: isRead ? sequence : 0), of: session.deviceKey, in: key)
-            let offsets = try await self.server.store.offsets(of: session.deviceKey, in: key)
-            var forwarded = receipt
-            forwarded.senderDevice = session.device
-            forwarded.sequence = MessageSequence(stored: isRead ? offsets.read : offsets.delivered)
-            for other in self.server.hub.sessions(in: key) where other !== session {
-                other.control.offer(forwarded, in: channel)
-            }
+            let store = self.server.store
+            let before: TernStore.Offsets
+            if let known { before = known } else { before = try await store.offsets(of: session.deviceKey, in: key) }
+            try await store.advanceOffsets(told, of: session.deviceKey, in: key)
+            let after = try await store.offsets(of: session.deviceKey, in: key)
+            session.forwarding.remember(after, in: key)
+            self.forward(receipt, in: channel, before, after, session)
             return nil
         } catch {
             return Failure(error, notFound: .noSuchChannel, sequence: receipt.sequence)
         }
+    }
+
+    /// See ``ServerConfiguration/messageRate``.
+    private static let costOfAskingTheStore = 7
+
+    /// Others hear what advanced, and how far it is now.
+    private func forward(
+        _ receipt: TernMessages.Receipt, in channel: ChannelID, _ before: TernStore.Offsets,
+        _ after: TernStore.Offsets, _ session: Session
+    ) {
+        let isRead = receipt.kind == .read
+        guard isRead ? after.read > before.read : after.delivered > before.delivered else { return }
+        var forwarded = receipt
+        forwarded.senderDevice = session.device
+        forwarded.sequence = MessageSequence(stored: isRead ? after.read : after.delivered)
+        session.forwarding.offer(forwarded, in: channel)
     }
 }

@@ -13,13 +13,19 @@ struct RequestStream: Sendable {
     let session: Session
     let stream: TernTransport.Stream
     private let inFlight = InFlightRequests()
-    private let responses: BoundedQueue<RequestFrame>
+    /// The session's room bounds it, on all streams together.
+    private let responses = BoundedQueue<Response>(capacity: .max)
+
+    /// A response, and how much of the session's room it took.
+    private struct Response: Sendable {
+        var frame: RequestFrame
+        var room: Int
+    }
 
     init(server: MessageServer, session: Session, stream: TernTransport.Stream) {
         self.server = server
         self.session = session
         self.stream = stream
-        self.responses = BoundedQueue(capacity: RequestFrame.maximumResponseLength)
     }
 
     func run(first: ByteBuffer) async {
@@ -52,9 +58,10 @@ struct RequestStream: Sendable {
                 } else if let refusal = self.refusal(of: frame) {
                     await self.respond(to: frame, refusal)
                 } else {
+                    let room = await self.session.responseRoom.take(self.handler.largestResponse(to: frame))
                     await self.session.requestSlots.take()
                     self.inFlight.begin(frame.identifier)
-                    requests.addTask { await self.serve(frame) }
+                    requests.addTask { await self.serve(frame, room: room) }
                 }
             }
             return true
@@ -69,32 +76,48 @@ struct RequestStream: Sendable {
     private func refusal(of frame: RequestFrame) -> Failure? {
         if frame.status != .none { return Failure(.malformed, "the status of a request is 0") }
         if self.inFlight.contains(frame.identifier) { return Failure(.malformed, "the identifier is in use") }
-        return self.session.refuseAboveRate()
+        return self.session.refuseAboveRate(cost: self.handler.weight(of: frame))
     }
 
-    private func serve(_ frame: RequestFrame) async {
-        let response = await RequestHandler(server: self.server, session: self.session).respond(to: frame)
+    private var handler: RequestHandler { RequestHandler(server: self.server, session: self.session) }
+
+    /// - Parameter room: taken of the session's for the largest response that there can be.
+    private func serve(_ frame: RequestFrame, room: Int) async {
+        var response = await self.handler.respond(to: frame)
         if self.inFlight.end(frame.identifier) {
-            await self.respond(to: frame, Failure(.cancelled, "the client cancelled the request"))
-        } else {
-            await self.responses.push(response, cost: RequestFrame.headerSize + response.body.readableBytes)
+            response = RequestFrame(Failure(.cancelled, "the client cancelled the request"), to: frame)
         }
+        let needed = min(room, max(response.body.storageCapacity, RequestHandler.smallestResponse))
+        self.session.responseRoom.giveBack(room - needed)
+        self.put(Response(frame: response, room: needed))
         self.session.requestSlots.giveBack()
     }
 
     private func respond(to frame: RequestFrame, _ failure: Failure) async {
-        let response = RequestFrame(failure, to: frame)
-        await self.responses.push(response, cost: RequestFrame.headerSize + response.body.readableBytes)
+        let room = await self.session.responseRoom.take(RequestHandler.smallestResponse)
+        self.put(Response(frame: RequestFrame(failure, to: frame), room: room))
     }
 
+    private func put(_ response: Response) {
+        if !self.responses.pushNow(response, cost: 0) { self.session.responseRoom.giveBack(response.room) }
+    }
+
+    /// Writes until there is nothing more. When the client stopped the stream, the room is given back all the same.
     private func writeResponses() async {
-        while let frames = await self.responses.takeAll() {
-            var buffer = ByteBuffer()
-            // Our own responses are within the format's limits.
-            for frame in frames { try? frame.encode(into: &buffer) }
-            guard (try? await self.stream.write(buffer)) != nil else { return self.responses.finish() }
+        while let responses = await self.responses.takeAll() {
+            for response in responses {
+                if (try? await self.stream.write(Self.encoded(response.frame))) == nil { self.responses.finish() }
+                self.session.responseRoom.giveBack(response.room)
+            }
         }
         try? await self.stream.finish()
+    }
+
+    private static func encoded(_ response: RequestFrame) -> ByteBuffer {
+        if let bytes = try? response.encoded() { return bytes }
+        // Longer than a client must take: no answer at all would leave it waiting.
+        let failure = Failure(.internal, "the response is too long", isRetryable: false)
+        return (try? RequestFrame(failure, to: response).encoded()) ?? ByteBuffer()
     }
 }
 

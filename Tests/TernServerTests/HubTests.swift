@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import NIOPosix
+import TernMessages
+import TernStore
+import TernTesting
+import TernTransport
+import Testing
+
+@testable import TernServer
+
+/// One user in very many groups comes and goes: nobody else waits for it.
+@Suite struct HubTests {
+    private func session(_ user: UInt64) throws -> Session {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let pair = InMemoryTransport.makePair(clientLoop: loop, serverLoop: loop)
+        return Session(
+            user: try #require(UserID(rawValue: user)), device: try #require(DeviceID(rawValue: 1)),
+            connection: Connection(adopting: pair.server),
+            configuration: ServerConfiguration(name: try Name("tern")))
+    }
+
+    private func withGroups(
+        _ count: Int, _ body: (SQLiteMessageStore, _ user: UInt64, _ groups: [UInt64]) async throws -> Void
+    ) async throws {
+        try await Harness.run { harness in
+            harness.store.limit(to: .unlimited)
+            let user = try await harness.store.registerUser(named: "eve")
+            var groups: [UInt64] = []
+            for index in 0..<count {
+                groups.append(try await harness.store.createGroup(named: "g\(index)", owner: user).group)
+            }
+            try await body(harness.store, user, groups)
+        }
+    }
+
+    @Test func enteringAndLeavingTakeTheLockInSmallSteps() async throws {
+        let count = 1_000
+        try await self.withGroups(count) { store, user, groups in
+            let hub = Hub()
+            let (first, second) = (try self.session(user), try self.session(user))
+            try await hub.enter(first, limit: 8, store: store)
+            try await hub.enter(second, limit: 8, store: store)
+            for group in groups {
+                #expect(hub.audience(of: .group(group)) == 1)
+                #expect(hub.sessions(in: .group(group)).count == 2)
+            }
+            hub.leave(first)
+            #expect(hub.sessions(in: .group(groups[0])).count == 1)
+            hub.leave(second)
+            for group in groups { #expect(hub.audience(of: .group(group)) == 0) }
+            #expect(hub.largestStep > 0)
+            #expect(hub.largestStep <= Hub.step)
+        }
+    }
+
+    @Test func whoComesBackWhileTheRestIsSweptUpStays() async throws {
+        try await self.withGroups(300) { store, user, groups in
+            let hub = Hub()
+            for _ in 0..<10 {
+                let (old, new) = (try self.session(user), try self.session(user))
+                try await hub.enter(old, limit: 8, store: store)
+                await withTaskGroup(of: Void.self) { tasks in
+                    tasks.addTask { hub.leave(old) }
+                    tasks.addTask { try? await hub.enter(new, limit: 8, store: store) }
+                }
+                for group in groups { #expect(hub.sessions(in: .group(group)).map(\.device) == [new.device]) }
+                hub.leave(new)
+                for group in groups { #expect(hub.audience(of: .group(group)) == 0) }
+            }
+        }
+    }
+
+    /// A page of groups that was read before a leave does not bring the user back.
+    @Test func whatIsLeftWhileTheGroupsAreReadStaysLeft() async throws {
+        try await self.withGroups(300) { store, user, groups in
+            let hub = Hub()
+            let session = try self.session(user)
+            let joined: UInt64 = ChannelKey.firstGroup + 5_000
+            await withTaskGroup(of: Void.self) { tasks in
+                tasks.addTask { try? await hub.enter(session, limit: 8, store: store) }
+                tasks.addTask {
+                    while hub.sessions(of: session.user).isEmpty { await Task.yield() }
+                    for group in groups.suffix(50) {
+                        _ = try? await store.leave(group: group, user: user)
+                        hub.left(session.user, group)
+                    }
+                    hub.joined(session.user, joined)
+                }
+            }
+            for group in groups.dropLast(50) + [joined] { #expect(hub.audience(of: .group(group)) == 1) }
+            for group in groups.suffix(50) { #expect(hub.audience(of: .group(group)) == 0) }
+        }
+    }
+
+    @Test func tooManyConnectionsOfAUserAreRefused() async throws {
+        try await self.withGroups(1) { store, user, _ in
+            let hub = Hub()
+            let first = try self.session(user)
+            try await hub.enter(first, limit: 1, store: store)
+            let second = try self.session(user)
+            let refused = await #expect(throws: Failure.self) { try await hub.enter(second, limit: 1, store: store) }
+            #expect(refused?.code == .rateLimited)
+            hub.leave(second)
+            #expect(hub.sessions(of: first.user).count == 1)
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import TernMessages
+import TernStore
+import TernTransport
+import Testing
+
+@testable import TernServer
+
+@Suite struct ReceiptForwardingTests {
+    private func receipt(
+        _ kind: TernMessages.Receipt.Kind, _ sequence: UInt64, from client: TestClient, to receiver: PartyID
+    ) -> Message {
+        TernMessages.Receipt(
+            kind: kind, sender: client.user, receiver: receiver,
+            sequence: MessageSequence(rawValue: sequence) ?? .zero
+        ).message
+    }
+
+    /// A member says the same again and again, or less: nobody else hears it twice.
+    @Test func onlyWhatAdvancedIsForwarded() async throws {
+        try await Harness.run { harness in
+            let alice = try await harness.client("alice")
+            let bob = try await harness.client("bob")
+            let toBob = PartyID(bob.user)
+            for index in 1...10 { try await alice.send("\(index)", to: toBob) }
+            for sequence: UInt64 in [10, 10, 1, 9, 10, 1 << 40, 5] {
+                try await bob.control.write(self.receipt(.read, sequence, from: bob, to: PartyID(alice.user)))
+            }
+            // Read includes delivered: that is no news either.
+            try await bob.control.write(self.receipt(.delivered, 7, from: bob, to: PartyID(alice.user)))
+            try await bob.control.write(Message(type: .ping))
+            #expect(try await bob.control.message().type == .pong)
+            try await alice.send("11", to: toBob)
+            try await bob.control.write(self.receipt(.read, 11, from: bob, to: PartyID(alice.user)))
+            var heard: [UInt64] = []
+            while heard.last != 11 {
+                let receipt = try TernMessages.Receipt(try await alice.control.message())
+                #expect(receipt.kind == .read)
+                heard.append(receipt.sequence.rawValue)
+            }
+            // They may be merged, but never go back, and never repeat.
+            #expect(heard == [10, 11] || heard == [11])
+        }
+    }
+}
