@@ -43,11 +43,12 @@ public struct ClientError: Error, Sendable, CustomStringConvertible {
     }
 
     public var description: String {
-        "\(self.code): \(self.message)" + (self.cause.map { " (\($0))" } ?? "")
+        ("\(self.code): \(self.message)" + (self.cause.map { " (\($0))" } ?? "")).printable(atMost: 2_048)
     }
 
     static func refused(_ failure: Failure) -> ClientError {
-        let text = failure.text.isEmpty ? "\(failure.code)" : "\(failure.code): \(failure.text)"
+        // For people, who may see it in a log or on a terminal; what the server wrote is in `failure`.
+        let text = failure.text.isEmpty ? "\(failure.code)" : "\(failure.code): \(failure.text.printable())"
         return ClientError(.refused, message: text, failure: failure)
     }
 }

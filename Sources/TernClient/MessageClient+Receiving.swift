@@ -109,7 +109,7 @@ extension MessageClient {
         repeat {
             let page = try await link.requests.perform(SyncIndex(cursor: cursor))
             for state in page.channels { await self.indexed(state, on: link) }
-            cursor = page.next
+            cursor = try page.cursor(after: cursor)
         } while cursor != 0
     }
 
@@ -125,6 +125,10 @@ extension MessageClient {
         while let from = await self.beginReading(channel, on: link) {
             do {
                 let page = try await link.requests.perform(History(channel: channel, from: from))
+                // What belongs elsewhere would be delivered as if it were in its place.
+                guard page.messages.allSatisfy({ $0.channel == channel && $0.epoch == page.epoch }) else {
+                    throw ClientError(.protocolViolation, message: "a page with messages of another log")
+                }
                 await self.pageArrived(page, of: channel, on: link)
             } catch let error as ClientError where error.code == .refused {
                 // We are no longer a member, say: the channel stays as it is.

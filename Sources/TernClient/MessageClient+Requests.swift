@@ -66,7 +66,7 @@ extension MessageClient {
         repeat {
             let page = try await self.request(SyncIndex(cursor: cursor))
             states += page.channels
-            cursor = page.next
+            cursor = try page.cursor(after: cursor)
         } while cursor != 0
         return states
     }
@@ -106,5 +106,17 @@ extension MessageClient {
         try self.checkOpen()
         if let link { return link }
         return try await withCheckedThrowingContinuation { self.linkWaiters.append($0) }
+    }
+}
+
+extension SyncIndex.Answer {
+    /// The cursor of the next page; 0 after the last one.
+    ///
+    /// - Throws: ``ClientError/Code/protocolViolation`` for a server that never comes to an end.
+    func cursor(after last: UInt64) throws -> UInt64 {
+        guard self.next == 0 || self.next != last && !self.channels.isEmpty else {
+            throw ClientError(.protocolViolation, message: "an index that does not get on")
+        }
+        return self.next
     }
 }

@@ -47,7 +47,7 @@ extension MessageClient {
             }
             let delay = self.configuration.reconnecting.delay(beforeAttempt: attempt, random: .random(in: 0..<1))
             attempt += 1
-            self.queue.append(.disconnected("\(reason)", retryingAfter: delay))
+            self.queue.append(.disconnected("\(reason)".printable(), retryingAfter: delay))
             await self.rest(for: delay)
         }
     }
@@ -55,7 +55,7 @@ extension MessageClient {
     private func finalError(_ reason: any Error, hasConnected: Bool, unconnectedFor: Duration) -> ClientError? {
         let policy = self.configuration.reconnecting
         if let error = reason as? ClientError, error.code == .authenticationRefused { return error }
-        let unreachable = ClientError(.unreachable, message: "\(reason)", cause: nil)
+        let unreachable = ClientError(.unreachable, message: "\(reason)".printable(), cause: nil)
         if !hasConnected, !policy.retriesFirstConnection { return (reason as? ClientError) ?? unreachable }
         if let limit = policy.giveUpAfter, unconnectedFor >= limit { return unreachable }
         return nil

@@ -227,6 +227,10 @@ struct ControlStream: Sendable {
             let store = self.server.store
             let before: TernStore.Offsets
             if let known { before = known } else { before = try await store.offsets(of: session.deviceKey, in: key) }
+            guard told.read > before.read || told.delivered > before.delivered else {
+                session.forwarding.remember(before, in: key)
+                return nil
+            }
             try await store.advanceOffsets(told, of: session.deviceKey, in: key)
             let after = try await store.offsets(of: session.deviceKey, in: key)
             session.forwarding.remember(after, in: key)

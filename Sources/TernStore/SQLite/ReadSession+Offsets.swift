@@ -32,8 +32,11 @@ extension ReadSession {
             }
         var told = Dictionary(uniqueKeysWithValues: rows)
         for (key, offsets) in pending where (key.user, key.device) > after {
-            // Whoever left in the meantime has no row, and gets none.
-            if told[key] == nil, try !self.isMember(key.user, of: channel.number) { continue }
+            // Whoever left in the meantime has no row, and gets none; nor does who told of messages that there are not.
+            if told[key] == nil {
+                guard offsets.limited(to: channel.head.sequence) != Offsets() else { continue }
+                guard try self.isMember(key.user, of: channel.number) else { continue }
+            }
             told[key, default: Offsets()].advance(to: offsets)
         }
         let sorted = told.keys.sorted { ($0.user, $0.device) < ($1.user, $1.device) }

@@ -97,7 +97,7 @@ struct WriteStatements {
         self.advanceOffsets = try connection.prepare(
             """
             INSERT INTO offset (user, channel, device, delivered, read)
-                SELECT ?1, number, ?3, min(?4, head), min(?5, head) FROM channel WHERE number = ?2
+                SELECT ?1, number, ?3, min(?4, head), min(?5, head) FROM channel WHERE number = ?2 AND head > 0
                     AND EXISTS (SELECT 1 FROM member WHERE member.user = ?1 AND member.channel = ?2)
             ON CONFLICT DO UPDATE SET
                 delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)
