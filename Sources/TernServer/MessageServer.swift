@@ -26,7 +26,7 @@ public final class MessageServer: Sendable {
     let store: any MessageStore
     let configuration: ServerConfiguration
     let logger: Logger
-    let hub = Hub()
+    let hub: Hub
     let authenticator: Authenticator
     let names: NameDirectory
 
@@ -35,6 +35,7 @@ public final class MessageServer: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.names = NameDirectory(store: store)
+        self.hub = Hub(workPerUser: configuration.maximumRequestsPerUser)
         self.authenticator = Authenticator(
             serverName: configuration.name, secret: configuration.secret,
             acceptsDevelopmentTokens: configuration.acceptsDevelopmentTokens)

@@ -32,6 +32,9 @@ public struct ServerConfiguration: Sendable {
     public var maximumConnectionsPerUser = 64
     /// Requests of one connection that are worked on at once; above it the server stops reading them.
     public var maximumRequestsInFlight = 32
+    /// Requests of one user, on all connections together, that the store works on at once; the others wait, so that nobody
+    /// keeps its readers from everybody else.
+    public var maximumRequestsPerUser = 8
     /// Memory of messages of one connection, on all its streams, that are to be stored or answered; above it the server
     /// stops reading them.
     public var maximumPendingBytes = 1 << 20

@@ -95,6 +95,28 @@ import Testing
         }
     }
 
+    /// However many connections a user has, the store works on a few of their requests at once.
+    @Test func theRequestsOfAUserShareTheirPlaces() async throws {
+        let readers = 2
+        try await Harness.run(configure: { $0.maximumRequestsPerUser = 1 }, store: { $0.readers = readers }) {
+            harness in
+            let first = try await harness.client("eve")
+            let second = try await harness.client("eve/other")
+            let bob = try await harness.client("bob")
+            let work = try #require(harness.server.hub.work(of: first.user))
+            #expect(harness.server.hub.work(of: second.user) === work)
+            // One of them is being worked on, for as long as it takes.
+            await work.take()
+            async let one = first.ask(SyncIndex())
+            async let other = second.ask(SyncIndex())
+            while work.waiting < 2 { await Task.yield() }
+            _ = try await bob.ask(SyncIndex())
+            work.giveBack()
+            _ = try await (one, other)
+            #expect(work.taken == 0)
+        }
+    }
+
     @Test func tooManyConnectionsOfAUserAreRefused() async throws {
         try await self.withGroups(1) { store, user, _ in
             let hub = Hub()

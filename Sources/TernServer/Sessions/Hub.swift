@@ -18,6 +18,8 @@ final class Hub: Sendable {
         /// Tells it from an earlier one of the same user, of which entries may still be in `listeners`.
         let number: UInt64
         var sessions: Sessions = [:]
+        /// Requests of all sessions that the store works on at once.
+        let work: Slots
         var groups: Set<UInt64> = []
         /// Whether `groups` has all that the store has.
         var isLoaded = false
@@ -53,6 +55,12 @@ final class Hub: Sendable {
     static let step = 128
 
     private let state = Mutex(State())
+    private let workPerUser: Int
+
+    /// - Parameter workPerUser: requests of one user that the store works on at once.
+    init(workPerUser: Int = 8) {
+        self.workPerUser = workPerUser
+    }
 
     /// The most groups that were entered or left under one hold of the lock.
     var largestStep: Int { self.state.withLock { $0.largestStep } }
@@ -122,7 +130,7 @@ final class Hub: Sendable {
             guard (state.presences[user]?.sessions.count ?? 0) < limit else { return nil }
             if state.presences[user] == nil {
                 state.lastPresence += 1
-                state.presences[user] = Presence(number: state.lastPresence)
+                state.presences[user] = Presence(number: state.lastPresence, work: Slots(count: self.workPerUser))
             }
             state.presences[user]?.sessions[ObjectIdentifier(session)] = session
             return state.presences[user].map { ($0.number, $0.isLoaded) }
@@ -233,6 +241,11 @@ final class Hub: Sendable {
     /// The sessions of everybody who takes part in a channel.
     func sessions(in channel: ChannelKey) -> [Session] {
         self.state.withLock { $0.sessions(in: channel) }
+    }
+
+    /// What a connected user's requests share, whichever session they come from; `nil` for one who has gone.
+    func work(of user: UserID) -> Slots? {
+        self.state.withLock { $0.presences[user.rawValue]?.work }
     }
 
     func sessions(of user: UserID) -> [Session] {

@@ -76,7 +76,7 @@ final class Session: Sendable {
 
     /// `nil` when this connection may cause so many copies more, else how long it takes until it may.
     func waitForCopies(_ count: Int) -> Duration? {
-        self.buckets.withLock { $0.fanOut.take(Double(count), now: .now) }
+        count == 0 ? nil : self.buckets.withLock { $0.fanOut.take(Double(count), now: .now) }
     }
 
     // MARK: Pushing

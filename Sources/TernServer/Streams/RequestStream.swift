@@ -83,7 +83,10 @@ struct RequestStream: Sendable {
 
     /// - Parameter room: taken of the session's for the largest response that there can be.
     private func serve(_ frame: RequestFrame, room: Int) async {
+        let work = self.server.hub.work(of: self.session.user)
+        await work?.take()
         var response = await self.handler.respond(to: frame)
+        work?.giveBack()
         if self.inFlight.end(frame.identifier) {
             response = RequestFrame(Failure(.cancelled, "the client cancelled the request"), to: frame)
         }
