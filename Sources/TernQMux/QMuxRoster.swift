@@ -110,7 +110,7 @@ final class QMuxRoster: QMuxConnectionOwner {
     func connectionEnded(_ connection: QMuxConnection, reason: TransportError) {
         let wasHandshaking = self.state.withLock { $0.endHandshake(of: connection) }
         guard wasHandshaking else { return }
-        self.logger.debug("a handshake over TLS failed", metadata: ["reason": "\(reason)"])
+        self.logger.debug("a handshake over TLS failed", metadata: ["reason": "\("\(reason)".printable())"])
     }
 
     func connectionFinished(_ connection: QMuxConnection) {

@@ -270,7 +270,7 @@ extension QUICServerEndpoint: QUICConnectionOwner {
 
     func connectionEnded(_ connection: QUICConnection, reason: TransportError) {
         guard self.members[ObjectIdentifier(connection)]?.isEstablished == false else { return }
-        self.logger.debug("a QUIC handshake failed", metadata: ["error": "\(reason)"])
+        self.logger.debug("a QUIC handshake failed", metadata: ["error": "\("\(reason)".printable())"])
     }
 
     func connectionFinished(_ connection: QUICConnection) {

@@ -130,7 +130,7 @@ struct BadInputTests {
 
     @Test("A secret that is too short, and one that is not there")
     func badSecret() async throws {
-        try Data("short\n".utf8).write(to: URL(filePath: self.tern.path("secret")))
+        try self.tern.writeSecret("short\n")
         for (file, code) in [("secret", Int32(78)), ("missing", 66)] {
             let secret = self.tern.path(file)
             let token = try await self.tern.run(["token", "--auth-secret", secret, "--user", "ann"])

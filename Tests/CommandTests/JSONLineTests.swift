@@ -55,6 +55,6 @@ struct JSONLineTests {
 
     @Test("What a peer says cannot forge a line of the output")
     func controlCharactersBecomeBlanks() {
-        #expect(Output.singleLine("a\nb\u{1B}[2Jc\u{9B}d") == "a b [2Jc d")
+        #expect(Output.singleLine("a\nb\u{1B}[2Jc\u{9B}d") == "a b\u{FFFD}[2Jc\u{FFFD}d")
     }
 }

@@ -59,7 +59,7 @@ struct SendAndTailTests {
     @Test("A token of the right secret lets in; another secret's, another server's, none and nonsense do not")
     func tokens() async throws {
         for name in ["secret", "other"] {
-            try Data("\(name) \(UUID())\(UUID())".utf8).write(to: URL(filePath: self.tern.path(name)))
+            try self.tern.writeSecret("\(name) \(UUID())\(UUID())", to: name)
         }
         let server = try await self.tern.serve(["--self-signed", "--auth-secret", self.tern.path("secret")])
         #expect(server.ready.string("authentication") == "token")

@@ -31,6 +31,12 @@ final class TernProgram: Sendable {
     /// A path in the directory of this test.
     func path(_ name: String) -> String { self.directory.appending(path: name).path }
 
+    /// A file that nobody else can read.
+    func writeSecret(_ text: String, to name: String = "secret") throws {
+        try Data(text.utf8).write(to: URL(filePath: self.path(name)))
+        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: self.path(name))
+    }
+
     func start(
         _ arguments: [String], input: FileHandle? = nil, environment: [String: String] = [:]
     ) throws -> RunningTern {

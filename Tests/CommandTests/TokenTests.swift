@@ -15,7 +15,7 @@ struct TokenTests {
     func tokenIsAccepted() async throws {
         let tern = try TernProgram()
         let secret = String(repeating: "s", count: 43)
-        try Data("\(secret)\n".utf8).write(to: URL(filePath: tern.path("secret")))
+        try tern.writeSecret("\(secret)\n")
         let arguments = ["token", "--auth-secret", tern.path("secret"), "--user", "ann", "--device", "phone"]
 
         let plain = try await tern.run(arguments)
@@ -40,7 +40,7 @@ struct TokenTests {
         arguments: [["--user", ""], ["--user", "a\nb"], ["--user", "a", "--device", ""]])
     func badNames(options: [String]) async throws {
         let tern = try TernProgram()
-        try Data(String(repeating: "s", count: 32).utf8).write(to: URL(filePath: tern.path("secret")))
+        try tern.writeSecret(String(repeating: "s", count: 32))
         let run = try await tern.run(["token", "--auth-secret", tern.path("secret")] + options)
         #expect(run.exitCode == 64 && run.output.isEmpty)
         #expect(run.errors.contains("is no name"), "\(run.errors)")

@@ -35,7 +35,8 @@ struct TransportObservation: Sendable {
                     "handshake": "\(ConnectionReport.milliseconds(report.handshakeDuration))",
                 ])
         case .failure(let error):
-            self.logger.debug("could not connect", metadata: ["server": "\(endpoint)", "error": "\(error)"])
+            self.logger.debug(
+                "could not connect", metadata: ["server": "\(endpoint)", "error": "\("\(error)".printable())"])
         }
     }
 }
@@ -117,7 +118,7 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
     }
 
     func connectionEventOccurred(_ event: ConnectionEvent) {
-        self.log(.debug, "\(event.kind)", metadata: ["message": "\(event.message.onOneLine)"])
+        self.log(.debug, "\(event.kind)", metadata: ["message": "\(event.message.printable())"])
         if let account { self.metrics?.eventOccurred(event.kind, in: account.instruments) }
     }
 
@@ -134,7 +135,7 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
         self.log(
             Self.level(of: reason), "connection closed",
             metadata: [
-                "reason": "\(reason.description.onOneLine)", "lasted": "\(ConnectionReport.milliseconds(lasted))",
+                "reason": "\(reason.description.printable())", "lasted": "\(ConnectionReport.milliseconds(lasted))",
                 "bytesSent": "\(activity.statistics.bytesSent)",
                 "bytesReceived": "\(activity.statistics.bytesReceived)",
             ])
@@ -167,17 +168,5 @@ final class ConnectionRecorder: ConnectionObserver, @unchecked Sendable {
         default:
             return .debug
         }
-    }
-}
-
-extension String {
-    /// Without control characters: a peer wrote some of it, and must not write lines of the log.
-    fileprivate var onOneLine: String {
-        guard self.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else { return self }
-        var text = ""
-        for scalar in self.unicodeScalars {
-            text.unicodeScalars.append(scalar.properties.generalCategory == .control ? "\u{fffd}" : scalar)
-        }
-        return text
     }
 }

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import NIOCore
+internal import TernTransport
 
 /// One JSON object on one line, its fields in the order in which they were added (RFC 8259).
 ///
@@ -56,10 +57,13 @@ struct JSONLine {
             case "\n": quoted += "\\n"
             case "\r": quoted += "\\r"
             case "\t": quoted += "\\t"
-            // Control characters must be escaped; U+2028 and U+2029 end a line for some readers.
-            case "\u{0}"..."\u{1F}", "\u{7F}"..."\u{9F}", "\u{2028}", "\u{2029}":
-                let digits = String(scalar.value, radix: 16)
-                quoted += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+            // Control characters must be escaped; U+2028 and U+2029 end a line for some readers; and whoever looks at the line
+            // on a terminal shall see what is there.
+            case _ where !scalar.isPrintable:
+                for unit in UTF16.encode(scalar) ?? UTF16.EncodedScalar() {
+                    let digits = String(unit, radix: 16)
+                    quoted += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+                }
             default: quoted.unicodeScalars.append(scalar)
             }
         }

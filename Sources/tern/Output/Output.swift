@@ -3,6 +3,7 @@
 
 internal import NIOCore
 internal import Synchronization
+internal import TernTransport
 
 #if canImport(Glibc)
 internal import Glibc
@@ -65,10 +66,8 @@ final class Output: Sendable {
     /// Messages may quote what a peer said: it must not forge lines or move the cursor of a terminal.
     static func singleLine(_ text: String) -> String {
         var line = String.UnicodeScalarView()
-        for scalar in text.unicodeScalars {
-            line.append(scalar.properties.generalCategory == .control ? " " : scalar)
-        }
-        return String(line)
+        for scalar in text.unicodeScalars { line.append(["\n", "\r", "\t"].contains(scalar) ? " " : scalar) }
+        return String(line).printable(atMost: .max, keepsJoiners: true)
     }
 
     private func write(_ bytes: [UInt8], to descriptor: Int32) throws(CommandError) {

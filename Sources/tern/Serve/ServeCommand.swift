@@ -40,11 +40,15 @@ struct ServeCommand: AsyncParsableCommand {
         transform: Endpoint.init(argument:))
     var listen: Endpoint = ServeDefaults.listen
 
-    @Option(help: ArgumentHelp("The directory where messages are stored; made if it is missing.", valueName: "dir"))
+    @Option(
+        help: ArgumentHelp(
+            "The directory where messages are stored; made if it is missing. It must be yours, and nobody else may write to it.",
+            valueName: "dir"))
     var data: String = ServeDefaults.data
 
     @OptionGroup(title: "Identity") var identityOptions: IdentityOptions
     @OptionGroup(title: "Access") var accessOptions: AccessOptions
+    @OptionGroup(title: "Limits") var limitOptions: LimitOptions
 
     @Option(help: ArgumentHelp("The name of this server, which tokens carry as their audience.", valueName: "name"))
     var name: String = ServeDefaults.name
@@ -78,8 +82,10 @@ struct ServeCommand: AsyncParsableCommand {
             configuration.secret = try self.accessOptions.authSecret.map { try AccessSecret(file: $0) }
             configuration.acceptsDevelopmentTokens = self.accessOptions.development
             configuration.durability = self.durability.onTheWire
+            configuration.quotas = self.limitOptions.quotas
             // What the command line names is read before anything is made.
             let given = try self.identityOptions.givenIdentity()
+            self.warnOfExposedSecrets(output)
             var options = SQLiteMessageStore.Options()
             options.durability = self.durability.onDisk
             let directory = URL(filePath: self.data).standardizedFileURL.path
@@ -93,6 +99,18 @@ struct ServeCommand: AsyncParsableCommand {
                 throw error
             }
             await store.close()
+        }
+    }
+
+    /// What an operator may have forgotten, and others would be glad of.
+    private func warnOfExposedSecrets(_ output: Output) {
+        if let file = ProcessInfo.processInfo.environment["SSLKEYLOGFILE"], !file.isEmpty {
+            output.note(
+                "WARNING: SSLKEYLOGFILE is set: the secrets of every connection are written to \(file); whoever reads that file "
+                    + "can read what is sent. Unset it unless you are looking for a fault")
+        }
+        if let tlsKey = self.identityOptions.tlsKey, NamedFile(tlsKey, role: "private key").isReadableByOthers {
+            output.note("WARNING: other users of this machine can read the private key \(tlsKey): chmod 600 it")
         }
     }
 

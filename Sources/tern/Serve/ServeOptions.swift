@@ -4,6 +4,7 @@
 internal import ArgumentParser
 internal import NIOCore
 internal import Tern
+internal import TernStore
 
 /// What a server is unless it is told otherwise.
 enum ServeDefaults {
@@ -56,6 +57,46 @@ struct AccessOptions: ParsableArguments {
         guard (self.authSecret != nil) != self.development else {
             throw ValidationError("give --auth-secret or --development")
         }
+    }
+}
+
+/// How much each user may make that lasts.
+struct LimitOptions: ParsableArguments {
+    private static let defaults = UserQuotas()
+
+    @Option(help: ArgumentHelp("Groups that a user may be in at the same time.", valueName: "n"))
+    var maxGroups: Int = Self.defaults.groups
+
+    @Option(help: ArgumentHelp("Groups that a user may make, in all.", valueName: "n"))
+    var maxGroupsCreated: Int = Self.defaults.groupsCreated
+
+    @Option(help: ArgumentHelp("Members of a group.", valueName: "n"))
+    var maxGroupMembers: Int = Self.defaults.groupMembers
+
+    @Option(help: ArgumentHelp("Names of others that a user may register, in all, to write to them.", valueName: "n"))
+    var maxNamesRegistered: Int = Self.defaults.namesRegistered
+
+    @Option(help: ArgumentHelp("Conversations that a user may begin, in all.", valueName: "n"))
+    var maxConversationsBegun: Int = Self.defaults.conversationsBegun
+
+    func validate() throws {
+        let all = [
+            self.maxGroups, self.maxGroupsCreated, self.maxGroupMembers, self.maxNamesRegistered,
+            self.maxConversationsBegun,
+        ]
+        guard all.allSatisfy((0...1 << 31).contains) else {
+            throw ValidationError("the limits of a user take 0 to 2147483648")
+        }
+    }
+
+    var quotas: UserQuotas {
+        var quotas = UserQuotas()
+        quotas.groups = self.maxGroups
+        quotas.groupsCreated = self.maxGroupsCreated
+        quotas.groupMembers = self.maxGroupMembers
+        quotas.namesRegistered = self.maxNamesRegistered
+        quotas.conversationsBegun = self.maxConversationsBegun
+        return quotas
     }
 }
 

@@ -23,7 +23,9 @@ struct StoredIdentity {
     /// - Throws: ``CommandError``, `TLSError`.
     static func load(directory: String, host: String) throws -> StoredIdentity {
         let files = ["key.pem", "certificate.pem", "ca.pem"].map { "\(directory)/\($0)" }
-        if !files.allSatisfy(FileManager.default.fileExists(atPath:)) {
+        var found = 0
+        for file in files where try Self.exists(file, isSecret: file == files[0]) { found += 1 }
+        if found < files.count {
             let names = ["localhost", "127.0.0.1", "::1"]
             let made = try TLSIdentity.selfSigned(
                 for: names.contains(host) || Self.isWildcard(host) ? names : [host] + names,
@@ -37,6 +39,16 @@ struct StoredIdentity {
             identity: try TLSIdentity(certificateFile: files[1], keyFile: files[0]), certificateAuthorityFile: files[2])
     }
 
+    /// - Throws: ``CommandError`` for a file that is there and cannot be trusted.
+    private static func exists(_ file: String, isSecret: Bool) throws(CommandError) -> Bool {
+        // A link that leads nowhere is there, too.
+        let isThere =
+            FileManager.default.fileExists(atPath: file)
+            || (try? FileManager.default.destinationOfSymbolicLink(atPath: file)) != nil
+        if isThere { try NamedFile(file, role: isSecret ? "private key" : "certificate").check(isSecret: isSecret) }
+        return isThere
+    }
+
     private static func isWildcard(_ host: String) -> Bool {
         host == "0.0.0.0" || host == "::"
     }
@@ -46,11 +58,14 @@ struct StoredIdentity {
         let unfinished = file + ".new"
         let files = FileManager.default
         do {
-            if files.fileExists(atPath: unfinished) { try files.removeItem(atPath: unfinished) }
-            let mode = isSecret ? 0o600 : 0o644
-            let isMade = files.createFile(atPath: unfinished, contents: nil, attributes: [.posixPermissions: mode])
-            guard isMade else { throw CommandError(.cannotCreate, "cannot create \(unfinished): \(errorText(errno))") }
-            let handle = try FileHandle(forWritingTo: URL(filePath: unfinished))
+            // Whatever lies there, a link too, makes way for a file of its own.
+            try? files.removeItem(atPath: unfinished)
+            let mode: mode_t = isSecret ? 0o600 : 0o644
+            let descriptor = unsafe open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
+            guard descriptor >= 0 else {
+                throw CommandError(.cannotCreate, "cannot create \(unfinished): \(errorText(errno))")
+            }
+            let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
             try handle.write(contentsOf: Data(bytes))
             try handle.synchronize()
             try handle.close()

@@ -65,10 +65,11 @@ struct TokenCommand: AsyncParsableCommand {
 }
 
 extension AccessSecret {
-    /// From a file: its bytes without white space at the ends, which editors and `echo` leave there.
+    /// From a file that others can neither read nor change: its bytes without white space at the ends, which editors and `echo`
+    /// leave there.
     init(file: String) throws(CommandError) {
         let isBlank: (UInt8) -> Bool = { [0x20, 0x09, 0x0a, 0x0d].contains($0) }
-        var bytes = try NamedFile(file, role: "auth secret").read(atMost: 64 << 10)[...]
+        var bytes = try NamedFile(file, role: "auth secret").readSecret(atMost: 64 << 10)[...]
         bytes = bytes.drop(while: isBlank)
         while let last = bytes.last, isBlank(last) { bytes.removeLast() }
         do {

@@ -111,9 +111,13 @@ async def sends_and_is_pushed(target: Target) -> None:
     ann, bob = await target.login(name("ann")), await target.login(name("bob"))
     assert await ann.resolve(bob.user_name, create=False) == bob.user
     await refused(ann.resolve(name("nobody"), create=False), wire.NO_SUCH_USER)
-    names = await ann.request(wire.USER_NAMES, struct.pack(">HQQQ", 3, ann.user, bob.user, (1 << 36) - 1))
-    found = [(entry.number(8), entry.name()) for entry in names.entries()]
-    assert found == [(ann.user, ann.user_name), (bob.user, bob.user_name)], found
+
+    async def known() -> list[tuple[int, str]]:
+        names = await ann.request(wire.USER_NAMES, struct.pack(">HQQQ", 3, ann.user, bob.user, (1 << 36) - 1))
+        return [(entry.number(8), entry.name()) for entry in names.entries()]
+
+    # Only those with whom she shares a channel.
+    assert await known() == [(ann.user, ann.user_name)]
 
     # Many at once, without waiting for an answer.
     sent = [ann.text(bob.user, f"message {i}".encode(), sequence=i) for i in range(1, 301)]
@@ -131,6 +135,7 @@ async def sends_and_is_pushed(target: Target) -> None:
         assert pushed.number(wire.SENDER_DEVICE) == ann.device
         assert pushed.number(wire.PREVIOUS_SEQUENCE) == previous, (previous, pushed)
         previous = number
+    assert await known() == [(ann.user, ann.user_name), (bob.user, bob.user_name)]
 
     # The same id again is a duplicate; with something else in it, a conflict.
     again = await ann.send(sent[9])
