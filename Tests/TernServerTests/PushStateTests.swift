@@ -112,6 +112,18 @@ import Testing
         #expect(bucket.take(now: start) != nil)
     }
 
+    @Test func whatCostsMoreThanTheBurstLeavesADebt() {
+        let start = ContinuousClock.now
+        var bucket = TokenBucket(RateLimit(rate: 2, burst: 4), now: start)
+        #expect(bucket.take(3, now: start) == nil)
+        #expect(bucket.take(3, now: start) == .seconds(1))
+        // Ten are allowed when the bucket is full, and paid for afterwards.
+        #expect(bucket.take(10, now: start + .seconds(10)) == nil)
+        #expect(bucket.take(now: start + .seconds(10)) == .milliseconds(3500))
+        #expect(bucket.take(now: start + .milliseconds(13_500)) == nil)
+        #expect(bucket.take(0, now: start + .milliseconds(13_500)) == nil)
+    }
+
     @Test func producersWaitForTheConsumer() async {
         let queue = BoundedQueue<Int>(capacity: 10)
         await withTaskGroup(of: Void.self) { group in

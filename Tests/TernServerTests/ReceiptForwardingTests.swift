@@ -45,4 +45,42 @@ import Testing
             #expect(heard == [10, 11] || heard == [11])
         }
     }
+
+    /// With more copies than the rate allows, what waits becomes one, and the last one comes.
+    @Test func receiptsWaitForTheirTurnAndBecomeOne() async throws {
+        try await Harness.run(configure: { $0.fanOutRate = RateLimit(rate: 100, burst: 1) }) { harness in
+            let alice = try await harness.client("alice")
+            let bob = try await harness.client("bob")
+            let total: UInt64 = 50
+            for index in 1...total { try await alice.send("\(index)", to: PartyID(bob.user)) }
+            for sequence in 1...total {
+                try await bob.control.write(self.receipt(.read, sequence, from: bob, to: PartyID(alice.user)))
+            }
+            var heard: [UInt64] = []
+            while heard.last != total {
+                heard.append(try TernMessages.Receipt(try await alice.control.message()).sequence.rawValue)
+            }
+            #expect(heard == heard.sorted())
+            #expect(Set(heard).count == heard.count)
+        }
+    }
+
+    /// A message to many counts as several against the rate of its sender.
+    @Test func aMessageWeighsWhatItsDeliveryCosts() async throws {
+        try await Harness.run(configure: {
+            $0.messageRate = RateLimit(rate: 0.000_1, burst: 10)
+            $0.deliveriesPerMessage = 1
+        }) { harness in
+            let alice = try await harness.client("alice")
+            let group = try await alice.ask(CreateGroup(name: try Name("team"))).group
+            let others = [try await harness.client("bob"), try await harness.client("carol")]
+            for other in others { _ = try await other.ask(JoinGroup(group: group)) }
+            // One for the group; each message is one, and three for those who hear it.
+            for text in ["1", "2"] { try await alice.send(text, to: PartyID(group)) }
+            let refused = await #expect(throws: Failure.self) { try await alice.send("3", to: PartyID(group)) }
+            #expect(refused?.code == .rateLimited)
+            #expect(refused?.retryAfter ?? 0 > 0)
+            for other in others { await other.close() }
+        }
+    }
 }

@@ -54,7 +54,8 @@ struct RequestStream: Sendable {
         do throws(WireError) {
             while let frame = try decoder.next() {
                 if frame.resource == .cancel {
-                    self.inFlight.cancel(frame.identifier)
+                    // It has no answer: above the rate the request is answered as if nothing had happened.
+                    if self.session.refuseAboveRate() == nil { self.inFlight.cancel(frame.identifier) }
                 } else if let refusal = self.refusal(of: frame) {
                     await self.respond(to: frame, refusal)
                 } else {

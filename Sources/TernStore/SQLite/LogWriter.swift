@@ -184,7 +184,7 @@ final class LogWriter: @unchecked Sendable {
             for item in items { self.serve([item]) }
         default:
             self.offsetsDue = MonotonicInstant.now.advanced(by: self.options.probeInterval)
-            self.logger.error("The store could not write", metadata: ["error": "\(error)"])
+            self.logger.error("the store could not write", metadata: ["error": "\(error)"])
             for item in items { item.fail(error) }
         }
     }
@@ -198,7 +198,7 @@ final class LogWriter: @unchecked Sendable {
         self.idleDue = nil
         self.offsetsDue = nil
         if self.board.status != .readOnly(reason: message) {
-            self.logger.critical("The store is read-only", metadata: ["error": "\(error)", "heals": "\(canHeal)"])
+            self.logger.critical("the store is read-only", metadata: ["error": "\(error)", "heals": "\(canHeal)"])
             self.board.post(.readOnly(reason: message))
         }
     }
@@ -217,7 +217,7 @@ final class LogWriter: @unchecked Sendable {
             self.failure = nil
             self.probeDue = nil
             self.checkpointedPages = 0
-            self.logger.notice("The store takes writes again")
+            self.logger.notice("the store takes writes again")
             self.board.post(.writable)
         } catch {
             self.becomeReadOnly(error.code == .readOnly ? error : StoreError(.readOnly, message: error.message))
@@ -255,7 +255,7 @@ final class LogWriter: @unchecked Sendable {
             return try session.connection.checkpoint(kind)
         } catch {
             // Nothing is lost: the WAL keeps what could not be moved. The next commit finds out whether the disk still writes.
-            self.logger.error("A checkpoint failed", metadata: ["error": "\(error)"])
+            self.logger.error("a checkpoint failed", metadata: ["error": "\(error)"])
             return true
         }
     }

@@ -40,7 +40,7 @@ struct StoreRun {
         try session.begin(quotas: .unlimited)
         if let reason {
             try session.renewEpochs()
-            self.logger.warning("Every channel gets a new epoch", metadata: ["reason": "\(reason)"])
+            self.logger.warning("every channel gets a new epoch", metadata: ["reason": "\(reason)"])
         }
         try session.connection.prepare(
             """
@@ -78,7 +78,7 @@ struct StoreRun {
         do {
             try self.directory.write(DataDirectory.Stamp(generations: [self.generation], messages: self.messages))
         } catch {
-            self.logger.warning("The stamp could not be written", metadata: ["error": "\(error)"])
+            self.logger.warning("the stamp could not be written", metadata: ["error": "\(error)"])
         }
     }
 
@@ -86,7 +86,7 @@ struct StoreRun {
         do {
             try session.connection.execute("UPDATE run SET closed = 1; PRAGMA optimize")
         } catch {
-            self.logger.warning("The end of the run could not be written", metadata: ["error": "\(error)"])
+            self.logger.warning("the end of the run could not be written", metadata: ["error": "\(error)"])
         }
         self.note()
     }
