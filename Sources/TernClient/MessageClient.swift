@@ -79,9 +79,17 @@ public actor MessageClient {
     ///
     /// Messages for one receiver are stored in the order of these calls, except that a message which the server refused for the
     /// moment (rate limit, full disk) may come after later ones.
+    ///
+    /// - Throws: ``ClientError``; ``ClientError/Code/refused`` for a payload that no message has room for.
     public func enqueue(
         _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text
     ) async throws -> SendReceipt {
+        let limit = MessageHeader.maximumPayloadLength
+        guard payload.readableBytes <= limit else {
+            // It could not be written: the connection would fail by it, and the next one, and so on.
+            throw ClientError.refused(
+                Failure(.payloadTooLarge, "a payload of \(payload.readableBytes) bytes; \(limit) are the most"))
+        }
         while self.outbox.count >= self.configuration.outboxCapacity, self.isOpen {
             await withCheckedContinuation { self.roomWaiters.append($0) }
         }

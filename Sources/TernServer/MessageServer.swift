@@ -64,7 +64,7 @@ public final class MessageServer: Sendable {
     ///
     /// From its call on new connections are refused. Messages that come in the meantime are still stored.
     public func drain(grace: Duration) async {
-        let milliseconds = UInt32(clamping: Int64(grace / .milliseconds(1)))
+        let milliseconds = UInt32(min(max(grace / .milliseconds(1), 0), Double(UInt32.max)))
         let sessions = self.hub.startDraining()
         for session in sessions { session.control.sendNow(GoOffline(retryAfter: milliseconds).message) }
         self.logger.info("draining", metadata: ["sessions": "\(sessions.count)", "grace": "\(grace)"])

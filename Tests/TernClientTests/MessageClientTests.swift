@@ -48,6 +48,24 @@ struct MessageClientTests {
         }
     }
 
+    /// What no message has room for is refused at once, and costs no connection.
+    @Test func aPayloadBeyondTheFormatIsRefused() async throws {
+        try await House.run { house in
+            let alice = house.client("alice")
+            try await withRunning([alice]) {
+                let own = PartyID(try await alice.resolveUser(try Name("alice")))
+                let large = ByteBuffer(repeating: 0, count: 1 << 20)
+                let error = await #expect(throws: ClientError.self) { try await alice.send(large, to: own) }
+                #expect(error?.failure?.code == .payloadTooLarge)
+                let refused = await #expect(throws: ClientError.self) {
+                    try await alice.send(ByteBuffer(repeating: 0, count: 1 << 20 - 1), to: own)
+                }
+                #expect(refused?.failure?.code == .payloadTooLarge, "the server takes less")
+                #expect(try await alice.send(ByteBuffer(string: "small"), to: own).sequence.rawValue == 1)
+            }
+        }
+    }
+
     @Test func aGroupHearsEverybodyInOneOrder() async throws {
         try await House.run { house in
             let clients = ["a", "b", "c"].map { house.client($0) }

@@ -83,6 +83,15 @@ import Testing
         #expect(self.code(unsigned + ".") == .unsupportedAlgorithm)
     }
 
+    /// A header is read before the signature is checked: it must not be able to exhaust the stack.
+    @Test func nestingWithoutEndIsMalformed() {
+        let claims = #"{"sub":"a","aud":"tern","exp":2000}"#
+        for opening in ["[", #"{"alg":"#] {
+            let header = String(repeating: opening, count: 5_000 / opening.utf8.count)
+            #expect(self.code(self.token(header: header, claims)) == .malformed)
+        }
+    }
+
     @Test func everyChangedCharacterIsNoticed() {
         let text = self.token(#"{"sub":"a","aud":"tern","exp":2000}"#)
         for index in text.indices.dropLast() {

@@ -54,24 +54,27 @@ final class AuthenticationGate: Sendable {
         return isWaiting
     }
 
-    func open(_ session: Session) {
+    /// - Returns: `false` when the connection ended in the meantime: nobody will use the session.
+    func open(_ session: Session) -> Bool {
         self.settle(.open(session), session)
     }
 
     func fail() {
-        self.settle(.failed, nil)
+        _ = self.settle(.failed, nil)
     }
 
-    private func settle(_ phase: Phase, _ session: Session?) {
-        let waiters = self.state.withLock { state -> [CheckedContinuation<Session?, Never>] in
+    /// - Returns: `false` when it was settled before.
+    private func settle(_ phase: Phase, _ session: Session?) -> Bool {
+        let waiters = self.state.withLock { state -> [CheckedContinuation<Session?, Never>]? in
             switch state.phase {
             case .waiting, .deciding: state.phase = phase
-            case .open, .failed: return []
+            case .open, .failed: return nil
             }
             defer { state.waiters = [:] }
             return Array(state.waiters.values)
         }
-        for waiter in waiters { waiter.resume(returning: session) }
+        for waiter in waiters ?? [] { waiter.resume(returning: session) }
+        return waiters != nil
     }
 
     /// The session, or `nil` when there will be none.

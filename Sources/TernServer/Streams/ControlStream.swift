@@ -54,7 +54,11 @@ struct ControlStream: Sendable {
         guard self.service.authentication.begin() else { return nil }
         do throws(Failure) {
             let session = try await self.admit(message)
-            self.service.authentication.open(session)
+            guard self.service.authentication.open(session) else {
+                // The client went away while its token was looked at: nobody else would ever take the session out.
+                self.server.hub.leave(session)
+                return nil
+            }
             return session
         } catch {
             self.server.logger.info(
@@ -76,9 +80,9 @@ struct ControlStream: Sendable {
         let session = Session(
             user: user, device: device, connection: self.service.connection, configuration: self.configuration)
         let answer = AuthenticationAnswer(
-            user: user, device: device, maximumPayloadLength: UInt32(self.configuration.maximumPayloadLength),
-            maximumRequestLength: UInt32(self.configuration.maximumRequestLength),
-            maximumPageCount: UInt32(self.configuration.maximumPageCount),
+            user: user, device: device, maximumPayloadLength: UInt32(clamping: self.configuration.maximumPayloadLength),
+            maximumRequestLength: UInt32(clamping: self.configuration.maximumRequestLength),
+            maximumPageCount: UInt32(clamping: self.configuration.maximumPageCount),
             idempotencyWindow: self.configuration.idempotencyWindow, durability: self.configuration.durability,
             serverName: self.configuration.name, userName: userName, deviceName: deviceName,
             serverTime: self.server.now)
