@@ -165,7 +165,9 @@ let package = Package(
             name: "TernTransportTests",
             dependencies: ["TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded],
             swiftSettings: dialect),
-        .testTarget(name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", nioCore], swiftSettings: dialect),
+        .testTarget(
+            name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", "CGnuTLS", nioCore], swiftSettings: dialect
+        ),
         .testTarget(
             name: "TernQUICCoreTests",
             dependencies: ["QUICPacketSupport", "TernQUICCore", "TernTLS", "TernTransport", nioCore],

@@ -69,7 +69,8 @@ public final class QMuxListener: CarrierListener {
                         throw TransportError(.limitExceeded, message: "too many connections")
                     }
                     do {
-                        let session = try context.makeSession(for: .stream, applicationProtocols: applicationProtocols)
+                        let session = try context.makeSession(
+                            for: .stream, applicationProtocols: applicationProtocols, client: network)
                         let connection = QMuxConnection(
                             role: .server, session: session, limits: limits, eventLoop: channel.eventLoop,
                             owner: roster)

@@ -226,7 +226,8 @@ private struct QUICListenerPlan: Sendable {
             makeCore: { (initial, path, now) throws(TransportError) in
                 var configuration = configuration
                 configuration.paths.prefer(self.preferredAddresses, port: path.local.port)
-                let session = try self.context.makeSession(for: .quic, applicationProtocols: self.applicationProtocols)
+                let session = try self.context.makeSession(
+                    for: .quic, applicationProtocols: self.applicationProtocols, client: ClientNetwork(path.remote))
                 return try QUICConnectionCore.server(
                     configuration: configuration, tls: session, initial: initial, path: path,
                     now: now)

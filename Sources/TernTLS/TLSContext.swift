@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import NIOCore
 package import TernTransport
 
 /// What a TLS session carries: QUIC packets (RFC 9001), or records over a byte stream (RFC 8446).
@@ -17,8 +18,22 @@ package struct TLSClientContext: Sendable {
     private let identity: TLSIdentity?
     private let cache: TLSSessionCache?
     private let sendsEarlyData: Bool
+    /// In seconds.
+    private let fullHandshakeInterval: Int
+    private let clock: @Sendable () -> Int
+    private let keyLog: KeyLog?
 
     package init(_ configuration: TLSClientConfiguration) throws(TLSError) {
+        try self.init(configuration, clock: { SystemClock.secondsSince1970 }, keyLog: .ofProcess)
+    }
+
+    /// - Parameter clock: seconds since 1970, by which tickets age.
+    init(
+        _ configuration: TLSClientConfiguration, clock: @escaping @Sendable () -> Int, keyLog: KeyLog? = nil
+    ) throws(TLSError) {
+        self.clock = clock
+        self.keyLog = keyLog
+        self.fullHandshakeInterval = Int(max(configuration.fullHandshakeInterval.nanoseconds, 0) / 1_000_000_000)
         self.credentials = try Credentials()
         self.priorities = try Priorities.Pair(configuration.cipherSuites, .client)
         self.trust = configuration.trust
@@ -30,7 +45,7 @@ package struct TLSClientContext: Sendable {
     }
 
     /// - Parameters:
-    ///   - serverName: the DNS name or IP address that the server must prove.
+    ///   - serverName: the DNS name or IP address that the server must prove, as people write it.
     ///   - port: of the server; tickets are kept by it.
     ///   - hasEarlyData: whether there is something to send before the handshake is done.
     ///   - resumesForEarlyDataOnly: use no ticket that does not let us send early.
@@ -38,18 +53,22 @@ package struct TLSClientContext: Sendable {
         for flavour: TLSFlavour, applicationProtocols: [String], serverName: String, port: Int = 0,
         hasEarlyData: Bool = false, resumesForEarlyDataOnly: Bool = false
     ) throws(TransportError) -> TLSSession {
+        let name = try ServerName(serverName)
         let resumption = self.cache.map { cache in
             let key = TLSSessionCache.Key(
-                serverName: serverName, port: port, flavour: flavour, applicationProtocols: applicationProtocols,
+                serverName: name, port: port, flavour: flavour, applicationProtocols: applicationProtocols,
                 trust: self.trust, identity: self.identity?.certificateSHA256)
             let offersEarlyData = hasEarlyData && self.sendsEarlyData
-            var entry = cache.take(key)
+            let now = self.clock()
+            var entry = cache.take(key) { $0.proof.holds(at: now, for: self.fullHandshakeInterval) }
             if resumesForEarlyDataOnly, !offersEarlyData || entry?.earlyDataLimit == 0 { entry = nil }
-            return ClientResumption(cache: cache, key: key, entry: entry, offersEarlyData: offersEarlyData)
+            return ClientResumption(
+                cache: cache, key: key, entry: entry, offersEarlyData: offersEarlyData, clock: self.clock)
         }
         return try TLSSession(
-            .client(serverName: serverName, self.trust), flavour, credentials: self.credentials,
-            priorities: self.priorities[flavour], applicationProtocols: applicationProtocols, resumption: resumption)
+            .client(serverName: name, self.trust), flavour, credentials: self.credentials,
+            priorities: self.priorities[flavour], applicationProtocols: applicationProtocols, resumption: resumption,
+            keyLog: self.keyLog)
     }
 }
 
@@ -59,8 +78,14 @@ package struct TLSServerContext: Sendable {
     private let priorities: Priorities.Pair
     private let clientAuthentication: TLSClientAuthentication
     private let resumption: ServerResumption?
+    private let keyLog: KeyLog?
 
     package init(_ configuration: TLSServerConfiguration) throws(TLSError) {
+        try self.init(configuration, keyLog: .ofProcess)
+    }
+
+    init(_ configuration: TLSServerConfiguration, keyLog: KeyLog?) throws(TLSError) {
+        self.keyLog = keyLog
         self.priorities = try Priorities.Pair(configuration.cipherSuites, .server)
         self.clientAuthentication = configuration.clientAuthentication
         if let trust = configuration.clientAuthentication.trust {
@@ -77,11 +102,13 @@ package struct TLSServerContext: Sendable {
         }
     }
 
+    /// - Parameter client: where the client is, so that nobody can spend the 0-RTT of all others.
     package func makeSession(
-        for flavour: TLSFlavour, applicationProtocols: [String]
+        for flavour: TLSFlavour, applicationProtocols: [String], client: ClientNetwork? = nil
     ) throws(TransportError) -> TLSSession {
         try TLSSession(
             .server(self.clientAuthentication, self.resumption), flavour, credentials: self.credentials,
-            priorities: self.priorities[flavour], applicationProtocols: applicationProtocols)
+            priorities: self.priorities[flavour], applicationProtocols: applicationProtocols, keyLog: self.keyLog,
+            client: client)
     }
 }

@@ -107,6 +107,24 @@ struct MutualTLSTests {
         #expect(try TLSCertificate(der: leaf).commonName == "alice")
     }
 
+    /// A client that came by a ticket without the key proves after one lifetime of a ticket that it has none.
+    @Test func aResumedClientGetsNoNewTickets() throws {
+        let parties = try Parties()
+        for authentication in [TLSClientAuthentication.required(parties.clients), .optional(parties.clients)] {
+            let client = try parties.clientContext()
+            let server = try parties.serverContext(authentication)
+            let first = try TLSPair(client, server)
+            try first.finish()
+            try first.keepTickets()
+            let second = try TLSPair(client, server)
+            try second.finish()
+            #expect(second.server.session.isResumed)
+            var none = ByteBuffer()
+            #expect(try second.client.read(into: &none, limit: 100) == .starved)
+            #expect(!second.client.session.hasNewTickets)
+        }
+    }
+
     /// Tickets of servers that share a secret, but not their trust.
     @Test func aTicketDoesNotOutliveTheTrustInItsOwner() throws {
         let parties = try Parties()

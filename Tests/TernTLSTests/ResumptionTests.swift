@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
+import Synchronization
 import TernTransport
 import Testing
 
@@ -45,6 +46,62 @@ struct ResumptionTests {
         #expect(try !world.finishedPair(port: 2).client.session.isResumed)
         #expect(try !world.finishedPair(name: "127.0.0.1").client.session.isResumed)
         #expect(try world.finishedPair().client.session.isResumed)
+    }
+
+    /// Each resumed connection brings tickets for others: without an end, who has the secret of the tickets would be the server
+    /// for ever.
+    @Test func aChainOfTicketsEndsInAFullHandshake() throws {
+        let world = try StreamWorld()
+        try world.finishedPair().keepTickets()
+        let step = 3 * 3600
+        for _ in 1...4 {
+            world.clock.advance(by: step)
+            let pair = try world.finishedPair()
+            #expect(pair.client.session.isResumed)
+            world.cache.removeAll()
+            try pair.keepTickets()
+        }
+        world.clock.advance(by: 1)
+        let last = try world.finishedPair()
+        #expect(!last.client.session.isResumed, "twelve hours after the only full handshake")
+        #expect(world.cache.count == 0, "tickets that are good for nothing are forgotten")
+        try last.keepTickets()
+        world.clock.advance(by: step)
+        #expect(try world.finishedPair().client.session.isResumed)
+    }
+
+    @Test func theIntervalOfFullHandshakesCanBeSet() throws {
+        let world = try StreamWorld()
+        var client = world.client
+        client.fullHandshakeInterval = .seconds(10)
+        try world.finishedPair(client).keepTickets()
+        world.clock.advance(by: 10)
+        #expect(try world.finishedPair(client).client.session.isResumed)
+        world.clock.advance(by: 1)
+        #expect(try !world.finishedPair(client).client.session.isResumed)
+        client.fullHandshakeInterval = .zero
+        try world.finishedPair(client).keepTickets()
+        world.clock.advance(by: 1)
+        #expect(try !world.finishedPair(client).client.session.isResumed)
+    }
+
+    @Test func aClockThatIsSetBackMakesNoTicketYounger() throws {
+        let world = try StreamWorld()
+        try world.finishedPair().keepTickets()
+        world.clock.advance(by: -3600)
+        #expect(try !world.finishedPair().client.session.isResumed)
+    }
+
+    /// The server's certificate ran out since: the next handshake is a full one, which says so.
+    @Test func aTicketDoesNotOutliveTheCertificate() throws {
+        let world = try StreamWorld(validFor: .hours(2))
+        try world.finishedPair().keepTickets()
+        world.clock.advance(by: 3600)
+        let pair = try world.finishedPair()
+        #expect(pair.client.session.isResumed)
+        try pair.keepTickets()
+        world.clock.advance(by: 3601)
+        #expect(try !world.finishedPair().client.session.isResumed)
     }
 
     @Test func aServerOrAClientMayWantNoTickets() throws {
@@ -125,6 +182,59 @@ struct ResumptionTests {
         }
     }
 
+    /// RFC 8446, section 8.1: whoever repeats one ticket takes one place in the memory, and others keep their 0-RTT.
+    @Test func aTicketIsGoodForOneFirstFlight() throws {
+        let memory = TLSLocalReplayMemory(capacity: 8, capacityPerClient: 8)
+        let world = try StreamWorld(earlyData: TLSEarlyData(memory: memory))
+        let greedy = ClientNetwork(ipAddress: [192, 0, 2, 1])
+        func early(_ text: String, from client: ClientNetwork) throws -> Bool {
+            let pair = try world.pair(hasEarlyData: true, from: client)
+            #expect(pair.client.writeEarly(ByteBuffer(string: text)))
+            try pair.carryOn()
+            return pair.server.session.wasEarlyDataAccepted
+        }
+        try world.finishedPair().keepTickets()
+        var (accepted, refused) = (0, 0)
+        let ticket = try #require(world.cache.copy())
+        for number in 0..<20 {
+            world.cache.replace(by: ticket)
+            if try early("number \(number)", from: greedy) { accepted += 1 } else { refused += 1 }
+        }
+        #expect(accepted == 1)
+        #expect(refused == 19)
+        world.cache.removeAll()
+        try world.finishedPair().keepTickets()
+        #expect(try early("another", from: ClientNetwork(ipAddress: [192, 0, 2, 2])))
+    }
+
+    @Test func oneClientCannotFillTheMemory() {
+        let memory = TLSLocalReplayMemory(capacity: 6, capacityPerClient: 2)
+        let (greedy, other): ([UInt8], [UInt8]) = ([192, 0, 2, 1], [192, 0, 2, 2])
+        #expect(memory.insert([1], of: greedy, until: 100, now: 0))
+        #expect(memory.insert([2], of: greedy, until: 110, now: 0))
+        #expect(!memory.insert([3], of: greedy, until: 110, now: 0))
+        #expect(memory.insert([4], of: other, until: 110, now: 0))
+        #expect(!memory.insert([1], of: other, until: 110, now: 0), "whoever sends it")
+        #expect(memory.insert([5], of: greedy, until: 210, now: 101), "one of its own ran out")
+        #expect(!memory.insert([6], of: greedy, until: 210, now: 101))
+        #expect(TLSLocalReplayMemory().insert([1], of: greedy, until: .max))
+    }
+
+    @Test func ticketsAreFoundInClientHellos() throws {
+        let world = try StreamWorld()
+        try world.finishedPair().keepTickets()
+        let pair = try world.pair()
+        _ = try pair.client.handshake()
+        var record = try #require(pair.client.takeCiphertext())
+        // The record's header, and the type and length of the handshake message.
+        record.moveReaderIndex(forwardBy: 9)
+        let ticket = try #require(ClientHello.firstTicket(in: record))
+        #expect(ticket.count > 100)
+        let bytes = Array(buffer: record)
+        for length in 0..<bytes.count { _ = ClientHello.firstTicket(in: ByteBuffer(bytes: bytes.prefix(length))) }
+        #expect(ClientHello.firstTicket(in: ByteBuffer(bytes: bytes.prefix(200))) == nil)
+    }
+
     @Test func aMemoryThatIsFullOrBrokenMeansNoEarlyData() throws {
         final class Refusing: TLSReplayMemory {
             func insert(_ key: [UInt8], until expiry: Int) -> Bool { false }
@@ -186,12 +296,12 @@ struct ResumptionTests {
 
     @Test func aMemoryRemembersUntilItsEntriesExpire() {
         let memory = TLSLocalReplayMemory(capacity: 2)
-        #expect(memory.insert([1], until: 100, now: 0))
-        #expect(!memory.insert([1], until: 100, now: 100))
-        #expect(memory.insert([2], until: 150, now: 50))
-        #expect(!memory.insert([3], until: 150, now: 50), "full: better refused than forgotten")
-        #expect(memory.insert([3], until: 250, now: 101))
-        #expect(!memory.insert([2], until: 250, now: 150))
+        #expect(memory.insert([1], of: [], until: 100, now: 0))
+        #expect(!memory.insert([1], of: [], until: 100, now: 100))
+        #expect(memory.insert([2], of: [], until: 150, now: 50))
+        #expect(!memory.insert([3], of: [], until: 150, now: 50), "full: better refused than forgotten")
+        #expect(memory.insert([3], of: [], until: 250, now: 101))
+        #expect(!memory.insert([2], of: [], until: 250, now: 150))
     }
 }
 
@@ -211,13 +321,14 @@ extension TLSPair {
 /// One server and one client, and what the client remembers.
 struct StreamWorld {
     let cache = TLSSessionCache()
+    let clock = TestClock()
     let client: TLSClientConfiguration
     let server: TLSServerConfiguration
     let pin: [UInt8]
     private let serverContext: TLSServerContext
 
-    init(earlyData: TLSEarlyData? = nil) throws {
-        let made = try TLSIdentity.selfSigned()
+    init(earlyData: TLSEarlyData? = nil, validFor: TimeAmount = .hours(24 * 365)) throws {
+        let made = try TLSIdentity.selfSigned(validFor: validFor)
         self.pin = made.identity.subjectPublicKeyInfoSHA256
         var client = TLSClientConfiguration(trust: .certificateAuthorities(pem: made.certificateAuthorityPEM))
         client.sessionCache = self.cache
@@ -234,16 +345,18 @@ struct StreamWorld {
 
     func pair(
         _ client: TLSClientConfiguration? = nil, name: String = "localhost", port: Int = 1, hasEarlyData: Bool = false,
-        protocols: (client: [String], server: [String]) = (["one"], ["one"])
+        protocols: (client: [String], server: [String]) = (["one"], ["one"]), from network: ClientNetwork? = nil
     ) throws -> TLSPair {
-        let context = try TLSClientContext(client ?? self.client)
+        let clock = self.clock
+        let context = try TLSClientContext(client ?? self.client, clock: { clock.now })
         return TLSPair(
             client: TLSStream(
                 session: try context.makeSession(
                     for: .stream, applicationProtocols: protocols.client, serverName: name, port: port,
                     hasEarlyData: hasEarlyData)),
             server: TLSStream(
-                session: try self.serverContext.makeSession(for: .stream, applicationProtocols: protocols.server)))
+                session: try self.serverContext.makeSession(
+                    for: .stream, applicationProtocols: protocols.server, client: network)))
     }
 
     func finishedPair(
@@ -252,5 +365,16 @@ struct StreamWorld {
         let pair = try self.pair(client, name: name, port: port)
         try pair.finish()
         return pair
+    }
+}
+
+/// The wall clock of a client's tickets; begins now, because the certificates of the tests do.
+final class TestClock: Sendable {
+    private let time = Mutex(SystemClock.secondsSince1970)
+
+    var now: Int { self.time.withLock { $0 } }
+
+    func advance(by seconds: Int) {
+        self.time.withLock { $0 += seconds }
     }
 }

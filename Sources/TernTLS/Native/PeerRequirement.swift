@@ -8,7 +8,7 @@ internal import TernTransport
 struct PeerRequirement: Sendable {
     let trust: TLSTrust
     /// A DNS name or a literal address; `nil` where a name says nothing, as with a server's clients.
-    let name: String?
+    let name: ServerName?
     let purpose: CertificatePurpose
     /// Whether a peer without a certificate is let in.
     let isOptional: Bool
@@ -20,7 +20,10 @@ struct PeerRequirement: Sendable {
             return self.isOptional
                 ? nil : PeerRejection(reason: "no certificate was shown", alert: .certificateRequired)
         }
-        if self.trust.requiresAuthority, let rejection = self.chainRejection(of: session) { return rejection }
+        if self.trust.requiresAuthority {
+            if let rejection = self.chainRejection(of: session) { return rejection }
+            if let rejection = self.nameRejection(of: leaf) { return rejection }
+        }
         guard let pins = self.trust.pins else { return nil }
         guard let digest = try? LeafCertificate(der: leaf).publicKeyDigest else {
             return PeerRejection(reason: "its public key can't be read", alert: .badCertificate)
@@ -32,11 +35,20 @@ struct PeerRequirement: Sendable {
 
     private func chainRejection(of session: OpaquePointer) -> PeerRejection? {
         var verdict: UInt32 = 0
-        let status = Self.withItems(self.name, self.purpose) { items in
+        let status = Self.withItems(self.name?.text, self.purpose) { items in
             gnutls_certificate_verify_peers(session, items.baseAddress, UInt32(items.count), &verdict)
         }
         guard status == 0 else { return PeerRejection(reason: describe(status), alert: .badCertificate) }
         return verdict == 0 ? nil : PeerRejection(status: verdict)
+    }
+
+    /// GnuTLS compares the common name where a certificate has no other; RFC 9525, section 6.3, looks at subjectAltName alone.
+    private func nameRejection(of leaf: [UInt8]) -> PeerRejection? {
+        guard let name, !name.isAddress else { return nil }
+        let names = (try? LeafCertificate(der: leaf).alternativeNames) ?? []
+        guard !names.contains(where: { if case .dns = $0 { true } else { false } }) else { return nil }
+        return PeerRejection(
+            reason: "it names no host in its subjectAltName; a common name does not count", alert: .badCertificate)
     }
 
     private static func withItems<Result>(

@@ -15,6 +15,8 @@ final class Priorities: @unchecked Sendable {
         var text = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL"
         for suite in suites { text += ":+\(suite.cipher)" }
         text += ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1"
+        // Certificates with RSA keys below 2,048 bits, or signed with SHA-1, prove nothing (RFC 9325, section 4.2).
+        text += ":%PROFILE_MEDIUM"
         // The server's order counts, not the client's.
         if role == .server { text += ":%SERVER_PRECEDENCE" }
         // RFC 9001, section 8.4: QUIC does not use the middlebox compatibility mode.

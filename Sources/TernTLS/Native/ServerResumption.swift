@@ -7,11 +7,12 @@ internal import Synchronization
 
 /// Owns what a server's sessions share to make and take tickets.
 ///
-/// But for a key behind a mutex, written only while it is made, then read by any number of sessions on any thread; with a window that never passes GnuTLS
-/// changes nothing in the anti-replay object after its set-up, and the memory behind it is thread-safe: hence `Sendable`.
+/// But for a key behind a mutex, written only while it is made, then read by any number of sessions on any thread; so is the object
+/// against replays, and the memory behind it is thread-safe: hence `Sendable`.
 final class ServerResumption: @unchecked Sendable {
     private let key: UnsafeMutableBufferPointer<UInt8>
     private let lifetime: UInt32
+    /// `nil` where 0-RTT is refused.
     private let antiReplay: AntiReplay?
     /// The key of the sessions made last: a listener's are all alike.
     private let latestKey = Mutex<DerivedKey?>(nil)
@@ -100,50 +101,4 @@ final class ServerResumption: @unchecked Sendable {
 
     /// Over a byte stream GnuTLS keeps what comes early in memory until it is read.
     static let earlyBytes = 16 << 10
-}
-
-/// Owns a `gnutls_anti_replay_t` and what remembers for it.
-private final class AntiReplay {
-    let handle: gnutls_anti_replay_t
-    /// GnuTLS has its address.
-    private let memory: Box
-
-    private final class Box {
-        let memory: any TLSReplayMemory
-        let ticketLifetime: Int
-
-        init(_ memory: any TLSReplayMemory, ticketLifetime: Int) {
-            self.memory = memory
-            self.ticketLifetime = ticketLifetime
-        }
-    }
-
-    /// With a shorter window GnuTLS begins a new period each time it has passed, and from then on refuses every ticket of the
-    /// period before: a server with more than a few clients would take next to nothing. Without one, all that bounds the age
-    /// of a copy is the ticket's lifetime, so that is how long each first flight is remembered. In milliseconds.
-    private static let window = UInt32.max
-
-    /// GnuTLS puts the beginning of its period before the PSK binder, which depends on the whole ClientHello.
-    private static let periodSize = 12
-
-    init(_ memory: any TLSReplayMemory, ticketLifetime: Int) throws(TLSError) {
-        var handle: gnutls_anti_replay_t?
-        guard gnutls_anti_replay_init(&handle) == 0, let handle else {
-            throw TLSError(.generationFailed, message: "cannot allocate the memory against replays")
-        }
-        self.handle = handle
-        self.memory = Box(memory, ticketLifetime: ticketLifetime)
-        gnutls_anti_replay_set_window(handle, Self.window)
-        gnutls_anti_replay_set_ptr(handle, Unmanaged.passUnretained(self.memory).toOpaque())
-        gnutls_anti_replay_set_add_function(handle) { pointer, _, key, _ in
-            guard let pointer, let key = key?.pointee else { return GNUTLS_E_DB_ERROR }
-            let bytes = UnsafeBufferPointer(start: key.data, count: Int(key.size))
-            let box = Unmanaged<Box>.fromOpaque(pointer).takeUnretainedValue()
-            let expiry = SystemClock.secondsSince1970 + box.ticketLifetime
-            let isNew = box.memory.insert(Array(bytes.dropFirst(AntiReplay.periodSize)), until: expiry)
-            return isNew ? 0 : GNUTLS_E_DB_ENTRY_EXISTS
-        }
-    }
-
-    deinit { gnutls_anti_replay_deinit(self.handle) }
 }

@@ -40,22 +40,32 @@ extension TLSSession {
     /// - Parameter carrierState: what the next connection needs to know beside the ticket.
     package func rememberTickets(carrierState: [UInt8]) {
         guard let resumption = self.resumption else { return }
+        defer { self.newTickets.removeAll() }
+        // A resumed connection proves nothing of the server anew: its tickets are as old as the handshake that did.
+        guard let proof = self.isResumed ? resumption.entry?.proof : resumption.proof else { return }
         for ticket in self.newTickets {
             resumption.cache.store(
                 TLSSessionCache.Entry(
-                    session: ticket.session, carrierState: carrierState, earlyDataLimit: ticket.earlyDataLimit,
-                    applicationProtocol: self.applicationProtocol),
+                    session: ticket.session, carrierState: carrierState, proof: proof,
+                    earlyDataLimit: ticket.earlyDataLimit, applicationProtocol: self.applicationProtocol),
                 for: resumption.key)
         }
-        self.newTickets.removeAll()
     }
 
-    /// Server: sends a ticket; after the handshake, and only where GnuTLS does not by itself (QUIC).
+    /// Server: sends a ticket; after the handshake, and only where GnuTLS does not by itself (over QUIC, and where clients are
+    /// asked for certificates).
+    ///
+    /// Where clients are asked who they are a resumed connection brings no new tickets: a client that came by its ticket without
+    /// the key could live on them for ever. So it proves that it has the key after the lifetime of one ticket at the latest.
     package func sendTicket() {
         guard case .server(_, .some) = self.side, self.outcome == nil else { return }
+        if self.side.asksForCertificates, self.isResumed { return }
         // It fails only where it does not matter: the client will do a full handshake.
-        _ = gnutls_session_ticket_send(self.handle, 1, 0)
+        _ = gnutls_session_ticket_send(self.handle, self.flavour == .quic ? 1 : Self.ticketsOverStreams, 0)
     }
+
+    /// As many as GnuTLS sends by itself.
+    private static var ticketsOverStreams: UInt32 { 2 }
 
     /// Derives bytes that only the two ends can (RFC 8446, section 7.5).
     package func exportKeyingMaterial(

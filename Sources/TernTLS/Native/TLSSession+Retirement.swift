@@ -4,14 +4,6 @@
 internal import CGnuTLS
 internal import TernTransport
 
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#elseif canImport(Darwin)
-internal import Darwin
-#endif
-
 /// What a session found out, for those who ask when it is retired.
 struct TLSOutcome {
     let applicationProtocol: String?
@@ -41,17 +33,6 @@ extension TLSSession {
             peerCertificates: self.peerCertificates, isResumed: self.isResumed,
             wasEarlyDataAccepted: self.wasEarlyDataAccepted, hash: gnutls_prf_hash_get(self.handle))
         self.endSession()
-    }
-
-    /// GnuTLS shows its secrets only to whoever writes logs of them.
-    func keepExporterSecret() {
-        guard self.flavour == .quic, self.role == .server else { return }
-        gnutls_session_set_keylog_function(self.handle) { session, label, secret in
-            guard let label, let secret, strcmp(label, "EXPORTER_SECRET") == 0 else { return 0 }
-            TLSSession.owner(of: session)?.exporterSecret = Array(
-                UnsafeBufferPointer(start: secret.pointee.data, count: Int(secret.pointee.size)))
-            return 0
-        }
     }
 }
 

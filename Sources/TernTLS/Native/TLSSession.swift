@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import CGnuTLS
-internal import NIOCore
 package import TernTransport
 
 /// Owns a `gnutls_session_t`: one end of one TLS 1.3 handshake.
@@ -12,8 +11,13 @@ package import TernTransport
 /// is retired: see ``retire()``.
 package final class TLSSession {
     enum Side {
-        case client(serverName: String, TLSTrust)
+        case client(serverName: ServerName, TLSTrust)
         case server(TLSClientAuthentication, ServerResumption?)
+
+        /// A server that wants to know who its clients are.
+        var asksForCertificates: Bool {
+            if case .server(let authentication, _) = self { authentication != .none } else { false }
+        }
     }
 
     /// `nil` when the session is retired.
@@ -22,6 +26,9 @@ package final class TLSSession {
     var outcome: TLSOutcome?
     /// From which both ends derive keys for the application (RFC 8446, section 7.1); kept where GnuTLS will not be asked.
     var exporterSecret: [UInt8] = []
+    /// Where the secrets are logged, if they are, and which were.
+    let keyLog: KeyLog?
+    var loggedLabels: Set<String> = []
     private let credentials: Credentials
     let side: Side
     let flavour: TLSFlavour
@@ -32,14 +39,18 @@ package final class TLSSession {
     /// The peer was judged inside the handshake, and has heard why it is not trusted.
     private var rejection: PeerRejection?
     let resumption: ClientResumption?
+    /// A server's that takes 0-RTT.
+    private(set) var replayGuard: ReplayGuard?
     /// Packed sessions that came with tickets and are not in the cache yet, and how much each lets us send early.
     var newTickets: [(session: [UInt8], earlyDataLimit: Int)] = []
 
     init(
         _ side: Side, _ flavour: TLSFlavour, credentials: Credentials, priorities: Priorities,
-        applicationProtocols: [String], resumption: ClientResumption? = nil
+        applicationProtocols: [String], resumption: ClientResumption? = nil, keyLog: KeyLog?,
+        client: ClientNetwork? = nil
     ) throws(TransportError) {
         self.resumption = resumption
+        self.keyLog = keyLog
         var session: gnutls_session_t?
         let status = gnutls_init(&session, Self.flags(side, flavour, resumption))
         guard status == 0, let session else { throw Self.setUpError(status) }
@@ -48,8 +59,8 @@ package final class TLSSession {
         self.side = side
         self.flavour = flavour
         self.requirement = Self.requirement(of: side)
-        try self.setUp(flavour, priorities, applicationProtocols: applicationProtocols)
-        self.keepExporterSecret()
+        try self.setUp(flavour, priorities, applicationProtocols: applicationProtocols, client: client)
+        self.hearSecrets()
     }
 
     deinit {
@@ -112,9 +123,8 @@ package final class TLSSession {
         if let rejection { throw self.error(for: rejection) }
         try self.checkMeaningOfEarlyData()
         guard let requirement, !self.wasPeerTrusted else { return }
-        // The ticket was kept under this very name and trust, which the server proved when it made it. A server keeps nothing:
-        // what the ticket says of the client counts only if it would today.
-        if self.role == .client, self.isResumed { return }
+        // What the peer proved when the ticket was made counts only if it would today: GnuTLS keeps its certificates with
+        // the session, at a client in the cache, at a server in the ticket.
         if let rejection = requirement.rejection(of: self.handle, certificates: self.peerCertificates) {
             throw self.error(for: rejection)
         }
@@ -172,6 +182,8 @@ package final class TLSSession {
         switch side {
         case .server(_, let resumption):
             common = CGnuTLS_server_flags() | (resumption == nil ? GNUTLS_NO_TICKETS.rawValue : 0)
+            // See sendTicket().
+            if side.asksForCertificates { common |= GNUTLS_NO_AUTO_SEND_TICKET.rawValue }
             if resumption?.takesEarlyData == true { common |= GNUTLS_ENABLE_EARLY_DATA.rawValue }
         case .client:
             // The one identity that was configured is shown to whoever asks: a server that does not want it says so more clearly
@@ -205,7 +217,7 @@ package final class TLSSession {
     }
 
     private func setUp(
-        _ flavour: TLSFlavour, _ priorities: Priorities, applicationProtocols: [String]
+        _ flavour: TLSFlavour, _ priorities: Priorities, applicationProtocols: [String], client: ClientNetwork?
     ) throws(TransportError) {
         var status = gnutls_priority_set(self.handle, priorities.handle)
         guard status == 0 else { throw Self.setUpError(status) }
@@ -229,6 +241,7 @@ package final class TLSSession {
             self.ask(clientAuthentication)
             status = resumption?.enable(on: self.handle, flavour, applicationProtocols: applicationProtocols) ?? 0
             guard status == 0 else { throw Self.setUpError(status) }
+            if resumption?.takesEarlyData == true { self.replayGuard = ReplayGuard(of: self, client: client) }
         }
     }
 
@@ -247,10 +260,11 @@ package final class TLSSession {
         }
     }
 
-    private func name(_ serverName: String) throws(TransportError) {
+    private func name(_ serverName: ServerName) throws(TransportError) {
         // RFC 6066, section 3: literal addresses are not permitted in the server name.
-        guard (try? SocketAddress(ipAddress: serverName, port: 0)) == nil else { return }
-        let status = gnutls_server_name_set(self.handle, GNUTLS_NAME_DNS, serverName, serverName.utf8.count)
+        guard !serverName.isAddress else { return }
+        let name = serverName.text
+        let status = gnutls_server_name_set(self.handle, GNUTLS_NAME_DNS, name, name.utf8.count)
         guard status == 0 else { throw Self.setUpError(status) }
     }
 
@@ -268,6 +282,7 @@ package final class TLSSession {
         guard let requirement else { return GNUTLS_E_CERTIFICATE_ERROR }
         guard let rejection = requirement.rejection(of: self.handle, certificates: self.peerCertificates) else {
             self.wasPeerTrusted = true
+            self.resumption?.peerWasVerified(self.peerCertificates.first)
             return GNUTLS_E_SUCCESS
         }
         self.rejection = rejection
@@ -281,7 +296,7 @@ package final class TLSSession {
     // MARK: Errors
 
     private func error(for rejection: PeerRejection) -> TransportError {
-        let name = if case .client(let serverName, _) = self.side { serverName } else { "the client" }
+        let name = if case .client(let serverName, _) = self.side { serverName.text } else { "the client" }
         return TransportError(
             .certificateRejected, message: "the certificate of \(name) is not trusted: \(rejection.reason)",
             wireCode: Self.wireCode(rejection.alert.rawValue), isRetrySafe: true)

@@ -103,6 +103,7 @@ package final class TLSStream {
         }
         self.isEstablished = true
         self.isConfirmed = self.session.role == .client || !self.session.didStartEarly
+        if self.session.side.asksForCertificates { self.session.sendTicket() }
         return true
     }
 

@@ -12,7 +12,7 @@ internal import Synchronization
 public final class TLSSessionCache: Sendable {
     /// What must be equal for a ticket to be used.
     struct Key: Hashable {
-        let serverName: String
+        let serverName: ServerName
         let port: Int
         let flavour: TLSFlavour
         let applicationProtocols: [String]
@@ -21,11 +21,31 @@ public final class TLSSessionCache: Sendable {
         let identity: [UInt8]?
     }
 
+    /// When the server proved last that it has the private key of its certificate, and while that certificate is valid.
+    struct Proof {
+        /// Seconds since 1970.
+        let time: Int
+        /// `nil` where the trust does not look at validity.
+        let validity: ClosedRange<Int>?
+
+        /// - Parameters:
+        ///   - now: seconds since 1970.
+        ///   - interval: seconds for which a proof is good.
+        func holds(at now: Int, for interval: Int) -> Bool {
+            // A clock that was set back by more than a correction makes no proof younger.
+            (-Self.clockCorrection...interval).contains(now - self.time) && self.validity?.contains(now) ?? true
+        }
+
+        private static let clockCorrection = 60
+    }
+
     struct Entry {
         /// As GnuTLS packs it.
         let session: [UInt8]
         /// What the carrier remembers beside it, such as the server's QUIC transport parameters.
         let carrierState: [UInt8]
+        /// From the full handshake at the beginning of the chain of tickets that ends in this one.
+        let proof: Proof
         /// Bytes that may be sent early, as the ticket says.
         var earlyDataLimit = 0
         /// What was agreed on when the ticket was made.
@@ -59,12 +79,15 @@ public final class TLSSessionCache: Sendable {
         self.state.withLock { $0 = State() }
     }
 
-    /// The newest ticket for `key`, which is gone afterwards.
-    func take(_ key: Key) -> Entry? {
+    /// The newest ticket for `key` that `isUsable`, which is gone afterwards, as are newer ones that are not.
+    func take(_ key: Key, where isUsable: (Entry) -> Bool) -> Entry? {
         self.state.withLock { state -> Entry? in
-            guard let entry = state.entries[key]?.popLast() else { return nil }
-            state.touch(key)
-            return entry
+            while let entry = state.entries[key]?.popLast() {
+                guard isUsable(entry) else { continue }
+                state.touch(key)
+                return entry
+            }
+            return nil
         }
     }
 
@@ -78,11 +101,29 @@ public final class TLSSessionCache: Sendable {
                     state.entries[key, default: []].map {
                         let changed = change($0.session, $0.carrierState)
                         return Entry(
-                            session: changed.session, carrierState: changed.carrierState,
+                            session: changed.session, carrierState: changed.carrierState, proof: $0.proof,
                             earlyDataLimit: $0.earlyDataLimit, applicationProtocol: $0.applicationProtocol)
                     })
             }
         }
+    }
+
+    /// For tests: one of the tickets, to be used more than once.
+    package struct Copy: Sendable {
+        fileprivate let key: Key
+        fileprivate let entry: Entry
+    }
+
+    package func copy() -> Copy? {
+        self.state.withLock { state in
+            guard let key = state.order.last, let entry = state.entries[key]?.last else { return nil }
+            return Copy(key: key, entry: entry)
+        }
+    }
+
+    package func replace(by copy: Copy) {
+        self.removeAll()
+        self.store(copy.entry, for: copy.key)
     }
 
     func store(_ entry: Entry, for key: Key) {
