@@ -70,7 +70,7 @@ struct ServerArticleTests {
             connection.start(handler: EchoHandler(connection))
         }
         // end
-        let endpoint = Endpoint(host: "127.0.0.1", port: try #require(listener.quicAddress.port))
+        let endpoint = try Endpoint(host: "127.0.0.1", port: #require(listener.quicAddress.port))
         let connector = try self.connector()
         try await connector.withConnection(to: endpoint) { connection in
             let stream = try await connection.openStream()

@@ -130,22 +130,170 @@ struct ConnectionRaceTests {
         #expect(script.abandoned(at: 4).prefix(2) == ["cancel 0", "cancel 1"])
         #expect(script.succeeded(0, at: 5) == ["cancel 0"])
     }
+
+    /// A network that drops UDP over IPv6 in silence.
+    @Test func theOtherFamilyHasItsChanceBeforeTCP() {
+        var script = Script(.preferQUIC)
+        #expect(script.resolved(v6: [self.v6], v4: [self.v4]) == ["start quic [2001:db8::1]:4433"])
+        #expect(script.nextDeadline == 100)
+        #expect(script.wake(at: 100) == ["start quic 192.0.2.1:4433"])
+        #expect(script.nextDeadline == 125)
+        #expect(script.heard(1, at: 110) == [])
+        #expect(script.succeeded(1, at: 112) == ["cancel 0", "finish quic quic-first after 112 ms"])
+        #expect(script.sentence == "connected over quic after 112.0 ms; no answer over UDP from [2001:db8::1]:4433")
+    }
+
+    @Test func whereBothFamiliesAreSilentTCPTakesOver() {
+        var script = Script(.preferQUIC)
+        _ = script.resolved(v6: [self.v6], v4: [self.v4])
+        _ = script.wake(at: 100)
+        #expect(script.wake(at: 124) == [])
+        #expect(script.wake(at: 125) == ["start tls [2001:db8::1]:4433"])
+        #expect(script.succeeded(2, at: 140) == ["cancel 0", "cancel 1", "finish tls udp-silent after 140 ms"])
+        #expect(script.sentence == "no answer over UDP: fell back to tls after 140.0 ms")
+    }
+
+    /// IPv6 leads nowhere, IPv4 does: that one address was refused is no reason to leave UDP.
+    @Test func oneRefusedFamilyIsNoFailureOfQUIC() {
+        var script = Script(.preferQUIC)
+        _ = script.resolved(v6: [self.v6], v4: [self.v4])
+        #expect(script.failed(0, self.refused, at: 1) == ["start quic 192.0.2.1:4433"])
+        #expect(script.heard(1, at: 3) == [])
+        #expect(script.succeeded(1, at: 5) == ["finish quic quic-first after 5 ms"])
+    }
+
+    @Test func aServerThatRefusesTheHandshakeOpensTCPAtOnce() {
+        var script = Script(.preferQUIC)
+        _ = script.resolved(v6: [self.v6], v4: [self.v4])
+        let broken = TransportError(.handshakeFailed, message: "no common version")
+        #expect(script.failed(0, broken, at: 4) == ["start quic 192.0.2.1:4433", "start tls [2001:db8::1]:4433"])
+    }
+
+    /// The report says what was not tried: here IPv4 came too late for QUIC.
+    @Test func theSentenceNamesWhatWasNotTried() {
+        var policy = ConnectionPolicy()
+        policy.attemptDelay = .milliseconds(10)
+        policy.tcpDelay = .milliseconds(20)
+        policy.silentTCPDelay = .milliseconds(20)
+        var script = Script(policy)
+        _ = script.resolved(.v6, [self.v6], at: 0)
+        #expect(script.wake(at: 20) == ["start tls [2001:db8::1]:4433"])
+        #expect(script.resolved(.v4, [self.v4], at: 21) == ["start quic 192.0.2.1:4433"])
+        #expect(script.failed(2, self.refused, at: 22) == [])
+        #expect(script.wake(at: 30) == ["start tls 192.0.2.1:4433"])
+        #expect(script.succeeded(3, at: 33).last == "finish tls quic-failed after 33 ms")
+    }
+
+    /// Every deadline is armed, also one that passed between deciding and arming.
+    @Test func aDeadlineThatPassedIsArmedAtOnce() {
+        var script = Script(.preferQUIC)
+        _ = script.resolved(v6: [], v4: [self.v4])
+        #expect(script.nextDeadline == 100, "nobody was told of it yet")
+        #expect(script.wake(at: 150) == ["start tls 192.0.2.1:4433"])
+        #expect(script.nextDeadline == 15_000)
+        #expect(script.wake(at: 16_000).last?.hasPrefix("fail timedOut") == true)
+        #expect(script.nextDeadline == nil)
+    }
+
+    @Test func withoutAnAttemptDelayAllAddressesStartAtOnce() throws {
+        var policy = ConnectionPolicy(.quicOnly)
+        policy.attemptDelay = .zero
+        var script = Script(policy)
+        let others = try (2...4).map { try SocketAddress(ipAddress: "192.0.2.\($0)", port: 4433) }
+        #expect(script.resolved(v6: [], v4: [self.v4] + others) == ["start quic 192.0.2.1:4433"])
+        var started = 1
+        // As the driver does: armed at once, again and again, and no longer than there are addresses.
+        while script.nextDeadline == 0, started < 10 { started += script.wake(at: 0).count }
+        #expect(started == 4)
+        #expect(script.nextDeadline == 15_000)
+    }
+
+    @Test func aNameThatDoesNotResolveInTimeIsSaidToBeIt() {
+        var script = Script(.preferQUIC)
+        _ = script.resolved(.v6, [], at: 3)
+        let last = script.wake(at: 15_000)
+        #expect(last == ["fail timedOut: could not connect to server:4433: its name did not resolve within 15 s"])
+    }
+
+    @Test(arguments: [ConnectionPolicy.Mode.preferQUIC, .race])
+    func whereQUICDiedYoungTCPIsFirst(mode: ConnectionPolicy.Mode) {
+        var script = Script(ConnectionPolicy(mode), distrustsQUIC: true)
+        #expect(script.resolved(v6: [], v4: [self.v4]) == ["start tls 192.0.2.1:4433"])
+        #expect(script.nextDeadline == 2_000)
+        #expect(script.succeeded(0, at: 12) == ["finish tls quic-distrusted after 12 ms"])
+        #expect(script.sentence == "quic to this server died young before: connected over tls after 12.0 ms")
+    }
+
+    @Test func whereQUICDiedYoungItIsStillBetterThanNothing() {
+        var script = Script(ConnectionPolicy(), distrustsQUIC: true)
+        _ = script.resolved(v6: [], v4: [self.v4])
+        #expect(script.failed(0, self.refused, at: 5) == ["start quic 192.0.2.1:4433"])
+        #expect(script.succeeded(1, at: 9) == ["finish quic quic-first after 9 ms"])
+        script = Script(ConnectionPolicy(), distrustsQUIC: true)
+        _ = script.resolved(v6: [], v4: [self.v4])
+        #expect(script.wake(at: 2_000) == ["start quic 192.0.2.1:4433"])
+        script = Script(ConnectionPolicy(.quicOnly), distrustsQUIC: true)
+        #expect(script.resolved(v6: [], v4: [self.v4]) == ["start quic 192.0.2.1:4433"])
+    }
+
+    /// Whatever comes in whatever order, a race ends, and an armed deadline moves it.
+    @Test func everyRaceEnds() throws {
+        var generator = Seeded(state: 31)
+        let addresses = [self.v6, self.v4]
+        for round in 0..<2_000 {
+            var policy = ConnectionPolicy(ConnectionPolicy.Mode.allCases.randomElement(using: &generator) ?? .race)
+            policy.attemptDelay = .milliseconds(Int64.random(in: 0...300, using: &generator))
+            policy.silentTCPDelay = .milliseconds(Int64.random(in: 0...300, using: &generator))
+            policy.tcpDelay = .milliseconds(Int64.random(in: 0...300, using: &generator))
+            policy.timeout = .seconds(3)
+            var script = Script(policy, distrustsQUIC: Bool.random(using: &generator))
+            var time: Int64 = 0
+            var running = 0
+            func count(_ actions: [String]) -> Bool {
+                running += actions.count { $0.hasPrefix("start") }
+                return actions.contains { $0.hasPrefix("fail") || $0.hasPrefix("finish") }
+            }
+            var isOver = count(script.resolved(.v6, [addresses[0]], at: 0))
+            isOver = isOver || count(script.resolved(.v4, [addresses[1]], at: 0))
+            var turns = 0
+            while !isOver, turns < 100 {
+                turns += 1
+                let deadline = try #require(script.nextDeadline, "round \(round)")
+                time = max(time, deadline)
+                if Int.random(in: 0..<4, using: &generator) == 0, running > 0 {
+                    isOver = count(
+                        script.failed(Int.random(in: 0..<running, using: &generator), self.refused, at: time))
+                } else {
+                    isOver = count(script.wake(at: time))
+                }
+            }
+            #expect(isOver, "round \(round) turns for ever")
+        }
+    }
 }
 
 /// Drives a race with times in milliseconds and renders its decisions as text.
 private struct Script {
     private var race: ConnectionRace
     private let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
-    private var now: NIODeadline
+
+    private var report: ConnectionReport?
 
     init(_ mode: ConnectionPolicy.Mode) {
-        self.now = self.start
-        self.race = ConnectionRace(policy: ConnectionPolicy(mode), target: "server:4433", now: self.start)
+        self.init(ConnectionPolicy(mode))
+    }
+
+    init(_ policy: ConnectionPolicy, distrustsQUIC: Bool = false) {
+        self.race = ConnectionRace(
+            policy: policy, target: "server:4433", distrustsQUIC: distrustsQUIC, now: self.start)
     }
 
     var nextDeadline: Int64? {
-        self.race.nextDeadline(after: self.now).map { ($0 - self.start).nanoseconds / 1_000_000 }
+        self.race.nextDeadline().map { ($0 - self.start).nanoseconds / 1_000_000 }
     }
+
+    /// What the report of the race says.
+    var sentence: String? { self.report?.description }
 
     mutating func resolved(v6: [SocketAddress], v4: [SocketAddress]) -> [String] {
         self.render(self.race.addressesResolved(v6, family: .v6, at: self.start))
@@ -178,13 +326,13 @@ private struct Script {
         self.render(self.race.abandoned(at: self.moment(time)))
     }
 
-    private mutating func moment(_ time: Int64) -> NIODeadline {
-        self.now = self.start + .milliseconds(time)
-        return self.now
+    private func moment(_ time: Int64) -> NIODeadline {
+        self.start + .milliseconds(time)
     }
 
-    private func render(_ actions: [ConnectionRace.Action]) -> [String] {
-        actions.map { action in
+    private mutating func render(_ actions: [ConnectionRace.Action]) -> [String] {
+        for case .finish(let report, _) in actions { self.report = report }
+        return actions.map { action in
             switch action {
             case .start(_, let carrier, let address): "start \(carrier) \(address.hostAndPort)"
             case .cancel(let id): "cancel \(id)"
@@ -193,5 +341,15 @@ private struct Script {
             case .fail(let error): "fail \(error.code): \(error.message)"
             }
         }
+    }
+}
+
+/// The same numbers in every run.
+private struct Seeded: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        self.state = self.state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return self.state >> 32 | self.state << 32
     }
 }

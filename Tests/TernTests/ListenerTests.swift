@@ -66,7 +66,7 @@ struct ListenerTests {
             to: Endpoint(host: "127.0.0.1", port: 0), applicationProtocol: ApplicationProtocol("echo"),
             tls: TLSServerConfiguration(identity: made.identity))
         let server = Task { await listener.run(serveEcho) }
-        let endpoint = Endpoint(host: "127.0.0.1", port: try #require(listener.tlsAddress.port))
+        let endpoint = try Endpoint(host: "127.0.0.1", port: #require(listener.tlsAddress.port))
         var limits = ConnectionLimits()
         limits.handshakeTimeout = .milliseconds(500)
         let connector = try Connector(

@@ -38,7 +38,7 @@ struct ObservationTests {
             applicationProtocol: ApplicationProtocol("echo"),
             tls: TLSClientConfiguration(trust: .certificateAuthorities(pem: made.certificateAuthorityPEM)),
             policy: ConnectionPolicy(mode), logger: self.log.logger(.debug), metricsFactory: self.metrics)
-        let endpoint = Endpoint(host: "127.0.0.1", port: try #require(listener.quicAddress.port))
+        let endpoint = try Endpoint(host: "127.0.0.1", port: #require(listener.quicAddress.port))
         try await connector.withConnection(to: endpoint) { connection in
             let stream = try await connection.openStream()
             try await stream.finish(ByteBuffer(repeating: 1, count: 10_000))

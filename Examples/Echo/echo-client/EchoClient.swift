@@ -3,7 +3,6 @@
 
 import ArgumentParser
 import Foundation
-import NIOCore
 import Tern
 
 @main

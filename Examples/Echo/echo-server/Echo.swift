@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-import NIOCore
 import Tern
 
 /// Sends back whatever comes on `connection`: each stream in a task of its own, datagrams in another.

@@ -3,7 +3,6 @@
 
 import ArgumentParser
 import Foundation
-import NIOCore
 import Tern
 import UnixSignals
 
@@ -18,7 +17,7 @@ struct EchoServer: AsyncParsableCommand {
             """)
 
     @Option(help: "The address to listen at. Port 0: the kernel chooses.", transform: endpoint)
-    var listen = Endpoint(host: "127.0.0.1", port: 4433)
+    var listen = Endpoint.loopback(port: 4433)
 
     @Option(
         help: ArgumentHelp(

@@ -81,5 +81,5 @@ private func request(_ text: String) throws -> Request {
     else { throw ValidationError("\"\(text)\" is no URL such as https://localhost:4433/file") }
     let bare = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
     return Request(
-        server: Endpoint(host: bare, port: url.port ?? 443), path: url.percentEncodedPath, name: url.path)
+        server: try Endpoint(host: bare, port: url.port ?? 443), path: url.percentEncodedPath, name: url.path)
 }

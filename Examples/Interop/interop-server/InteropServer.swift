@@ -24,7 +24,7 @@ struct InteropServer: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp("The address to listen at. Port 0: the kernel chooses.", valueName: "host:port"),
         transform: endpoint)
-    var listen = Endpoint(host: "::", port: 443)
+    var listen = Endpoint.everywhere(port: 443)
 
     @Option(help: ArgumentHelp("The folder whose files are served.", valueName: "dir"))
     var root = "/www"

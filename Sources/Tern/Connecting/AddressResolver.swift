@@ -3,6 +3,7 @@
 
 internal import NIOCore
 internal import NIOPosix
+internal import TernTLS
 internal import TernTransport
 
 #if canImport(Glibc)
@@ -21,36 +22,65 @@ protocol AddressResolving: Sendable {
     ) -> EventLoopFuture<[SocketAddress]>
 }
 
-/// The system's resolver (`getaddrinfo`), on NIO's thread pool for blocking calls.
+/// The system's resolver (`getaddrinfo`), on threads of its own.
 struct SystemAddressResolver: AddressResolving {
+    var timeout: TimeAmount = ConnectionPolicy().lookupTimeout
+    var pool = LookupPool.shared
+
     func resolve(
         _ endpoint: Endpoint, family: ConnectionRace.AddressFamily, on eventLoop: any EventLoop
     ) -> EventLoopFuture<[SocketAddress]> {
-        if let literal = try? SocketAddress(ipAddress: endpoint.host, port: endpoint.port) {
+        let port = endpoint.port
+        if let literal = try? SocketAddress(ipAddress: endpoint.host, port: port) {
             let isWanted = (literal.protocol == .inet6) == (family == .v6)
             return eventLoop.makeSucceededFuture(isWanted ? [literal] : [])
         }
-        return NIOThreadPool.singleton.runIfActive(eventLoop: eventLoop) {
-            try Self.lookUp(endpoint, family: family)
+        do {
+            let name = try ServerName(endpoint.host)
+            if Self.isThisMachine(name) { return eventLoop.makeSucceededFuture(try Self.loopback(family, port)) }
+            // What the server's name has no use for says where to look: a dot at the end, a zone.
+            let host = endpoint.host.utf8.allSatisfy { $0 < 0x80 } ? endpoint.host : name.text
+            return self.pool.addresses(of: .init(host: host, family: family), within: self.timeout, on: eventLoop)
+                .map { addresses in
+                    addresses.map { address in
+                        var address = address
+                        address.port = port
+                        return address
+                    }
+                }
+        } catch {
+            return eventLoop.makeFailedFuture(error)
         }
     }
 
+    /// RFC 6761, section 6.3: nobody is asked for `localhost` and the names below it, whatever networks there are.
+    private static func isThisMachine(_ name: ServerName) -> Bool {
+        name.text == "localhost" || name.text.hasSuffix(".localhost")
+    }
+
+    /// IPv4 before IPv6, both under IPv4: most servers for this machine listen at 127.0.0.1 alone.
+    private static func loopback(_ family: ConnectionRace.AddressFamily, _ port: Int) throws -> [SocketAddress] {
+        guard family == .v4 else { return [] }
+        return [
+            try SocketAddress(ipAddress: "127.0.0.1", port: port), try SocketAddress(ipAddress: "::1", port: port),
+        ]
+    }
+
     /// Blocks.
-    private static func lookUp(
-        _ endpoint: Endpoint, family: ConnectionRace.AddressFamily
-    ) throws(TransportError) -> [SocketAddress] {
+    static func lookUp(_ key: LookupPool.Key) throws(TransportError) -> [SocketAddress] {
         var hints = unsafe addrinfo()
-        unsafe hints.ai_family = family == .v6 ? AF_INET6 : AF_INET
+        unsafe hints.ai_family = key.family == .v6 ? AF_INET6 : AF_INET
         unsafe hints.ai_socktype = Self.datagramSocketType
-        unsafe hints.ai_flags = AI_ADDRCONFIG
+        // Addresses of a family that this machine does not have are no use; but where there is no network at all, glibc
+        // would leave out those of this machine, too.
+        unsafe hints.ai_flags = Self.hasNetwork ? AI_ADDRCONFIG : 0
         var list: UnsafeMutablePointer<addrinfo>?
-        let status = unsafe getaddrinfo(endpoint.host, String(endpoint.port), &hints, &list)
+        let status = unsafe getaddrinfo(key.host, nil, &hints, &list)
         defer { if let list = unsafe list { unsafe freeaddrinfo(list) } }
         guard status == 0 else {
             if Self.meansNoAddress(status) { return [] }
             let text = unsafe String(cString: gai_strerror(status))
-            throw TransportError(
-                .unreachable, message: "\(endpoint.host) does not resolve: \(text)", isRetrySafe: true)
+            throw TransportError(.unreachable, message: "\(key.host) does not resolve: \(text)", isRetrySafe: true)
         }
         var addresses: [SocketAddress] = []
         var next = unsafe list
@@ -61,6 +91,15 @@ struct SystemAddressResolver: AddressResolving {
             unsafe next = entry.pointee.ai_next
         }
         return addresses
+    }
+
+    /// Whether there is an address that is not this machine's alone.
+    private static var hasNetwork: Bool {
+        let devices = (try? System.enumerateDevices()) ?? []
+        return devices.contains { device in
+            guard let address = device.address?.ipAddress else { return false }
+            return !address.hasPrefix("127.") && address != "::1"
+        }
     }
 
     private static func address(in entry: addrinfo) -> SocketAddress? {

@@ -32,12 +32,16 @@ package struct ConnectionRace {
         var nextAddress = 0
         var lastStart: NIODeadline?
         var running: Set<AttemptID> = []
-        var startedCount = 0
+        /// When the first address of each family was tried.
+        var familyStarts: [AddressFamily: NIODeadline] = [:]
+        var hasStarted: Bool { self.lastStart != nil }
     }
 
     private let policy: ConnectionPolicy
     private let began: NIODeadline
     private let description: String
+    /// QUIC died young at this server: TCP is first, and QUIC second.
+    private let distrustsQUIC: Bool
     private var lanes: [Lane]
     private var resolution: [AddressFamily: Resolution] = [.v6: .pending, .v4: .pending]
     private var addresses: [AddressFamily: [SocketAddress]] = [:]
@@ -49,17 +53,26 @@ package struct ConnectionRace {
     private var starts: [NIODeadline] = []
     private var isOver = false
 
-    package enum AddressFamily: Hashable, CaseIterable {
+    package enum AddressFamily: Hashable, Sendable, CaseIterable {
         case v6
         case v4
+
+        init(_ address: SocketAddress) {
+            self = address.protocol == .inet6 ? .v6 : .v4
+        }
     }
 
-    /// - Parameter target: what errors call the place that could not be reached.
-    package init(policy: ConnectionPolicy, target: String, now: NIODeadline) {
+    /// - Parameters:
+    ///   - target: what errors call the place that could not be reached.
+    ///   - distrustsQUIC: whether TCP comes first, where the policy has both.
+    package init(policy: ConnectionPolicy, target: String, distrustsQUIC: Bool = false, now: NIODeadline) {
         self.policy = policy
         self.began = now
         self.description = target
+        self.distrustsQUIC = distrustsQUIC && (policy.mode == .preferQUIC || policy.mode == .race)
         switch policy.mode {
+        case .preferQUIC where distrustsQUIC, .race where distrustsQUIC:
+            self.lanes = [Lane(carrier: .tls), Lane(carrier: .quic)]
         case .quicOnly: self.lanes = [Lane(carrier: .quic)]
         case .tcpOnly: self.lanes = [Lane(carrier: .tls)]
         case .preferQUIC, .race: self.lanes = [Lane(carrier: .quic), Lane(carrier: .tls)]
@@ -120,15 +133,21 @@ package struct ConnectionRace {
     }
 
     /// When ``deadlineReached(at:)`` wants to be called if no other fact comes first.
-    package func nextDeadline(after now: NIODeadline) -> NIODeadline? {
+    ///
+    /// It may be over already, when it passed since the last decision: then at once. Whatever it stands for is decided on at the
+    /// next call, so there is no second one like it.
+    package func nextDeadline() -> NIODeadline? {
         guard !self.isOver else { return nil }
         var candidates = [self.began + self.policy.timeout]
         if self.order.isEmpty, let waitsUntil = self.waitsForIPv6Until { candidates.append(waitsUntil) }
+        guard !self.order.isEmpty else { return candidates.min() }
         for lane in self.lanes where lane.nextAddress < self.order.count {
-            if let lastStart = lane.lastStart { candidates.append(lastStart + self.policy.attemptDelay) }
+            if let next = self.nextStart(in: lane) { candidates.append(next) }
         }
-        candidates += self.silenceDeadlines()
-        return candidates.filter { $0 > now }.min()
+        if self.lanes.count == 2, !self.lanes[1].hasStarted, let opening = self.secondOpening {
+            candidates.append(opening)
+        }
+        return candidates.min()
     }
 
     // MARK: Decisions
@@ -136,7 +155,13 @@ package struct ConnectionRace {
     private mutating func decide(at now: NIODeadline) -> [Action] {
         guard !self.isOver else { return [] }
         if now - self.began >= self.policy.timeout {
-            return self.fail(with: self.summary(.timedOut, "no handshake finished in time"))
+            let isResolving = self.order.isEmpty && self.resolution.values.contains { $0 == .pending }
+            return self.fail(
+                with: self.summary(
+                    .timedOut,
+                    isResolving
+                        ? "its name did not resolve within \(self.policy.timeout.inWords)"
+                        : "no handshake finished within \(self.policy.timeout.inWords)"))
         }
         self.arrangeAddresses(at: now)
         let isResolved = self.resolution.values.allSatisfy { $0 == .done }
@@ -179,34 +204,54 @@ package struct ConnectionRace {
 
     private mutating func openLanes(at now: NIODeadline) {
         for index in self.lanes.indices where self.lanes[index].opensAt == nil {
-            if index == 0 || self.policy.mode == .race {
-                self.lanes[index].opensAt = now
-            } else {
-                self.lanes[index].opensAt = self.tcpOpening(at: now)
-            }
+            if index == 0 || (self.policy.mode == .race && !self.distrustsQUIC) { self.lanes[index].opensAt = now }
         }
-        // What was planned for later may come earlier: silence, or a failure of QUIC.
-        if self.policy.mode == .preferQUIC, self.lanes.count == 2, self.lanes[1].startedCount == 0 {
-            self.lanes[1].opensAt = self.tcpOpening(at: now)
+        guard self.lanes.count == 2, !self.lanes[1].hasStarted, let opening = self.secondOpening else { return }
+        // What was planned for later may come earlier: silence, or a failure of the first.
+        self.lanes[1].opensAt = self.hasFirstFailed ? now : opening
+    }
+
+    /// The carrier that goes first met a peer that refused it, or has no address left to try. One address that is refused is not
+    /// enough: another family may lead to the server.
+    private var hasFirstFailed: Bool {
+        let first = self.lanes[0]
+        if first.hasStarted, first.running.isEmpty, first.nextAddress >= self.order.count { return true }
+        return self.attempts.contains { attempt in
+            guard attempt.carrier == first.carrier, let error = attempt.error else { return false }
+            return ![.connectionRefused, .unreachable, .timedOut, .carrierLost].contains(error.code)
         }
     }
 
-    private func tcpOpening(at now: NIODeadline) -> NIODeadline {
-        let quic = self.attempts.filter { $0.carrier == .quic }
-        if quic.contains(where: { $0.error != nil }) { return now }
-        let began = self.lanes[0].opensAt ?? now
+    /// When the second carrier starts if the first does not fail; `nil` before the first is open.
+    private var secondOpening: NIODeadline? {
+        guard let began = self.lanes[0].opensAt else { return nil }
+        if self.distrustsQUIC { return began + self.policy.distrustedQUICDelay }
+        guard self.policy.mode == .preferQUIC else { return self.lanes[1].opensAt }
         let planned = began + self.policy.tcpDelay
-        let silent = began + self.policy.silentTCPDelay
-        guard !quic.contains(where: { $0.heardAfter != nil }) else { return planned }
+        guard !self.wasHeardOverUDP else { return planned }
+        var silent = began + self.policy.silentTCPDelay
+        if self.familiesInOrder.count > 1 {
+            // The other family has its chance before TCP takes over.
+            let second = self.lanes[0].familyStarts.values.count > 1 ? self.lanes[0].familyStarts.values.max() : silent
+            silent = max(silent, (second ?? silent) + self.policy.otherFamilyLead)
+        }
         return min(planned, silent)
     }
 
-    private func silenceDeadlines() -> [NIODeadline] {
-        guard self.policy.mode == .preferQUIC, self.lanes.count == 2, self.lanes[1].startedCount == 0,
-            let began = self.lanes[0].opensAt
-        else { return [] }
-        let wasHeard = self.attempts.contains { $0.carrier == .quic && $0.heardAfter != nil }
-        return (wasHeard ? [] : [began + self.policy.silentTCPDelay]) + [began + self.policy.tcpDelay]
+    private var wasHeardOverUDP: Bool { self.attempts.contains { $0.carrier == .quic && $0.heardAfter != nil } }
+
+    private var familiesInOrder: Set<AddressFamily> { Set(self.order.map(AddressFamily.init)) }
+
+    /// When an open lane tries its next address if nothing happens; `nil` before its first.
+    private func nextStart(in lane: Lane) -> NIODeadline? {
+        guard let lastStart = lane.lastStart else { return nil }
+        guard !lane.running.isEmpty else { return lastStart }
+        let next = lastStart + self.policy.attemptDelay
+        let isNew = lane.familyStarts[AddressFamily(self.order[lane.nextAddress])] == nil
+        guard lane.carrier == .quic, self.policy.mode == .preferQUIC, !self.distrustsQUIC, isNew, !self.wasHeardOverUDP,
+            let opensAt = lane.opensAt
+        else { return next }
+        return min(next, opensAt + self.policy.silentTCPDelay)
     }
 
     private mutating func startAttempts(at now: NIODeadline) -> [Action] {
@@ -214,16 +259,15 @@ package struct ConnectionRace {
         for index in self.lanes.indices {
             let lane = self.lanes[index]
             guard lane.nextAddress < self.order.count, let opensAt = lane.opensAt, now >= opensAt else { continue }
-            if !lane.running.isEmpty, let lastStart = lane.lastStart, now < lastStart + self.policy.attemptDelay {
-                continue
-            }
+            if let next = self.nextStart(in: lane), now < next { continue }
             let id = self.attempts.count
             let address = self.order[lane.nextAddress]
             self.attempts.append(.init(carrier: lane.carrier, address: address, startedAfter: now - self.began))
             self.starts.append(now)
             self.lanes[index].nextAddress += 1
-            self.lanes[index].startedCount += 1
             self.lanes[index].lastStart = now
+            let family = AddressFamily(address)
+            if lane.familyStarts[family] == nil { self.lanes[index].familyStarts[family] = now }
             self.lanes[index].running.insert(id)
             actions.append(.start(id, lane.carrier, address))
         }
@@ -239,9 +283,11 @@ package struct ConnectionRace {
     private func reason(for winner: Carrier) -> ConnectionReport.Reason {
         guard self.lanes.count > 1 else { return .onlyChoice }
         guard winner != .quic else { return .quicFirst }
+        if self.distrustsQUIC { return .quicDistrusted }
         let quic = self.attempts.filter { $0.carrier == .quic }
+        if quic.contains(where: { $0.heardAfter != nil && $0.error == nil }) { return .tcpFaster }
         if quic.contains(where: { $0.error != nil }) { return .quicFailed }
-        return quic.contains(where: { $0.heardAfter != nil }) ? .tcpFaster : .udpSilent
+        return .udpSilent
     }
 
     /// One error that says what every attempt met. Its code is that of the most telling attempt: a peer that answered and was
@@ -261,7 +307,7 @@ package struct ConnectionRace {
         }
         return TransportError(
             code ?? telling?.code ?? .unreachable,
-            message: "could not connect to \(self.description): \(what); \(each.joined(separator: "; "))",
+            message: "could not connect to \(self.description): \(([what] + each).joined(separator: "; "))",
             wireCode: code == nil ? telling?.wireCode : nil, initiator: telling?.initiator ?? .local, isRetrySafe: true,
             cause: telling?.cause)
     }

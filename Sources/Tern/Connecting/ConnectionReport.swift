@@ -16,6 +16,8 @@ public struct ConnectionReport: Sendable {
         case tcpFaster = "tcp-faster"
         /// No packet came back over UDP: it is blocked, or the server does not listen there.
         case udpSilent = "udp-silent"
+        /// QUIC came second: connections over it to this server died young (``ConnectionPolicy/youngAge``).
+        case quicDistrusted = "quic-distrusted"
         /// QUIC failed: refused, unreachable, or its handshake broke.
         case quicFailed = "quic-failed"
     }
@@ -51,15 +53,40 @@ extension ConnectionReport: CustomStringConvertible {
     public var description: String {
         let milliseconds = Self.milliseconds(self.totalDuration)
         switch self.reason {
-        case .quicFirst: return "connected over \(self.carrier) after \(milliseconds)"
+        case .quicFirst:
+            let silent = self.silentQUICAddresses
+            let note = silent.isEmpty ? "" : "; no answer over UDP from \(silent.joined(separator: ", "))"
+            return "connected over \(self.carrier) after \(milliseconds)\(note)"
         case .onlyChoice: return "connected over \(self.carrier), the only choice, after \(milliseconds)"
         case .tcpFaster: return "\(self.carrier) was faster than quic: connected after \(milliseconds)"
-        case .udpSilent: return "no answer over UDP: fell back to \(self.carrier) after \(milliseconds)"
+        case .udpSilent:
+            let place = self.leftUntried.map {
+                " from \(self.silentQUICAddresses.joined(separator: ", ")) (\($0) was not tried)"
+            }
+            return "no answer over UDP\(place ?? ""): fell back to \(self.carrier) after \(milliseconds)"
+        case .quicDistrusted:
+            return "quic to this server died young before: connected over \(self.carrier) after \(milliseconds)"
         case .quicFailed:
             let cause = self.attempts.first { $0.carrier == .quic && $0.error != nil }?.error
             return
                 "quic failed (\(cause?.description ?? "unknown")): fell back to \(self.carrier) after \(milliseconds)"
         }
+    }
+
+    /// Where QUIC was tried, did not fail, and heard nothing.
+    private var silentQUICAddresses: [String] {
+        self.attempts.filter {
+            $0.carrier == .quic && $0.heardAfter == nil && $0.error == nil && $0.address != self.address
+        }
+        .map(\.address.hostAndPort)
+    }
+
+    /// The address family that QUIC was not tried over, though TCP was.
+    private var leftUntried: String? {
+        func families(_ carrier: Carrier) -> Set<Bool> {
+            Set(self.attempts.filter { $0.carrier == carrier }.map { $0.address.protocol == .inet6 })
+        }
+        return families(.tls).subtracting(families(.quic)).first.map { $0 ? "IPv6" : "IPv4" }
     }
 
     static func milliseconds(_ duration: TimeAmount) -> String {

@@ -17,7 +17,8 @@ public import TernTransport
 /// let connection = try await connector.connect(to: Endpoint(host: "example.org", port: 4433))
 /// ```
 ///
-/// A connector is a value that any number of tasks share; it keeps no memory between calls.
+/// A connector is a value that any number of tasks share. Its copies remember together at which servers QUIC died young
+/// (``ConnectionPolicy/youngAge``): keep one for as long as you connect.
 public struct Connector: Sendable {
     private let carriers: [Carrier: any CarrierConnector]
     private let policy: ConnectionPolicy
@@ -25,6 +26,8 @@ public struct Connector: Sendable {
     private let eventLoopGroup: any EventLoopGroup
     private let resolver: any AddressResolving
     private let observation: TransportObservation
+    /// Shared by copies.
+    let memory: CarrierMemoryBox
 
     /// - Parameters:
     ///   - applicationProtocol: the ALPN identifiers to offer.
@@ -37,7 +40,7 @@ public struct Connector: Sendable {
     ///   - eventLoopGroup: where connections live; NIO's shared group by default.
     ///   - logger: hears of connections at debug level, and of what an operator must act on at warning level.
     ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
-    /// - Throws: ``TernTransport/TransportError`` when the trust or the identity can't be loaded.
+    /// - Throws: ``TernTransport/TransportError/Code/misuse`` when the trust, the identity or the ALPN identifiers can't be used.
     public init(
         applicationProtocol: ApplicationProtocol, tls: TLSClientConfiguration,
         policy: ConnectionPolicy = ConnectionPolicy(),
@@ -46,15 +49,24 @@ public struct Connector: Sendable {
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger = Logger(label: "tern.connector"), metricsFactory: any MetricsFactory = MetricsSystem.factory
     ) throws {
-        let quic = try QUICConnector(
-            tls: tls, applicationProtocols: [applicationProtocol.quic], limits: limits, options: quicOptions,
-            logger: logger)
-        let tcp = try QMuxConnector(
-            tls: tls, applicationProtocols: [applicationProtocol.tls], limits: limits, options: tcpOptions,
-            logger: logger)
+        try applicationProtocol.check()
+        let carriers: [any CarrierConnector]
+        do {
+            carriers = [
+                try QUICConnector(
+                    tls: tls, applicationProtocols: [applicationProtocol.quic], limits: limits, options: quicOptions,
+                    logger: logger),
+                try QMuxConnector(
+                    tls: tls, applicationProtocols: [applicationProtocol.tls], limits: limits, options: tcpOptions,
+                    logger: logger),
+            ]
+        } catch let error as TLSError {
+            throw TransportError(unusable: error)
+        }
+        if let serverName { _ = try ServerName(serverName) }
         self.init(
-            carriers: [quic, tcp], policy: policy, serverName: serverName, eventLoopGroup: eventLoopGroup,
-            resolver: SystemAddressResolver(),
+            carriers: carriers, policy: policy, serverName: serverName, eventLoopGroup: eventLoopGroup,
+            resolver: SystemAddressResolver(timeout: policy.lookupTimeout),
             observation: TransportObservation(logger: logger, metrics: TransportMetrics(factory: metricsFactory)))
     }
 
@@ -68,6 +80,7 @@ public struct Connector: Sendable {
         self.eventLoopGroup = eventLoopGroup
         self.resolver = resolver
         self.observation = observation
+        self.memory = CarrierMemoryBox(policy)
     }
 
     /// Connects, and says nothing about how. See ``race(to:)``.
@@ -113,7 +126,7 @@ public struct Connector: Sendable {
             driver.abandon()
         }
         let connection = Connection(
-            adopting: loopConnection, replayable: replayable, observer: self.observation.recorder())
+            adopting: loopConnection, replayable: replayable, observer: self.observer(of: loopConnection, to: endpoint))
         do {
             try Task.checkCancellation()
             let streams = try await connection.replayableStreams()
@@ -127,7 +140,8 @@ public struct Connector: Sendable {
     /// Connects for code that stays on an event loop: the answer is a connection that holds its events back until
     /// ``TernTransport/LoopConnection/start(handler:)``.
     ///
-    /// The caller owns the connection: it lives until an end closes it.
+    /// The caller owns the connection: it lives until an end closes it. That it died young is not noticed
+    /// (``ConnectionPolicy/youngAge``); what was noticed of others counts.
     ///
     /// - Parameters:
     ///   - endpoint: where to.
@@ -155,8 +169,20 @@ public struct Connector: Sendable {
         to endpoint: Endpoint, replayable: [ReplayableStream], on eventLoop: any EventLoop
     ) -> RaceDriver {
         RaceDriver(
-            race: (self.policy, endpoint), carriers: self.carriers, serverName: self.serverName ?? endpoint.host,
+            race: (self.policy, endpoint, self.memory.distrustsQUIC(at: endpoint, now: eventLoop.now)),
+            carriers: self.carriers, serverName: self.serverName ?? endpoint.host,
             replayable: replayable, resolver: self.resolver, eventLoop: eventLoop)
+    }
+
+    /// Who hears of the connection's life: logs and metrics, and over QUIC the memory of what dies young.
+    private func observer(
+        of connection: any LoopConnection, to endpoint: Endpoint
+    ) -> (any ConnectionObserver)? {
+        let recorder = self.observation.recorder()
+        guard connection.carrier == .quic, self.policy.mode == .preferQUIC || self.policy.mode == .race else {
+            return recorder
+        }
+        return YouthWatch(over: recorder, endpoint: endpoint, memory: self.memory)
     }
 
     /// Connects, runs `body`, and closes the connection with code 0, or abruptly with code 1 when `body` throws.

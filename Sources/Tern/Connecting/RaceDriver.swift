@@ -23,7 +23,8 @@ final class RaceDriver: @unchecked Sendable {
     private var isAbandoned = false
 
     init(
-        race: (policy: ConnectionPolicy, endpoint: Endpoint), carriers: [Carrier: any CarrierConnector],
+        race: (policy: ConnectionPolicy, endpoint: Endpoint, distrustsQUIC: Bool),
+        carriers: [Carrier: any CarrierConnector],
         serverName: String, replayable: [ReplayableStream], resolver: any AddressResolving, eventLoop: any EventLoop
     ) {
         self.eventLoop = eventLoop
@@ -33,7 +34,8 @@ final class RaceDriver: @unchecked Sendable {
         self.resolver = resolver
         self.replayable = replayable
         self.outcome = eventLoop.makePromise()
-        self.race = ConnectionRace(policy: race.policy, target: "\(race.endpoint)", now: eventLoop.now)
+        self.race = ConnectionRace(
+            policy: race.policy, target: "\(race.endpoint)", distrustsQUIC: race.distrustsQUIC, now: eventLoop.now)
     }
 
     func run() -> EventLoopFuture<(any LoopConnection, ConnectionReport)> {
@@ -113,8 +115,7 @@ final class RaceDriver: @unchecked Sendable {
     private func armTimer() {
         self.timer?.cancel()
         self.timer = nil
-        let now = self.eventLoop.now
-        guard let deadline = self.race.nextDeadline(after: now) else { return }
+        guard let deadline = self.race.nextDeadline() else { return }
         self.timer = self.eventLoop.scheduleTask(deadline: deadline) {
             self.execute(self.race.deadlineReached(at: self.eventLoop.now))
         }

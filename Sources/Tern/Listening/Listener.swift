@@ -14,7 +14,7 @@ public import TernTransport
 ///
 /// ```swift
 /// let listener = try await Listener.bind(
-///     to: Endpoint(host: "::", port: 4433), applicationProtocol: ApplicationProtocol("echo"), tls: .init(identity: identity))
+///     to: .everywhere(port: 4433), applicationProtocol: ApplicationProtocol("echo"), tls: .init(identity: identity))
 /// await listener.run { connection in
 ///     // Lives in its own task; the connection is closed when the closure returns.
 /// }
@@ -54,7 +54,7 @@ public final class Listener: Sendable {
     ///   - metricsFactory: who collects metrics; what was bootstrapped in the metrics system by default.
     /// - Throws: ``TernTransport/TransportError``: ``TernTransport/TransportError/Code/cannotListen``, which names the address, the
     ///   transport and the reason, such as a port that is in use; ``TernTransport/TransportError/Code/misuse`` for options, an
-    ///   identity or a trust that can't be used; ``TernTransport/TransportError/Code/unreachable`` for a name that is none of this machine.
+    ///   identity, a trust or ALPN identifiers that can't be used.
     public static func bind(
         to endpoint: Endpoint, applicationProtocol: ApplicationProtocol, tls: TLSServerConfiguration,
         limits: ConnectionLimits = ConnectionLimits(), listenerLimits: ListenerLimits = ListenerLimits(),

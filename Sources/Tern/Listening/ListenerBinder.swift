@@ -34,6 +34,7 @@ struct ListenerBinder: Sendable {
     private static let portAttempts = 32
 
     func bindBoth(to endpoint: Endpoint) async throws -> (quic: any CarrierListener, tls: any CarrierListener) {
+        try self.applicationProtocol.check()
         let address = try await self.address(of: endpoint)
         var attempt = 1
         while true {
@@ -56,11 +57,17 @@ struct ListenerBinder: Sendable {
 
     private func address(of endpoint: Endpoint) async throws -> SocketAddress {
         let resolver = SystemAddressResolver()
+        var failure: (any Error)?
         for family in ConnectionRace.AddressFamily.allCases {
-            let found = try? await resolver.resolve(endpoint, family: family, on: self.eventLoopGroup.any()).get()
-            if let address = found?.first { return address }
+            do {
+                let found = try await resolver.resolve(endpoint, family: family, on: self.eventLoopGroup.any()).get()
+                if let address = found.first { return address }
+            } catch {
+                failure = error
+            }
         }
-        throw TransportError(.unreachable, message: "\(endpoint.host) is not an address of this machine")
+        let reason = (failure as? TransportError)?.message ?? "\(endpoint.host) has no address"
+        throw TransportError(.cannotListen, message: "cannot listen on \(endpoint): \(reason)", cause: failure)
     }
 
     private func bindTLS(to address: SocketAddress) async throws(TransportError) -> any CarrierListener {

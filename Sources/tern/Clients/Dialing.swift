@@ -12,7 +12,7 @@ extension ConnectionOptions {
     /// - Throws: ``CommandError`` for a CA file or a pin that cannot be used.
     func makeConnector(logger: Logger) throws -> Connector {
         try Connector(
-            applicationProtocol: .tern, tls: TLSClientConfiguration(trust: try self.trust()),
+            applicationProtocol: .messages, tls: TLSClientConfiguration(trust: try self.trust()),
             policy: ConnectionPolicy(self.carrier.mode), serverName: self.serverName, logger: logger)
     }
 

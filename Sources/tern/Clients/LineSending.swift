@@ -11,6 +11,7 @@ struct LineSending: Sendable {
     let client: MessageClient
     let conversation: Conversation
     let output: Output
+    let progress: ProgressWatch
 
     /// Lines that are on their way or wait to be printed; reading stops above it.
     private static let window = 4_096
@@ -31,6 +32,7 @@ struct LineSending: Sendable {
             group.addTask {
                 for await line in lines {
                     try await self.printAcknowledgement(of: line)
+                    self.progress.stepped()
                     await window.leave()
                 }
                 return nil
@@ -42,6 +44,7 @@ struct LineSending: Sendable {
                     while let payload = try await reader.next() {
                         await window.enter()
                         let receipt = try await self.client.enqueue(payload, to: receiver)
+                        self.progress.began()
                         sent.yield(SentLine(number: reader.count, receipt: receipt))
                     }
                     return nil

@@ -46,14 +46,19 @@ struct SendCommand: AsyncParsableCommand {
                 connection: self.connectionOptions, token: self.tokenOptions, receives: nil,
                 logger: self.logOptions.makeLogger(label: "tern"), output: output)
             try await session.run { client in
-                let sending = LineSending(client: client, conversation: conversation, output: output)
+                let progress = ProgressWatch(timeout: .seconds(self.connectionOptions.timeout))
+                let sending = LineSending(
+                    client: client, conversation: conversation, output: output, progress: progress)
                 try await withThrowingTaskGroup(of: Void.self) { group in
                     group.addTask { for try await update in client.updates { _ = try session.printed(update) } }
+                    group.addTask { try await progress.run() }
                     group.addTask {
                         try await sending.run()
                         await client.close()
                     }
-                    while try await group.next() != nil {}
+                    // The updates end when the client is closed, the sender before it; the watch is for as long as they are.
+                    for _ in 0..<2 { try await group.next() }
+                    group.cancelAll()
                 }
             }
         }

@@ -34,7 +34,9 @@ struct ConnectionOptions: ParsableArguments {
     var carrier: CarrierChoice = .auto
 
     @Option(
-        help: ArgumentHelp("Give up when there was no connection for this long.", valueName: "seconds"))
+        help: ArgumentHelp(
+            "Give up when there was no connection for this long, or when lines that wait were not acknowledged.",
+            valueName: "seconds"))
     var timeout: Int = 60
 
     func validate() throws {

@@ -140,9 +140,13 @@ struct ServeCommand: AsyncParsableCommand {
 
     private func bind(_ identity: TLSIdentity, logger: Logger) async throws -> Listener {
         do {
+            var quicServer = QUICServerOptions()
+            // The same after a restart: clients of the process before learn at once that their connections are gone, and
+            // keep trusting QUIC.
+            quicServer.secret = try identity.secret(for: "tern serve quic")
             return try await Listener.bind(
-                to: self.listen, applicationProtocol: .tern, tls: TLSServerConfiguration(identity: identity),
-                logger: logger)
+                to: self.listen, applicationProtocol: .messages, tls: TLSServerConfiguration(identity: identity),
+                quicServer: quicServer, logger: logger)
         } catch let error as TransportError where error.code == .cannotListen {
             throw CommandError(.cannotListen, error.message)
         } catch let error as TransportError where error.code != .misuse {
@@ -212,10 +216,4 @@ extension IdentityOptions {
         guard let tlsCertificate, let tlsKey else { return nil }
         return try TLSIdentity(certificateFile: tlsCertificate, keyFile: tlsKey)
     }
-}
-
-extension Tern.ApplicationProtocol {
-    /// Of Docs/PROTOCOL.md, section 1.
-    static let tern = Self(
-        quic: TernMessages.ApplicationProtocol.quic, tls: TernMessages.ApplicationProtocol.qmux)
 }

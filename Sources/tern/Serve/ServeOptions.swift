@@ -10,7 +10,7 @@ internal import TernStore
 enum ServeDefaults {
     /// What tokens name as their audience.
     static let name = "tern"
-    static let listen = Endpoint(host: "127.0.0.1", port: 4433)
+    static let listen = Endpoint.loopback(port: 4433)
     static let data = "tern-data"
 }
 

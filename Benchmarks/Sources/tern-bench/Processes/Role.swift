@@ -62,7 +62,7 @@ struct ServerAddress: Codable {
     /// What clients trust.
     var certificateAuthority: String
 
-    var endpoint: Endpoint { Endpoint(host: "127.0.0.1", port: self.port) }
+    var endpoint: Endpoint { .loopback(port: UInt16(clamping: self.port)) }
 }
 
 /// The carrier that a client is held to.

@@ -25,7 +25,7 @@ struct LabClient: Codable {
         case storm(StormWork)
     }
 
-    var endpoint: Endpoint { Endpoint(host: self.host, port: self.server.port) }
+    var endpoint: Endpoint { get throws { try Endpoint(host: self.host, port: self.server.port) } }
 
     func play() async throws {
         var result: ClientResult
