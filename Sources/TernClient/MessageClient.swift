@@ -12,6 +12,7 @@ public import TernTransport
 /// another one, sends again what was not acknowledged under the same client message ids, and reads what it missed.
 ///
 /// ```swift
+/// let connector = try Connector(applicationProtocol: .messages, tls: TLSClientConfiguration(trust: trust))
 /// let client = MessageClient(ClientConfiguration(token: token)) { try await connector.connect(to: server) }
 /// try await withThrowingTaskGroup(of: Void.self) { group in
 ///     group.addTask { try await client.run() }
@@ -21,6 +22,8 @@ public import TernTransport
 ///     await client.close()
 /// }
 /// ```
+///
+/// It takes `import Tern` and `import TernClient`; `.messages` is the ALPN of Docs/PROTOCOL.md.
 public actor MessageClient {
     enum Phase {
         case idle

@@ -16,12 +16,15 @@ extension SocketAddress {
 
 extension IOError {
     /// What the system says, without the function that heard it: `address already in use (errno 98)`.
-    package var systemText: String {
+    package var systemText: String { "\(self.systemWords) (errno \(self.errnoCode))" }
+
+    /// The same without the number.
+    var systemWords: String {
         // NIO's own text is "WHERE: What it means) (errno: 98)".
         let text = IOError(errnoCode: self.errnoCode, reason: "").description
         let words = text.drop { $0 == ":" || $0 == " " }.prefix { $0 != ")" && $0 != "(" }
-        guard let first = words.first else { return "errno \(self.errnoCode)" }
-        return "\(first.lowercased())\(words.dropFirst()) (errno \(self.errnoCode))"
+        guard let first = words.first else { return "unknown" }
+        return "\(first.lowercased())\(words.dropFirst())"
     }
 }
 

@@ -136,8 +136,12 @@ extension TimeAmount {
 extension TransportError {
     /// What lies beneath, in the system's words where it is an errno.
     private var causeText: String? {
-        if let cause = self.cause as? IOError { return cause.systemText }
-        return self.cause.map { "\($0)" }
+        switch self.cause {
+        case let cause as IOError: "\(cause.systemWords), errno \(cause.errnoCode)"
+        // NIO's names for what the message says in words.
+        case is ChannelError, nil: nil
+        case let cause?: "\(cause)"
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 import ArgumentParser
 import Foundation
 import Tern
+import TernMessages
 import Testing
 
 @testable import tern_command
@@ -45,6 +46,12 @@ struct OptionsTests {
     @Test("Names, IPv4 and bracketed IPv6 are taken", arguments: ["host:1", "192.0.2.1:65535", "[::1]:4433"])
     func goodAddressesAreTaken(address: String) throws {
         #expect(try ConnectionOptions.parse(["--server", address]).server == Endpoint(address))
+    }
+
+    @Test("The transport's name for the message protocol is the one of the protocol")
+    func messageProtocolHasOneName() {
+        #expect(ApplicationProtocol.messages.quic == MessageProtocol.quic)
+        #expect(ApplicationProtocol.messages.tls == MessageProtocol.qmux)
     }
 
     @Test("A conversation is with a user or with a group, not both")

@@ -3,6 +3,7 @@
 
 import Foundation
 import NIOCore
+import NIOPosix
 import Tern
 import Testing
 
@@ -63,6 +64,39 @@ struct EchoProgramTests {
         await server.stop()
     }
 
+    #if os(Linux)
+    /// 60 connections and 40 descriptors: caps that follow the limit keep some free, for the clients over UDP and of other hosts.
+    @Test("Idle clients over TCP beyond what the process may open cost nothing, and are said once")
+    func fewDescriptors() async throws {
+        let server = try await EchoProgram(descriptors: 40)
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        var idle: [any Channel] = []
+        for _ in 0..<60 {
+            idle.append(try await ClientBootstrap(group: loop).connect(host: "127.0.0.1", port: server.port).get())
+        }
+        let before = try server.processorTime()
+        try await Task.sleep(for: .seconds(2))
+        // Ten thousand failing accepts a second burnt a core.
+        #expect(try server.processorTime() - before < 0.5)
+        let connection = try await server.connect("quic")
+        await connection.close()
+        // The warning names the limit, once.
+        let warnings = server.files.logged.split(separator: "\n").filter {
+            $0.contains("warning") && $0.contains("TCP")
+        }
+        #expect((1...2).contains(warnings.count), "\(warnings)")
+        for channel in idle { try? await channel.close().get() }
+        // With room again, newcomers are served.
+        var answer: String?
+        for _ in 0..<100 where answer == nil {
+            answer = try? await server.connect("tls").applicationProtocol
+            if answer == nil { try await Task.sleep(for: .milliseconds(50)) }
+        }
+        #expect(answer == "echo-qx02")
+        await server.stop()
+    }
+    #endif
+
     @Test("Bad options are answered by the usage, and failures by a sentence")
     func mistakes() async throws {
         let server = try await EchoProgram()
@@ -93,13 +127,17 @@ private final class EchoProgram: Sendable {
     let port: Int
     private let process: ChildProcess
 
-    init() async throws {
+    /// - Parameter descriptors: how many the process may open; `nil` leaves the limit of this one.
+    init(descriptors: Int? = nil) async throws {
         self.files = try ServerFiles()
+        let program = try Programs.named("echo-server")
+        let options = [
+            "--listen", "127.0.0.1:0", "--certificate", self.files.certificate.path, "--key", self.files.key.path,
+        ]
+        let limited = descriptors.map { ["-c", "ulimit -n \($0); exec \"$0\" \"$@\"", program.path] + options }
         self.process = try ChildProcess(
-            name: "echo-server", executable: try Programs.named("echo-server"),
-            arguments: [
-                "--listen", "127.0.0.1:0", "--certificate", self.files.certificate.path, "--key", self.files.key.path,
-            ], environment: [:], input: nil, log: self.files.log)
+            name: "echo-server", executable: limited == nil ? program : URL(filePath: "/bin/sh"),
+            arguments: limited ?? options, environment: [:], input: nil, log: self.files.log)
         var lines = self.process.lines.makeAsyncIterator()
         let line = await lines.next()?.text ?? ""
         self.port = try #require(line.split(separator: " ").last.flatMap { Int($0) }, "\(line) \(self.files.logged)")
@@ -129,6 +167,15 @@ private final class EchoProgram: Sendable {
         } onCancel: {
             program.send(signal: SIGKILL)
         }
+    }
+
+    /// Seconds of the processor that the server has used.
+    func processorTime() throws -> Double {
+        let text = try String(contentsOfFile: "/proc/\(self.identifier)/stat", encoding: .utf8)
+        // After the name, which may hold anything in parentheses: utime and stime are the 12th and 13th, in hundredths.
+        let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+        let ticks = try fields[12...13].map { try #require(Double($0)) }
+        return (ticks[0] + ticks[1]) / 100
     }
 
     func exitCode() async -> Int32 { await self.process.exitCode() }

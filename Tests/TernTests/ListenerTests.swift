@@ -51,6 +51,34 @@ struct ListenerTests {
         }
     }
 
+    @Test(arguments: [ConnectionPolicy.Mode.quicOnly, .tcpOnly])
+    func oneValueCapsBothCarriers(mode: ConnectionPolicy.Mode) async throws {
+        let made = try TLSIdentity.selfSigned()
+        var listenerLimits = ListenerLimits()
+        listenerLimits.connections = 1
+        let listener = try await Listener.bind(
+            to: .loopback(), applicationProtocol: ApplicationProtocol("echo"),
+            tls: TLSServerConfiguration(identity: made.identity), listenerLimits: listenerLimits)
+        let server = Task { await listener.run(serveEcho) }
+        func connector(_ handshakeTimeout: TimeAmount) throws -> Connector {
+            var limits = ConnectionLimits()
+            limits.handshakeTimeout = handshakeTimeout
+            return try Connector(
+                applicationProtocol: ApplicationProtocol("echo"),
+                tls: TLSClientConfiguration(trust: .certificateAuthorities(pem: made.certificateAuthorityPEM)),
+                policy: ConnectionPolicy(mode), limits: limits)
+        }
+        let endpoint = try Endpoint(host: "127.0.0.1", port: #require(listener.tlsAddress.port))
+        let first = try await connector(.seconds(30)).connect(to: endpoint)
+        await #expect(throws: TransportError.self) {
+            _ = try await connector(.milliseconds(500)).connect(to: endpoint)
+        }
+        #expect(try await echo("still there", on: first) == "still there")
+        await first.close()
+        server.cancel()
+        await server.value
+    }
+
     @Test func nobodyListening() async throws {
         let connector = try Connector(
             applicationProtocol: ApplicationProtocol("echo"), tls: TLSClientConfiguration(trust: .system))

@@ -157,6 +157,6 @@ struct AddressTextTests {
             cause: IOError(errnoCode: ECONNREFUSED, reason: "connect(descriptor:addr:size:)"))
         #expect(
             refused.description
-                == "connectionRefused by the peer: nobody listens there (connection refused (errno \(ECONNREFUSED)))")
+                == "connectionRefused by the peer: nobody listens there (connection refused, errno \(ECONNREFUSED))")
     }
 }

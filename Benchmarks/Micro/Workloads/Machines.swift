@@ -22,7 +22,7 @@ public enum Machines {
             _ = race.addressesResolved([v6], family: .v6, at: start)
             _ = race.addressesResolved([v4], family: .v4, at: start)
             var now = start
-            while now < start + .milliseconds(300), let next = race.nextDeadline(after: now) {
+            while now < start + .milliseconds(300), let next = race.nextDeadline() {
                 now = next
                 _ = race.deadlineReached(at: now)
             }

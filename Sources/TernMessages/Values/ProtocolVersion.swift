@@ -22,7 +22,7 @@ public struct ProtocolVersion: RawRepresentable, Sendable, Hashable {
 }
 
 /// The names that TLS negotiates (ALPN, RFC 7301). They differ because the bytes below differ.
-public enum ApplicationProtocol {
+public enum MessageProtocol {
     public static let quic = "tern/1"
     /// QMux as in draft-ietf-quic-qmux-02, over TLS over TCP.
     public static let qmux = "tern/1-qx02"

@@ -10,6 +10,8 @@ extension TLSSession {
     func hearSecrets() {
         gnutls_session_set_keylog_function(self.handle) { session, label, secret in
             guard let label, let secret = secret?.pointee, let owner = TLSSession.owner(of: session) else { return 0 }
+            // Without a log only the exporter's is of interest.
+            guard owner.keyLog != nil || label.pointee == CChar(UInt8(ascii: "E")) else { return 0 }
             owner.secretBecameKnown(
                 String(cString: label), UnsafeBufferPointer(start: secret.data, count: Int(secret.size)))
             return 0

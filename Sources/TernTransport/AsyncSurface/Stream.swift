@@ -7,6 +7,8 @@ public import NIOCore
 ///
 /// One task reads and one task writes at a time; they may be two tasks. Dropping a stream that was not finished resets it with
 /// code 0, and one that was not read to its end is stopped with code 0. A stream keeps its connection alive.
+///
+/// Foundation has a `Stream`, too: where both are imported write `Tern.Stream`.
 public final class Stream: Sendable {
     let state: StreamState
     let connection: Connection

@@ -38,8 +38,7 @@ extension Workload {
         ],
         ratios: [Ratio(key: "messagesPerSecond", of: "tern-quic", to: "tern-tls")])
 
-    fileprivate static let messageProtocol = Tern.ApplicationProtocol(
-        quic: TernMessages.ApplicationProtocol.quic, tls: TernMessages.ApplicationProtocol.qmux)
+    fileprivate static let messageProtocol = ApplicationProtocol.messages
 }
 
 extension Stage {
