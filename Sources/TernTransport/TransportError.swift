@@ -137,6 +137,7 @@ extension TransportError {
     /// What lies beneath, in the system's words where it is an errno.
     private var causeText: String? {
         switch self.cause {
+        case let cause as IOError where self.message.contains(cause.systemWords): nil
         case let cause as IOError: "\(cause.systemWords), errno \(cause.errnoCode)"
         // NIO's names for what the message says in words.
         case is ChannelError, nil: nil

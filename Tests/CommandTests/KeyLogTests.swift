@@ -45,4 +45,30 @@ struct KeyLogTests {
         }
         #expect(await server.stop().exitCode == 0)
     }
+    @Test(
+        "The server's file has the same secrets, is for its owner alone, and is warned of", arguments: ["quic", "tls"])
+    func serversLogToo(carrier: String) async throws {
+        let (servers, clients) = (self.tern.path("server-keys-\(carrier)"), self.tern.path("client-keys-\(carrier)"))
+        let server = try await self.tern.serve(environment: ["SSLKEYLOGFILE": servers])
+        let sent = try await self.tern.run(
+            [
+                "send", "--json", "--carrier", carrier, "--to", "bob", "--server", server.address, "--ca",
+                server.caFile,
+                "--token", "dev:ann",
+            ], input: "hello\n", environment: ["SSLKEYLOGFILE": clients])
+        #expect(sent.exitCode == 0, "\(sent.errors)")
+        let stopped = await server.stop()
+        #expect(stopped.exitCode == 0)
+        let lines = try [servers, clients].map { file in
+            Set(try String(contentsOf: URL(filePath: file), encoding: .utf8).split(separator: "\n"))
+        }
+        #expect(!lines[0].isEmpty)
+        #expect(lines[0] == lines[1])
+        for file in [servers, clients] {
+            let mode = try FileManager.default.attributesOfItem(atPath: file)[.posixPermissions] as? Int
+            #expect(mode == 0o600)
+        }
+        #expect(sent.errors.contains("SSLKEYLOGFILE is set"))
+        #expect(stopped.errors.contains("SSLKEYLOGFILE is set"))
+    }
 }

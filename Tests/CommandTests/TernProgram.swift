@@ -60,10 +60,12 @@ final class TernProgram: Sendable {
 
     /// Starts a server that everybody may use, on a port that is free.
     func serve(
-        data: String = "data", _ arguments: [String] = ["--self-signed", "--development"]
+        data: String = "data", _ arguments: [String] = ["--self-signed", "--development"],
+        environment: [String: String] = [:]
     ) async throws -> RunningServer {
         let running = try self.start(
-            ["serve", "--json", "--listen", "127.0.0.1:0", "--data", self.path(data)] + arguments)
+            ["serve", "--json", "--listen", "127.0.0.1:0", "--data", self.path(data)] + arguments,
+            environment: environment)
         var lines = running.process.lines.makeAsyncIterator()
         let line = try #require(await lines.next(), "\(running.readErrors())")
         return RunningServer(running: running, ready: try JSON(line.text))
