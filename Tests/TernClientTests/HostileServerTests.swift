@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import Foundation
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -15,7 +16,10 @@ import Testing
 /// and what it delivers of a channel never goes back.
 @Suite(.timeLimit(.minutes(3)))
 struct HostileServerTests {
-    @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
+    /// `TERN_MESSAGE_SEEDS=200` looks harder.
+    private static let seeds = ProcessInfo.processInfo.environment["TERN_MESSAGE_SEEDS"].flatMap { UInt64($0) } ?? 6
+
+    @Test(arguments: 1...seeds)
     func theClientOutlivesIt(seed: UInt64) async throws {
         let group = MultiThreadedEventLoopGroup.singleton
         var configuration = ClientConfiguration(token: "dev:alice", receives: seed % 2 == 0 ? .live : .sequence(1))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import Foundation
 import NIOCore
 import TernMessages
 import TernStore
@@ -17,7 +18,10 @@ struct ServerModelFuzzTests {
     private static let pageLimit = 7
     private static let pageBytes = 2_000
 
-    @Test(arguments: [1, 2, 3, 4] as [UInt64])
+    /// `TERN_MESSAGE_SEEDS=200` looks harder.
+    private static let seeds = ProcessInfo.processInfo.environment["TERN_MESSAGE_SEEDS"].flatMap { UInt64($0) } ?? 4
+
+    @Test(arguments: 1...seeds)
     func theServerAgreesWithTheModel(seed: UInt64) async throws {
         try await Harness.run(configure: {
             $0.maximumPayloadLength = Self.payloadLimit
