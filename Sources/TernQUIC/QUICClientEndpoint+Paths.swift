@@ -32,7 +32,7 @@ extension QUICClientEndpoint {
             switch result {
             case .success(let socket): self.use(socket, probes: probes, promise: promise)
             case .failure(let error):
-                let address = localAddress.map { "\($0)" } ?? "any address"
+                let address = localAddress.map(\.hostAndPort) ?? "any address"
                 promise.fail(TransportError(.unreachable, message: "no UDP socket at \(address)", cause: error))
             }
         }
@@ -83,7 +83,9 @@ extension QUICClientEndpoint {
                     validationTime: time))
         case .failed:
             request.promise.fail(
-                TransportError(.unreachable, message: "no answer came on the path from \(path.local) to \(path.remote)")
+                TransportError(
+                    .unreachable,
+                    message: "no answer came on the path from \(path.local.hostAndPort) to \(path.remote.hostAndPort)")
             )
         case .abandoned:
             request.promise.fail(TransportError(.cancelled, message: "another path was tried instead"))

@@ -89,7 +89,8 @@ extension QUICConnection {
                 ConnectionEvent(.handshakeConfirmed, message: "the handshake is confirmed"))
         case .pathChanged(let path):
             handler.connectionEventOccurred(
-                ConnectionEvent(.pathChanged, message: "the path is now \(path.local) to \(path.remote)"))
+                ConnectionEvent(
+                    .pathChanged, message: "the path is now \(path.local.hostAndPort) to \(path.remote.hostAndPort)"))
         case .closed(let reason):
             self.hasToldEnd = true
             self.handler = nil
@@ -109,7 +110,9 @@ extension QUICConnection {
                     : ConnectionEvent(.earlyDataRejected, message: "the data sent early was sent again"))
         case .pathSettled(let path, _):
             handler.connectionEventOccurred(
-                ConnectionEvent(.pathFailed, message: "no answer came on the path from \(path.local) to \(path.remote)")
+                ConnectionEvent(
+                    .pathFailed,
+                    message: "no answer came on the path from \(path.local.hostAndPort) to \(path.remote.hostAndPort)")
             )
         case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived, .tokenReceived,
             .pathReleased:

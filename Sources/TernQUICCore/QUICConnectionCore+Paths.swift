@@ -124,7 +124,8 @@ extension QUICConnectionCore {
             throw TransportError(.misuse, message: "the peer forbids migration")
         }
         guard local.map({ $0.protocol == self.path.remote.protocol }) ?? true else {
-            throw TransportError(.misuse, message: "\(self.path.remote) cannot be reached from another address family")
+            throw TransportError(
+                .misuse, message: "\(self.path.remote.hostAndPort) cannot be reached from another address family")
         }
     }
 

@@ -89,10 +89,11 @@ final class RefusalProbe {
         let cause = IOError(errnoCode: code, reason: "UDP")
         guard code == ECONNREFUSED else {
             return TransportError(
-                .unreachable, message: "\(address) cannot be reached over UDP", isRetrySafe: true, cause: cause)
+                .unreachable, message: "\(address.hostAndPort) cannot be reached over UDP", isRetrySafe: true,
+                cause: cause)
         }
         return TransportError(
-            .connectionRefused, message: "nobody listens on UDP port \(address.port ?? 0) of \(address)",
+            .connectionRefused, message: "nobody listens at \(address.hostAndPort) over UDP",
             initiator: .peer, isRetrySafe: true, cause: cause)
     }
 

@@ -118,6 +118,12 @@ struct PeerRejection {
         else { return "status \(status)" }
         defer { CGnuTLS_free(data) }
         let text = String(decoding: UnsafeBufferPointer(start: data, count: Int(datum.size)), as: UTF8.self)
-        return text.split(whereSeparator: { $0.isWhitespace || $0 == "\0" }).joined(separator: " ")
+        let words = text.split(whereSeparator: { $0.isWhitespace || $0 == "\0" }).joined(separator: " ")
+        // Sentences; the first says no more than that the certificate is not trusted, which whoever shows this says, too.
+        let sentences = words.split(separator: ". ").drop { $0 == "The certificate is NOT trusted" }
+        return sentences.map { sentence in
+            let sentence = sentence.hasSuffix(".") ? sentence.dropLast() : sentence
+            return sentence.prefix(1).lowercased() + sentence.dropFirst()
+        }.joined(separator: "; ")
     }
 }
