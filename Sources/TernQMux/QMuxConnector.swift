@@ -107,7 +107,8 @@ private final class QMuxAttempt: QMuxConnectionOwner, @unchecked Sendable {
                 case .success:
                     self.isConnected = true
                     self.heardFromPeer.succeed()
-                case .failure(let error): self.fail(QMuxTransport.connectError(error))
+                case .failure(let error):
+                    self.fail(QMuxTransport.connectError(error, to: address, limits: connection.limits))
                 }
             }
     }

@@ -27,42 +27,57 @@ enum QMuxTransport {
         try TCPSocket(channel)?.apply(options, unacknowledgedTimeout: limits.unacknowledgedTimeout)
     }
 
-    /// What it means that an established connection broke with `error`.
-    static func lostError(_ error: any Error, limits: ConnectionLimits) -> TransportError {
+    /// What it means that an established connection to `peer` broke with `error`.
+    static func lostError(_ error: any Error, limits: ConnectionLimits, peer: SocketAddress? = nil) -> TransportError {
         if let error = error as? TransportError { return error }
+        let connection = peer.map { "the TCP connection with \($0.hostAndPort)" } ?? "the TCP connection"
         switch Self.errno(of: error) {
         case ETIMEDOUT:
             // Nothing else times out here: the kernel's keep-alive is not used.
             guard let timeout = limits.unacknowledgedTimeout else {
-                return TransportError(.carrierLost, message: "the kernel gave up sending over TCP again")
+                return TransportError(
+                    .carrierLost, message: "\(connection) broke: the kernel gave up sending again", cause: error)
             }
-            return .unacknowledged(for: timeout, how: "TCP_USER_TIMEOUT")
+            return .unacknowledged(for: timeout, how: "TCP_USER_TIMEOUT", cause: error)
         case ECONNRESET, EPIPE:
-            return TransportError(.carrierLost, message: "the peer reset the TCP connection", initiator: .peer)
-        case let errno?:
-            return TransportError(
-                .carrierLost, message: "the TCP connection broke: \(String(cString: strerror(errno)))", cause: error)
-        case nil:
-            return TransportError(.carrierLost, message: "the TCP connection broke", cause: error)
+            return TransportError(.carrierLost, message: "the peer reset \(connection)", initiator: .peer, cause: error)
+        case _:
+            return TransportError(.carrierLost, message: "\(connection) broke", cause: error)
         }
     }
 
-    /// What a failed TCP connect means.
-    static func connectError(_ error: any Error) -> TransportError {
+    /// What a failed TCP connect to `address` means.
+    static func connectError(_ error: any Error, to address: SocketAddress, limits: ConnectionLimits) -> TransportError
+    {
         if let error = error as? TransportError { return error }
-        return switch Self.errno(of: error) {
+        switch Self.errno(of: error) {
         case ECONNREFUSED:
-            TransportError(
-                .connectionRefused, message: "nobody listens there", initiator: .peer, isRetrySafe: true, cause: error)
+            return TransportError(
+                .connectionRefused,
+                message: "nobody listens on TCP port \(address.port ?? 0) of \(address.ipAddress ?? "\(address)")",
+                initiator: .peer, isRetrySafe: true, cause: error)
         case ETIMEDOUT:
-            TransportError(.timedOut, message: "TCP did not connect in time", isRetrySafe: true, cause: error)
+            return Self.slow(address, limits)
         case .some:
-            TransportError(.unreachable, message: "TCP did not connect", isRetrySafe: true, cause: error)
-        case .none:
-            TransportError(
-                error is ChannelError ? .timedOut : .unreachable, message: "TCP did not connect", isRetrySafe: true,
+            return TransportError(
+                .unreachable, message: "\(address.hostAndPort) cannot be reached over TCP", isRetrySafe: true,
                 cause: error)
+        case .none:
+            // NIO's own words for a connect that takes longer than it was given.
+            guard error is ChannelError else {
+                return TransportError(
+                    .unreachable, message: "\(address.hostAndPort) cannot be reached over TCP", isRetrySafe: true,
+                    cause: error)
+            }
+            return Self.slow(address, limits)
         }
+    }
+
+    private static func slow(_ address: SocketAddress, _ limits: ConnectionLimits) -> TransportError {
+        TransportError(
+            .timedOut,
+            message: "\(address.hostAndPort) did not answer over TCP for \(limits.handshakeTimeout.inWords)",
+            isRetrySafe: true)
     }
 
     private static func errno(of error: any Error) -> CInt? {

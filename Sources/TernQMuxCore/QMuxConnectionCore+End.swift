@@ -31,13 +31,22 @@ extension QMuxConnectionCore {
         }
         if let deadline = self.clock.handshakeDeadline, now >= deadline {
             return self.end(
-                TransportError(.timedOut, message: "no QX_TRANSPORT_PARAMETERS in time", isRetrySafe: true),
+                TransportError(
+                    .timedOut,
+                    message:
+                        "the peer's transport parameters did not come within \(self.limits.handshakeTimeout.inWords) "
+                        + "(handshakeTimeout)",
+                    isRetrySafe: true),
                 phase: .draining, now: now)
         }
         if let deadline = self.clock.idleDeadline, now >= deadline {
             // Section 7.2: no frame is sent, the sending side is shut down.
             return self.end(
-                TransportError(.idleTimeout, message: "nothing was heard for the idle timeout"),
+                TransportError(
+                    .idleTimeout,
+                    message:
+                        "nothing was heard from the peer for \(self.clock.idleTimeout?.inWords ?? "long") (idleTimeout)"
+                ),
                 phase: .draining, now: now)
         }
         if let deadline = self.clock.keepAliveDeadline, now >= deadline {

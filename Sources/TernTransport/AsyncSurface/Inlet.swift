@@ -10,7 +10,7 @@ package final class Inlet<Element: Sendable>: Sendable {
     private enum Phase {
         case open
         /// What is queued is still delivered, then `nil`, or the error.
-        case ended((any Error)?)
+        case ended(TransportError?)
     }
 
     private struct State {
@@ -63,7 +63,7 @@ package final class Inlet<Element: Sendable>: Sendable {
     }
 
     /// No more elements come; those that wait are still delivered.
-    package func end(_ error: (any Error)? = nil) {
+    package func end(_ error: TransportError? = nil) {
         let waiter = self.state.withLock { state -> CheckedContinuation<Element?, any Error>? in
             guard case .open = state.phase else { return nil }
             state.phase = .ended(error)
@@ -73,7 +73,7 @@ package final class Inlet<Element: Sendable>: Sendable {
     }
 
     /// Ends at once and returns the elements that nobody will see.
-    package func abort(_ error: (any Error)?) -> Deque<Element> {
+    package func abort(_ error: TransportError?) -> Deque<Element> {
         let (waiter, rest) = self.state.withLock {
             state -> (CheckedContinuation<Element?, any Error>?, Deque<Element>) in
             if case .open = state.phase { state.phase = .ended(error) }
@@ -86,6 +86,8 @@ package final class Inlet<Element: Sendable>: Sendable {
     }
 
     /// The next element, or `nil` at the end.
+    ///
+    /// - Throws: a ``TransportError``, or `CancellationError`.
     package func next() async throws -> Element? {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
