@@ -15,7 +15,9 @@
 #ifdef __linux__
 
 // The C library's struct tcp_info ends before the rates.
+#include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <sys/ioctl.h>
 
 static const uint32_t infinite_threshold = 0x7fffffff;
 
@@ -51,6 +53,11 @@ int tern_tcp_set_user_timeout(int descriptor, uint32_t milliseconds) {
     return set_number(descriptor, TCP_USER_TIMEOUT, milliseconds);
 }
 
+int64_t tern_tcp_unacknowledged(int descriptor) {
+    int count = 0;
+    return ioctl(descriptor, SIOCOUTQ, &count) == 0 ? count : -1;
+}
+
 uint32_t tern_tcp_user_timeout(int descriptor) {
     uint32_t milliseconds = 0;
     socklen_t size = sizeof milliseconds;
@@ -73,6 +80,7 @@ int tern_tcp_congestion_control(int descriptor, char *name, uint32_t capacity) {
 int tern_tcp_info(int descriptor, struct tern_tcp_info *info) { return ENOPROTOOPT; }
 int tern_tcp_set_unsent_low_watermark(int descriptor, uint32_t bytes) { return ENOPROTOOPT; }
 int tern_tcp_set_user_timeout(int descriptor, uint32_t milliseconds) { return ENOPROTOOPT; }
+int64_t tern_tcp_unacknowledged(int descriptor) { return -1; }
 uint32_t tern_tcp_user_timeout(int descriptor) { return 0; }
 int tern_tcp_set_congestion_control(int descriptor, const char *name) { return ENOPROTOOPT; }
 int tern_tcp_congestion_control(int descriptor, char *name, uint32_t capacity) { return ENOPROTOOPT; }

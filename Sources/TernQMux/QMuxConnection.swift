@@ -45,6 +45,9 @@ final class QMuxConnection: LoopConnection, @unchecked Sendable {
     /// What the handler has to hear besides what the core says.
     var occurrences: [ConnectionEvent] = []
     var keysUpdatedAt: NIODeadline?
+    var deliveries = DeliveryPromises()
+    var hasSettledEnd = false
+    private(set) var output = QMuxOutput()
     /// `nil` before the channel is active and after it is gone.
     private(set) var context: ChannelHandlerContext?
     private(set) var socket: TCPSocket?
@@ -57,6 +60,8 @@ final class QMuxConnection: LoopConnection, @unchecked Sendable {
     private var hasToldHandshake = false
     private var hasToldOwnerEnd = false
     private var didShutDownSending = false
+    /// The peer's close_notify or end of file came.
+    private var hasHeardEnd = false
     private var isPumping = false
     private var isPumpScheduled = false
     private var hasWork = false
@@ -104,6 +109,8 @@ extension QMuxConnection: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // Nobody looks at what comes after the end, so nobody keeps it.
+        guard self.failure == nil, !self.hasHeardEnd else { return }
         self.tls.receive(self.unwrapInboundIn(data))
         self.advance()
     }
@@ -126,7 +133,7 @@ extension QMuxConnection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        self.fail(QMuxTransport.lostError(error, limits: self.limits))
+        self.fail(QMuxTransport.lostError(error, limits: self.limits, peer: context.channel.remoteAddress))
         context.close(promise: nil)
     }
 
@@ -198,7 +205,10 @@ extension QMuxConnection {
             guard plaintext.readableBytes > 0 else { continue }
             core.receive(plaintext, following: self.tls.waitingCiphertext, now: .now())
         }
-        if case .closed = outcome { core.peerFinished(now: .now()) }
+        if case .closed = outcome {
+            self.hasHeardEnd = true
+            core.peerFinished(now: .now())
+        }
     }
 
     func makeCore() -> QMuxConnectionCore {
@@ -250,6 +260,7 @@ extension QMuxConnection {
             if self.tellEvents() { self.hasWork = true }
         } while self.hasWork && allowance > 0 && self.context?.channel.isWritable ?? false
         self.isPumping = false
+        self.settleDeliveries()
         if allowance <= 0 { self.schedulePumpAfterOthers() }
         self.endIfNeeded()
         self.armTimer()
@@ -314,6 +325,7 @@ extension QMuxConnection {
     private func flushCiphertext(_ context: ChannelHandlerContext, _ memory: QMuxMemory) {
         guard let ciphertext = self.tls.takeCiphertext() else { return }
         memory.ciphertexts.keep(ciphertext)
+        self.output.wrote(ciphertext.readableBytes, streamFrames: self.core?.streamFramesWritten ?? 0)
         context.writeAndFlush(self.wrapOutboundOut(ciphertext), promise: nil)
     }
 
@@ -369,7 +381,11 @@ extension QMuxConnection {
         if self.isSecure {
             if let core, let deadline = core.nextDeadline, deadline <= now { core.deadlineReached(now: now) }
         } else if now >= self.began + self.limits.handshakeTimeout {
-            self.fail(TransportError(.timedOut, message: "the TLS handshake did not finish in time", isRetrySafe: true))
+            let timeout = self.limits.handshakeTimeout.inWords
+            self.fail(
+                TransportError(
+                    .timedOut, message: "the TLS handshake did not finish within \(timeout) (handshakeTimeout)",
+                    isRetrySafe: true))
         }
         self.hasWork = true
         self.pump()

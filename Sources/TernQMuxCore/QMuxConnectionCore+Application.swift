@@ -56,6 +56,7 @@ extension QMuxConnectionCore {
         self.dequeue(object)
         send.abandon()
         self.writer.control.append(.resetStream(stream, code: code, finalSize: send.sent))
+        self.reviewDeliveries()
         self.retireIfDone(object)
     }
 

@@ -69,7 +69,9 @@ extension QMuxConnectionCore {
             try self.receiveDatagram(bytes, frameSize: frameSize)
             return true
         case .pingRequest(let number): try self.pings.requestReceived(number)
-        case .pingResponse(let number): try self.pings.responseReceived(number, now: now)
+        case .pingResponse(let number):
+            try self.pings.responseReceived(number, now: now)
+            self.reviewDeliveries()
         case .connectionClose, .applicationClose:
             self.receiveClose(frame, now: now)
             return true

@@ -74,6 +74,7 @@ extension QMuxConnectionCore {
             return false
         }
         self.writer.hasSentParameters = true
+        self.reviewDeliveries()
         record.finish(&bytes)
         guard bytes.readableBytes > 0 else { return false }
         self.clock.recordSent(now, isOnlyPing: record.isOnlyPing)
@@ -186,6 +187,9 @@ extension QMuxConnectionCore {
         self.connection.sent += UInt64(count)
         self.idleFrames.earn(count)
         if finished { send.isDone = true }
+        // A request in this record would stand before it.
+        self.deliveries.proof = self.pings.lastSent + 1
+        self.deliveries.frames += 1
         return true
     }
 

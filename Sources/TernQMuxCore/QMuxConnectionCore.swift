@@ -56,6 +56,7 @@ package final class QMuxConnectionCore {
 
     var writer = QMuxWriter()
     var pings = QMuxPings()
+    var deliveries = QMuxDeliveries()
     var clock: QMuxClock
     var counters = ConnectionStatistics()
     var idleFrames: QMuxIdleFrameBudget

@@ -26,6 +26,8 @@ final class QMuxSendSide {
     var isFinishing = false
     /// FIN or RESET_STREAM is on its way; nothing more will be.
     var isDone = false
+    /// It ended by a reset.
+    private(set) var wasAbandoned = false
     /// The code of the peer's STOP_SENDING.
     var stopCode: UInt64?
     /// `write` answered `false`; streamWritable is owed.
@@ -44,6 +46,7 @@ final class QMuxSendSide {
         self.waiting.removeAll()
         self.waitingBytes = 0
         self.isDone = true
+        self.wasAbandoned = true
         self.owesWritable = false
     }
 

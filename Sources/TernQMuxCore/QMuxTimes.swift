@@ -12,7 +12,9 @@ struct QMuxPings {
     private(set) var minimum: TimeAmount?
     private(set) var smoothed: TimeAmount?
 
-    private var lastSent: UInt64 = 0
+    private(set) var lastSent: UInt64 = 0
+    /// Everything before this request is at the peer.
+    private(set) var largestAnswer: UInt64 = 0
     /// When the request that is still unanswered left.
     private var askedAt: NIODeadline?
     private var lastReceived: UInt64?
@@ -31,6 +33,7 @@ struct QMuxPings {
         guard self.lastSent > 0, number <= self.lastSent else {
             throw .protocolViolation("an answer to a ping that was never sent", QMuxFrameType.pingResponse)
         }
+        self.largestAnswer = max(self.largestAnswer, number)
         guard number == self.lastSent, let askedAt else { return }
         self.askedAt = nil
         self.measured(now - askedAt)

@@ -75,6 +75,20 @@ extension QUICConnection {
         return isBelowWatermark
     }
 
+    func delivery(of stream: StreamID?) -> EventLoopFuture<Void> {
+        self.eventLoop.preconditionInEventLoop()
+        let (tag, future) = self.deliveries.add(on: self.eventLoop)
+        self.core.watchDelivery(of: stream, tag: tag)
+        self.schedulePump()
+        return future
+    }
+
+    /// At the end of a turn: answers those who wait for acknowledgements.
+    func settleDeliveries() {
+        if let closeReason { self.core.failDeliveries(closeReason) }
+        self.deliveries.settle(self.core.takeDeliveryAnswers())
+    }
+
     func reset(_ stream: StreamID, code: UInt64) {
         self.eventLoop.preconditionInEventLoop()
         guard self.closeReason == nil else { return }

@@ -37,6 +37,7 @@ extension QUICConnection {
             rounds += 1
         } while self.hasWork && sendsMore && rounds < Self.roundsPerTurn
         self.isPumping = false
+        self.settleDeliveries()
         guard !self.isFinished else { return self.timer.cancel() }
         if self.core.isFinished {
             self.timer.cancel()

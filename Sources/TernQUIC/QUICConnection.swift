@@ -88,6 +88,7 @@ final class QUICConnection: LoopConnection, @unchecked Sendable {
     var isPumping = false
     var isPumpScheduled = false
     var timer = LoopTimer()
+    var deliveries = DeliveryPromises()
 
     init(core: QUICConnectionCore, socket: UDPSocket, limits: ConnectionLimits, owner: any QUICConnectionOwner) {
         self.eventLoop = socket.eventLoop

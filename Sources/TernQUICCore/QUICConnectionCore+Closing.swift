@@ -139,6 +139,7 @@ extension QUICConnectionCore {
 
     private func end(_ error: TransportError) {
         self.closeReason = error
+        self.failDeliveries(error)
         self.scheduler.removeAll()
         self.outboundDatagrams.removeAll()
         self.emit(.closed(error))

@@ -93,6 +93,7 @@ extension QUICConnectionCore {
         case .streamWasStopped(let id, let code): self.streamWasStopped(id, code: code)
         case .streamAcknowledged(let id, let offset):
             self.stream(id)?.queue.markAcknowledged(upTo: offset)
+            self.reviewDeliveries()
             self.packetSizes.acknowledged(id, upTo: offset)
         case .streamCredit(let id):
             if let stream = self.stream(id), stream.queue.hasWork { self.scheduler.insert(stream) }
@@ -171,6 +172,7 @@ extension QUICConnectionCore {
         stream.queue.dropUnsent()
         self.scheduler.remove(stream)
         self.emit(.streamWasStopped(id, code: code))
+        self.reviewDeliveries()
     }
 
     private func streamEnded(_ id: StreamID) {
@@ -178,6 +180,7 @@ extension QUICConnectionCore {
         stream.isEnded = true
         stream.queue.removeAll()
         self.scheduler.remove(stream)
+        self.reviewDeliveries()
         self.forgetIfDone(stream)
     }
 

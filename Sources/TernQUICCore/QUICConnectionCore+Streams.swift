@@ -64,6 +64,7 @@ extension QUICConnectionCore {
         stream.queue.dropUnsent()
         self.scheduler.remove(stream)
         self.native.reset(id, code: min(code, Self.maximumCode))
+        self.reviewDeliveries()
     }
 
     package func stopSending(_ id: StreamID, code: UInt64) {

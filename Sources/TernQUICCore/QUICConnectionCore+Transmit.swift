@@ -35,7 +35,9 @@ extension QUICConnectionCore {
             self.receiveHeldPackets(now: now)
             if let transmit { return transmit }
         }
-        return self.pendingClose == nil ? nil : self.writeClose(into: buffer, now: now)
+        guard self.pendingClose == nil else { return self.writeClose(into: buffer, now: now) }
+        self.noteNothingToWrite()
+        return nil
     }
 
     /// Whether a call of ``nextTransmit(into:now:)`` might have stream data or datagrams to write; acknowledgements and

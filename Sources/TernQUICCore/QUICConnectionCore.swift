@@ -53,6 +53,9 @@ package final class QUICConnectionCore {
     /// Tells a stream that is closed from one that never was.
     var openedStreams = QUICStreamCounts()
     var scheduler = SendScheduler()
+    /// Who waits for acknowledgements.
+    var deliveries = DeliveryWatches()
+    var deliveryAnswers: [DeliveryWatches.Answer] = []
     var wantsStreams: Set<StreamDirection> = []
     var packetSizes: PacketSizeSearch
     /// Stream bytes that the packet being written took for the first time.

@@ -50,6 +50,7 @@ public struct TransportError: Error, Sendable {
         private enum Kind: String {
             case application, transport, handshakeFailed, certificateRejected, connectionRefused, unreachable, timedOut
             case idleTimeout, carrierLost, streamReset, streamStopped, streamFinished, limitExceeded, misuse, cancelled
+            case undelivered
             case cannotListen
         }
 
@@ -88,6 +89,9 @@ public struct TransportError: Error, Sendable {
         public static let cancelled = Code(kind: .cancelled)
         /// The address to listen on can't be had: it is in use, not of this machine, or not permitted.
         public static let cannotListen = Code(kind: .cannotListen)
+
+        /// The connection ended before it was known that everything that was written has arrived; the cause says why.
+        public static let undelivered = Code(kind: .undelivered)
 
         public var description: String { self.kind.rawValue }
     }

@@ -4,6 +4,7 @@
 import CarrierSupport
 import NIOCore
 import NIOPosix
+import TernTLS
 import TernTransport
 import Testing
 
@@ -229,6 +230,35 @@ extension SocketTests {
                 peer.close()
                 let isAlive = try await echoesThroughAnother(limits)
                 #expect(isAlive)
+            }
+        }
+
+        /// The close waits for a socket that takes nothing; meanwhile the peer, which has said that it says nothing more, goes on.
+        @Test func whatComesAfterTheEndIsNotKept() async throws {
+            let servers = Accepted()
+            try await withListener(onConnection: servers.start) { listener in
+                let peer = try await RawPeer.connect(to: listener.localAddress, tls: true)
+                peer.send(Wire.parameters(ConnectionLimits()))
+                let server = try await servers.next()
+                let connection = try #require(server.connection as? QMuxConnection)
+                try await peer.stopReading()
+                try await connection.eventLoop.submit {
+                    for _ in 0..<8 {
+                        let stream = try #require(try connection.openStream(.unidirectional))
+                        _ = try connection.write(ByteBuffer(repeating: 1, count: 1 << 20), to: stream, finish: true)
+                    }
+                }.get()
+                let isBlocked = try await eventually {
+                    try await connection.eventLoop.submit { connection.context?.channel.isWritable == false }.get()
+                }
+                #expect(isBlocked)
+                server.close(code: 3, reason: "")
+                peer.sayGoodbye()
+                // On a slow machine the server may give up waiting before it has read all.
+                try? await peer.sendUnencrypted(ByteBuffer(repeating: 0x17, count: 12 << 20))
+                let kept = try await connection.eventLoop.submit { connection.tls.waitingCiphertext }.get()
+                #expect(kept == 0)
+                peer.kill()
             }
         }
 

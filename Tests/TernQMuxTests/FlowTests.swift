@@ -12,6 +12,19 @@ extension SocketTests {
     @Suite(.serialized) struct Flow {
         private static let size = 50_000_000
 
+        @Test func aClientMayDropTwelveThousandStreams() async throws {
+            try await withListener { listener in
+                let client = Connection(adopting: try await connect(to: listener.localAddress).established.get())
+                for _ in 0..<12_000 { _ = try await client.openStream() }
+                let last = try await client.openStream()
+                try await last.finish(ByteBuffer(string: "still here"))
+                var answer = ByteBuffer()
+                while let bytes = try await last.read() { answer.writeImmutableBuffer(bytes) }
+                #expect(answer == ByteBuffer(string: "still here"))
+                try await client.closeGracefully()
+            }
+        }
+
         @Test func fiftyMegabytesEachWay() async throws {
             let atServer = NIOLockedBox<PatternSink?>(nil)
             let serve: @Sendable (any LoopConnection) -> Void = { connection in

@@ -38,6 +38,9 @@ int tern_tcp_congestion_control(int descriptor, char *name, uint32_t capacity);
 /// TCP_USER_TIMEOUT, in milliseconds. Returns 0 or the errno.
 int tern_tcp_set_user_timeout(int descriptor, uint32_t milliseconds);
 
+/// Bytes that were written and are not acknowledged, sent or not (SIOCOUTQ); -1 when that is not known.
+int64_t tern_tcp_unacknowledged(int descriptor);
+
 /// TCP_USER_TIMEOUT, in milliseconds; 0 when it is not set or not known.
 uint32_t tern_tcp_user_timeout(int descriptor);
 

@@ -185,18 +185,28 @@ public struct Connector: Sendable {
         return YouthWatch(over: recorder, endpoint: endpoint, memory: self.memory)
     }
 
-    /// Connects, runs `body`, and closes the connection with code 0, or abruptly with code 1 when `body` throws.
+    /// Connects, runs `body`, and closes the connection: with code 0 when everything has arrived that `body` wrote, or abruptly with
+    /// code 1 when `body` throws.
+    ///
+    /// - Parameters:
+    ///   - endpoint: where to.
+    ///   - grace: how long to wait for the peer when `body` has returned.
+    ///   - body: has the connection while it runs.
+    /// - Throws: as ``connect(to:)``, what `body` throws, or ``TernTransport/TransportError/Code/undelivered`` when not everything arrived:
+    ///   see ``TernTransport/Connection/closeGracefully(within:)``.
     public func withConnection<Result: Sendable>(
-        to endpoint: Endpoint, _ body: (Connection) async throws -> Result
+        to endpoint: Endpoint, grace: TimeAmount = Connection.defaultGrace,
+        _ body: (Connection) async throws -> Result
     ) async throws -> Result {
         let connection = try await self.connect(to: endpoint)
+        let result: Result
         do {
-            let result = try await body(connection)
-            await connection.close()
-            return result
+            result = try await body(connection)
         } catch {
             await connection.close(code: 1, reason: "the client gave up")
             throw error
         }
+        try await connection.closeGracefully(within: grace)
+        return result
     }
 }

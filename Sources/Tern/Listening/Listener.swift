@@ -16,7 +16,7 @@ public import TernTransport
 /// let listener = try await Listener.bind(
 ///     to: .everywhere(port: 4433), applicationProtocol: ApplicationProtocol("echo"), tls: .init(identity: identity))
 /// await listener.run { connection in
-///     // Lives in its own task; the connection is closed when the closure returns.
+///     // Lives in its own task; when the closure returns the connection is closed, once everything has arrived.
 /// }
 /// ```
 public final class Listener: Sendable {
@@ -27,10 +27,12 @@ public final class Listener: Sendable {
 
     private let carriers: [any CarrierListener]
     private let accepted: Inlet<Connection>
+    private let logger: Logger
 
     private init(
-        carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<Connection>
+        carriers: (quic: any CarrierListener, tls: any CarrierListener), accepted: Inlet<Connection>, logger: Logger
     ) {
+        self.logger = logger
         self.carriers = [carriers.quic, carriers.tls]
         self.quicAddress = carriers.quic.localAddress
         self.tlsAddress = carriers.tls.localAddress
@@ -77,21 +79,29 @@ public final class Listener: Sendable {
             if !accepted.push(connection) { loopConnection.close(code: 0, reason: "the server is shutting down") }
         }
         let carriers = try await binder.bindBoth(to: endpoint)
-        return Listener(carriers: carriers, accepted: accepted)
+        return Listener(carriers: carriers, accepted: accepted, logger: logger)
     }
 
     /// Serves every connection in a task of its own until ``stopAccepting()`` or ``close()`` is called and the last body
     /// returned, or the task is cancelled, which closes everything at once.
     ///
     /// Where 0-RTT is accepted a connection may come before its handshake is complete: see
-    /// ``TernTransport/Connection/handshakeCompleted()``. A connection is closed with code 0 when its body returns. A body that must report an error to the peer closes it itself.
-    public func run(_ body: @escaping @Sendable (Connection) async -> Void) async {
+    /// ``TernTransport/Connection/handshakeCompleted()``. A body that must report an error to the peer closes its connection itself.
+    ///
+    /// - Parameters:
+    ///   - grace: when a body has returned its connection is closed with code 0 once everything that was written has arrived, at the
+    ///     latest after this time; then the log says so at debug level. A body that must know closes with
+    ///     ``TernTransport/Connection/closeGracefully(within:)`` itself.
+    ///   - body: serves one connection.
+    public func run(
+        grace: TimeAmount = Connection.defaultGrace, _ body: @escaping @Sendable (Connection) async -> Void
+    ) async {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 while let connection = try? await self.accepted.next() {
                     group.addTask {
                         await body(connection)
-                        await connection.close()
+                        await self.end(connection, within: grace)
                     }
                 }
                 if Task.isCancelled { group.cancelAll() }
@@ -99,6 +109,18 @@ public final class Listener: Sendable {
         } onCancel: {
             self.accepted.end()
             for carrier in self.carriers { _ = carrier.close() }
+        }
+    }
+
+    private func end(_ connection: Connection, within grace: TimeAmount) async {
+        do {
+            try await connection.closeGracefully(within: grace)
+        } catch let error as TransportError {
+            self.logger.debug(
+                "not everything that was written to a connection arrived",
+                metadata: ["carrier": "\(connection.carrier)", "reason": "\(error)"])
+        } catch {
+            // The listener was cancelled, which closes everything at once.
         }
     }
 

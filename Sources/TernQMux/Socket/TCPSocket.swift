@@ -63,6 +63,12 @@ struct TCPSocket {
         .milliseconds(Int64(tern_tcp_user_timeout(self.descriptor)))
     }
 
+    /// Bytes that the kernel took and the peer's TCP did not acknowledge; `nil` where the kernel does not tell.
+    var unacknowledgedBytes: Int? {
+        let count = tern_tcp_unacknowledged(self.descriptor)
+        return count < 0 ? nil : Int(count)
+    }
+
     /// The name of the congestion control in use.
     var congestionControl: String? {
         var name = [CChar](repeating: 0, count: 64)

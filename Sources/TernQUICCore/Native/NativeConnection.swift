@@ -118,7 +118,7 @@ final class NativeConnection {
         }
         if written.taken >= 0 {
             stream.queue.markSent(written.taken)
-            if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished() }
+            if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished(alone: written.taken == 0) }
         }
         return written
     }

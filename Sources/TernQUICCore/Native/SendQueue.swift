@@ -33,6 +33,15 @@ struct SendQueue {
     /// The end was sent.
     private(set) var isFinished = false
 
+    /// Everything before this offset arrived.
+    private(set) var acknowledgedOffset: UInt64 = 0
+    /// The end left in a frame of its own, behind the last bytes.
+    private var isEndAlone = false
+    private var isEndAcknowledged = false
+
+    /// Bytes and end arrived.
+    var hasArrived: Bool { self.isFinished && self.isEndAcknowledged && self.acknowledgedOffset == self.sentOffset }
+
     var hasWork: Bool { self.unsentBytes > 0 || (self.isFinishing && !self.isFinished) }
 
     mutating func append(_ buffer: ByteBuffer, finish: Bool) {
@@ -84,12 +93,25 @@ struct SendQueue {
         }
     }
 
-    mutating func markFinished() {
+    /// - Parameter alone: no bytes went with it.
+    mutating func markFinished(alone: Bool) {
         self.isFinished = true
+        self.isEndAlone = alone
+    }
+
+    /// Nothing is in flight and nothing waits: what was sent arrived.
+    mutating func markEndAcknowledged() {
+        if self.isFinished, self.acknowledgedOffset == self.sentOffset { self.isEndAcknowledged = true }
     }
 
     /// Everything below `offset` arrived: its memory is free.
+    ///
+    /// ngtcp2 tells of each acknowledged frame that is news: that the front moved, or that the frame had the end of the stream. The end
+    /// went with the last bytes, also when they were sent again, unless it left alone.
     mutating func markAcknowledged(upTo offset: UInt64) {
+        if offset <= self.acknowledgedOffset, self.isFinished { self.isEndAcknowledged = true }
+        self.acknowledgedOffset = max(self.acknowledgedOffset, offset)
+        if !self.isEndAlone { self.markEndAcknowledged() }
         while let chunk = self.chunks.first, self.unsentChunk > 0, self.baseOffset + UInt64(chunk.count) <= offset {
             self.chunks.removeFirst()
             self.baseOffset += UInt64(chunk.count)

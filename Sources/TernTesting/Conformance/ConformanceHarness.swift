@@ -105,7 +105,7 @@ public enum TransportConformance {
     /// Everything that a carrier must do.
     public static let behaviours: [ConformanceBehaviour] =
         Self.streamBehaviours + Self.abandonmentBehaviours + Self.flowBehaviours + Self.connectionBehaviours
-        + Self.handshakeBehaviours + Self.pathBehaviours + Self.asyncBehaviours
+        + Self.handshakeBehaviours + Self.pathBehaviours + Self.deliveryBehaviours + Self.asyncBehaviours
 }
 
 extension ConformanceHarness {

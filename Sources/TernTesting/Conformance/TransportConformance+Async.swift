@@ -23,7 +23,7 @@ extension TransportConformance {
         ConformanceBehaviour("async: the last statistics outlive the connection", Self.asyncStatistics),
     ]
 
-    private static func withConnections(
+    static func withConnections(
         _ harness: any ConformanceHarness, limits: ConnectionLimits = ConnectionLimits(),
         replayable: [ReplayableStream] = [],
         _ body: @escaping @Sendable (Connection, Connection) async throws -> Void

@@ -76,6 +76,7 @@ extension InMemoryConnection {
         guard self.closeReason == nil, let send = self.streams[stream]?.send, !send.isDone else { return }
         self.streams[stream]?.send?.abandon()
         self.say(.resetStream(stream, code: code))
+        self.reviewDeliveries()
         self.retireIfDone(stream)
     }
 

@@ -31,7 +31,12 @@ extension InMemoryConnection {
             }
         }
         guard !frames.isEmpty else { return }
+        self.turnsSent += 1
+        if frames.contains(where: { if case .stream = $0 { true } else { false } }) {
+            self.lastTurnWithBytes = self.turnsSent
+        }
         self.transmit(frames)
+        self.reviewDeliveries()
     }
 
     /// Starts each flush with another stream, so that none is always served last when the window is small.
@@ -70,6 +75,7 @@ extension InMemoryConnection {
     }
 
     func receive(_ frames: [InMemoryFrame]) {
+        if self.closeReason == nil { self.turnsHeard += 1 }
         for frame in frames where self.closeReason == nil {
             switch frame {
             case .stream(let stream, let bytes, let finished):
@@ -90,7 +96,10 @@ extension InMemoryConnection {
                 self.reportDatagram(bytes)
                 if let tag { self.say(.datagramAcknowledged(tag)) }
             case .datagramAcknowledged(let tag): self.report(.datagramSettled(tag, .acknowledged))
-            case .connectionClose(let code, let reason):
+            case .deliveryAsked(let tag): self.say(.deliveryConfirmed(tag))
+            case .deliveryConfirmed(let tag): self.deliveryPromises.settle([.init(tag: tag, error: nil)])
+            case .connectionClose(let code, let reason, let heard):
+                self.arrivedBeforeTheEnd = heard >= self.lastTurnWithBytes && !self.hasUnsentBytes
                 self.end(TransportError(.application, message: reason, wireCode: code, initiator: .peer))
             }
         }

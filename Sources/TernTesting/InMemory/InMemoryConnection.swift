@@ -46,6 +46,14 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
     var replayableStreams: [StreamID] = []
     var counters = ConnectionStatistics()
     var closeReason: TransportError?
+    var deliveries = DeliveryWatches()
+    var deliveryPromises = DeliveryPromises()
+    /// Turns that had something to say; those of the peer; the last one with bytes of streams.
+    var turnsSent: UInt64 = 0
+    var turnsHeard: UInt64 = 0
+    var lastTurnWithBytes: UInt64 = 0
+    /// The peer closed, and had heard everything.
+    var arrivedBeforeTheEnd = false
 
     private var handler: (any LoopConnectionHandler)?
     private var wasStarted = false
@@ -93,7 +101,7 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
         self.eventLoop.preconditionInEventLoop()
         guard self.closeReason == nil else { return }
         let reason = String(decoding: reason.utf8.prefix(256), as: UTF8.self)
-        self.transmit([.connectionClose(code: code, reason: reason)])
+        self.transmit([.connectionClose(code: code, reason: reason, heard: self.turnsHeard)])
         self.events.removeAll()
         self.end(TransportError(.application, message: reason, wireCode: code))
     }
@@ -101,7 +109,7 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
     /// An attempt is given up; nothing happens when somebody took the connection already.
     func cancelUnlessStarted() {
         guard !self.wasStarted, self.closeReason == nil else { return }
-        self.transmit([.connectionClose(code: 0, reason: "")])
+        self.transmit([.connectionClose(code: 0, reason: "", heard: self.turnsHeard)])
         self.end(TransportError(.cancelled, message: "the attempt was cancelled"))
     }
 
@@ -119,6 +127,7 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
     func end(_ reason: TransportError) {
         guard self.closeReason == nil else { return }
         self.closeReason = reason
+        self.endDeliveries(reason)
         self.streams.removeAll()
         self.control.removeAll()
         self.datagrams.removeAll()

@@ -16,7 +16,11 @@ enum InMemoryFrame: Sendable {
     /// The peer answers a tag with ``datagramAcknowledged(_:)``.
     case datagram(ByteBuffer, tag: UInt64?)
     case datagramAcknowledged(UInt64)
-    case connectionClose(code: UInt64, reason: String)
+    /// The peer answers with ``deliveryConfirmed(_:)``.
+    case deliveryAsked(UInt64)
+    case deliveryConfirmed(UInt64)
+    /// `heard`: how many turns of the other end had come by then.
+    case connectionClose(code: UInt64, reason: String, heard: UInt64)
 }
 
 /// The sending side of a stream: what waits, and how far the peer lets us go.
@@ -28,6 +32,8 @@ struct InMemorySendSide {
     var isFinishing = false
     /// FIN or RESET_STREAM left; nothing more will.
     var isDone = false
+    /// It ended by a reset.
+    private(set) var wasAbandoned = false
     /// The code of the peer's STOP_SENDING.
     var stopCode: UInt64?
     /// `write` answered `false`; ``LoopConnectionHandler/streamWritable(_:)`` is owed.
@@ -51,6 +57,7 @@ struct InMemorySendSide {
         self.waiting.removeAll()
         self.waitingBytes = 0
         self.isDone = true
+        self.wasAbandoned = true
         self.owesWritable = false
     }
 }

@@ -9,11 +9,11 @@ public import NIOCore
 /// let stream = try await connection.openStream()
 /// try await stream.finish(ByteBuffer(string: "hello"))
 /// while let bytes = try await stream.read() { print(bytes.readableBytes) }
-/// await connection.close()
+/// try await connection.closeGracefully()
 /// ```
 ///
 /// **Lifetime.** The connection lives as long as this object, one of its streams, or a call on them; when the last of them is
-/// dropped it is closed with code 0. It ends earlier when either end closes it, when nothing was heard for the idle timeout,
+/// dropped it is closed with code 0, and what is still on its way may be lost. It ends earlier when either end closes it, when nothing was heard for the idle timeout,
 /// or when its carrier breaks: ``closed()`` says which.
 ///
 /// **Isolation.** Every method may be called from any task. For code that must stay on the event loop there is ``LoopConnection``.
@@ -94,8 +94,35 @@ public final class Connection: Sendable {
     /// What happens to the connection while it lives. The newest 64 are kept for one iterating task.
     public var events: AsyncStream<ConnectionEvent> { self.bridge.events }
 
-    /// Closes the connection at once and returns when it is closed. What the peer has not acknowledged may be lost:
-    /// finish the streams and wait for the peer's answer first.
+    /// Closes the connection with code 0 when everything has arrived that was written before, on all streams; at the latest after
+    /// `time`. Returns when it is closed.
+    ///
+    /// Streams that were reset, stopped or dropped do not count, and streams that are not finished end with what was written. If this
+    /// end has closed the connection already, nothing happens.
+    ///
+    /// - Parameter time: how long to wait for the peer.
+    /// - Throws: ``TransportError/Code/undelivered`` when not everything arrived in time, or the connection ended before that was
+    ///   known; the cause says why. `CancellationError` when the task is cancelled, which closes at once. The connection is
+    ///   closed in every case.
+    public func closeGracefully(within time: TimeAmount = Connection.defaultGrace) async throws {
+        if let end = self.bridge.end.knownValue, end.code == .application, end.initiator == .local { return }
+        do {
+            try await self.bridge.delivery(of: nil, within: time)
+        } catch {
+            await self.close()
+            if error is CancellationError { throw error }
+            throw TransportError(
+                .undelivered, message: "the connection was closed before everything that was written had arrived",
+                cause: error)
+        }
+        await self.close()
+    }
+
+    /// How long a graceful close waits, where nothing else is said: five seconds.
+    public static var defaultGrace: TimeAmount { .seconds(5) }
+
+    /// Closes the connection at once and returns when it is closed. What the peer has not acknowledged may be lost: wait for its
+    /// answer first, or for ``Stream/delivered()``, or use ``closeGracefully(within:)``.
     ///
     /// - Parameters:
     ///   - code: an application error code below 2^62; 0 for a clean close.

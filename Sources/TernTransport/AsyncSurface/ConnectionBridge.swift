@@ -158,8 +158,8 @@ final class ConnectionBridge: @unchecked Sendable {
         if let reason = self.end.knownValue { throw reason }
         return try await connection.eventLoop.submit {
             self.drain()
-            return try body(connection)
-        }.get()
+            return Result { () throws(TransportError) in try body(connection) }
+        }.getOrTransportError().get()
     }
 
     /// As ``onLoop(_:)``, for what may still be asked when the connection is closed.
@@ -185,7 +185,31 @@ final class ConnectionBridge: @unchecked Sendable {
             body(connection).whenComplete { answer.settle($0) }
         }
         guard let result = await answer.value() else { throw CancellationError() }
-        return try result.get()
+        return try result.mapError { TransportError.orCancellation($0) }.get()
+    }
+
+    /// Waits until the peer's transport has what was written so far. The carrier knows the answer also when it is closed.
+    ///
+    /// - Parameters:
+    ///   - stream: `nil`: all of them.
+    ///   - time: how long to wait; `nil`: until the connection ends.
+    func delivery(of stream: StreamID?, within time: TimeAmount? = nil) async throws {
+        let answer = Settlement<Result<Void, any Error>>()
+        let connection = self.connection
+        connection.eventLoop.execute {
+            self.drain()
+            let timer = time.map { time in
+                connection.eventLoop.scheduleTask(in: time) {
+                    answer.settle(.failure(TransportError(.timedOut, message: "it took longer than \(time.inWords)")))
+                }
+            }
+            connection.delivery(of: stream).whenComplete { result in
+                timer?.cancel()
+                answer.settle(result)
+            }
+        }
+        guard let result = await answer.value() else { throw CancellationError() }
+        try result.mapError { TransportError.orCancellation($0) }.get()
     }
 
     /// - Throws: why the datagram was not accepted.

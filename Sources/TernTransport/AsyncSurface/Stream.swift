@@ -81,6 +81,25 @@ public final class Stream: Sendable {
         try await self.state.write(bytes, finish: true, through: self.connection.bridge)
     }
 
+    /// Waits until the peer's transport has everything that was written before, and the end of the stream if it was finished before:
+    /// then nothing of it is lost when the connection is closed.
+    ///
+    /// ```swift
+    /// try await stream.finish(report)
+    /// try await stream.delivered()
+    /// await connection.close()
+    /// ```
+    ///
+    /// That the application at the other end has read and understood it, only that application can say. What counts as there:
+    /// ``LoopConnection/delivery(of:)``. A cancelled task stops to wait, and may ask again.
+    ///
+    /// - Throws: that it did not arrive, or that nobody knows: ``TransportError/Code/streamStopped`` when the peer wanted no more of it,
+    ///   ``TransportError/Code/streamFinished`` when it was reset here, why the connection ended before, or `CancellationError`.
+    public func delivered() async throws {
+        if let abandonment = self.state.outbound.abandonment { throw abandonment }
+        try await self.connection.bridge.delivery(of: self.id)
+    }
+
     /// Abandons the sending side (RESET_STREAM): what waits is dropped, and the peer is told `code`.
     public func reset(code: UInt64) {
         self.state.outbound.end(

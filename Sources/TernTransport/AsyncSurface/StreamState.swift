@@ -142,6 +142,13 @@ final class StreamOutlet: Sendable {
     /// Whether the sending side was neither finished, reset nor lost.
     var isOpen: Bool { self.state.withLock { $0.end == nil } }
 
+    /// Why what was written need not arrive: the stream was reset or stopped, or never sent.
+    var abandonment: TransportError? {
+        guard let end = self.state.withLock({ $0.end }) else { return nil }
+        let isFinish = end.code == .streamFinished && end.wireCode == nil
+        return !isFinish && [.streamFinished, .streamStopped, .misuse].contains(end.code) ? end : nil
+    }
+
     /// A writer is about to post `byteCount` bytes.
     func accept(_ byteCount: Int, finish: Bool) throws(TransportError) {
         let end = self.state.withLock { state -> TransportError? in

@@ -83,6 +83,18 @@ public protocol LoopConnection: AnyObject, Sendable {
     ///   or why the connection is closed.
     func write(_ bytes: ByteBuffer, to stream: StreamID, finish: Bool) throws(TransportError) -> Bool
 
+    /// Completes when the peer's transport has everything that was written to `stream` so far, and the end of the stream if it was
+    /// finished: then closing the connection loses nothing of it. That the peer's application has read it is for the peer to say.
+    ///
+    /// Over QUIC everything was acknowledged (RFC 9000, section 3.1, "Data Recvd"). Over TCP the peer answered a ping (QX_PING)
+    /// that was sent behind it; where the peer closed before it answered, its TCP had acknowledged everything.
+    ///
+    /// - Parameter stream: `nil`: all streams of the connection; what was reset or stopped does not count.
+    /// - Returns: fails with ``TransportError/Code/streamStopped`` or ``TransportError/Code/streamFinished`` when `stream` was stopped
+    ///   or reset, with ``TransportError/Code/misuse`` when this end only receives on it, or with the reason why the connection
+    ///   ended before that was known.
+    func delivery(of stream: StreamID?) -> EventLoopFuture<Void>
+
     /// Abandons the sending side of a stream (RESET_STREAM) and drops what waits.
     func reset(_ stream: StreamID, code: UInt64)
     /// Asks the peer to stop sending (STOP_SENDING) and drops what comes.
@@ -123,7 +135,8 @@ public protocol LoopConnection: AnyObject, Sendable {
     /// - Returns: the path when it was validated; errors as ``probe(from:)``.
     func migrate(to localAddress: SocketAddress?) -> EventLoopFuture<PathReport>
 
-    /// Closes the connection at once (CONNECTION_CLOSE 0x1d). What the peer has not acknowledged may be lost.
+    /// Closes the connection at once (CONNECTION_CLOSE 0x1d). What the peer has not acknowledged may be lost:
+    /// ``delivery(of:)`` tells when it is not.
     ///
     /// - Parameters:
     ///   - code: an application error code below 2^62; 0 for a clean close.
@@ -189,6 +202,11 @@ extension LoopConnection {
 
     public func sendDatagram(_ bytes: ByteBuffer, tag: UInt64) throws(TransportError) -> DatagramOutcome {
         try self.sendDatagram(bytes)
+    }
+
+    public func delivery(of stream: StreamID?) -> EventLoopFuture<Void> {
+        self.eventLoop.makeFailedFuture(
+            TransportError(.misuse, message: "\(self.carrier) cannot tell what arrived"))
     }
 
     public func probe(from localAddress: SocketAddress?) -> EventLoopFuture<PathReport> {

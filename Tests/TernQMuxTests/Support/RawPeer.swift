@@ -7,6 +7,7 @@ import NIOPosix
 import TernTransport
 
 @testable import TernQMux
+@testable import TernQMuxCore
 @testable import TernTLS
 
 #if canImport(Glibc)
@@ -107,8 +108,26 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
         }
     }
 
+    /// Bytes as they are, behind or without TLS; returns when the kernel has them.
+    func sendUnencrypted(_ bytes: ByteBuffer) async throws {
+        try await self.ended.eventLoop.flatSubmit { () -> EventLoopFuture<Void> in
+            guard let context = self.context else { return self.ended.eventLoop.makeFailedFuture(ChannelError.eof) }
+            let promise = context.eventLoop.makePromise(of: Void.self)
+            context.writeAndFlush(self.wrapOutboundOut(bytes), promise: promise)
+            return promise.futureResult
+        }.get()
+    }
+
+    /// close_notify, without FIN.
+    func sayGoodbye() {
+        self.ended.eventLoop.execute {
+            self.tls?.close()
+            self.flush()
+        }
+    }
+
     func stopReading() async throws {
-        try await self.ended.eventLoop.flatSubmit {
+        try await self.ended.eventLoop.flatSubmit { () -> EventLoopFuture<Void> in
             self.context?.channel.setOption(.autoRead, value: false) ?? self.ended.eventLoop.makeSucceededVoidFuture()
         }.get()
     }
@@ -192,6 +211,13 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
 enum Wire {
     /// One record with QX_TRANSPORT_PARAMETERS and an empty list.
     static let emptyParameters: [UInt8] = [0x09, 0xff, 0x51, 0x53, 0x30, 0x0d, 0x0a, 0x0d, 0x0a, 0x00]
+
+    /// One record with QX_TRANSPORT_PARAMETERS.
+    static func parameters(_ limits: ConnectionLimits) -> [UInt8] {
+        var frames = ByteBuffer()
+        QMuxFrame.transportParameters(QMuxTransportParameters(limits).encoded()).write(to: &frames)
+        return Self.record(Array(frames.readableBytesView))
+    }
 
     static func record(_ frames: [UInt8]) -> [UInt8] {
         [UInt8(0x40 | frames.count >> 8), UInt8(frames.count & 0xff)] + frames

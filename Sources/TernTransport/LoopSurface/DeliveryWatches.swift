@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+package import NIOCore
+
+/// Who waits for what to arrive: the part of ``LoopConnection/delivery(of:)`` that every carrier has in common, without I/O.
+///
+/// A watch names how far each of some streams must come. The carrier says how far they are; what "there" means is its business.
+package struct DeliveryWatches {
+    /// How far a stream must come.
+    package struct Mark {
+        package var offset: UInt64
+        package var includesEnd: Bool
+
+        package init(offset: UInt64, includesEnd: Bool) {
+            self.offset = offset
+            self.includesEnd = includesEnd
+        }
+    }
+
+    /// How far a stream is.
+    package enum Progress {
+        case waiting
+        case reached
+        /// It was reset or stopped: what is missing will not come.
+        case abandoned(TransportError)
+    }
+
+    /// The answer to a watch.
+    package struct Answer {
+        package var tag: UInt64
+        /// `nil` when everything is there.
+        package var error: TransportError?
+
+        package init(tag: UInt64, error: TransportError?) {
+            self.tag = tag
+            self.error = error
+        }
+    }
+
+    private struct Watch {
+        var tag: UInt64
+        var marks: [StreamID: Mark]
+        /// An abandoned stream is an answer to who asked for it, and no hindrance to who asked for all.
+        var isOfOneStream: Bool
+    }
+
+    private var watches: [Watch] = []
+
+    package init() {}
+
+    package var isEmpty: Bool { self.watches.isEmpty }
+
+    package mutating func add(_ tag: UInt64, _ marks: [StreamID: Mark], isOfOneStream: Bool) {
+        self.watches.append(Watch(tag: tag, marks: marks, isOfOneStream: isOfOneStream))
+    }
+
+    /// Looks at every watch, and lets go of those that are answered.
+    package mutating func review(_ progress: (StreamID, Mark) -> Progress) -> [Answer] {
+        var answers: [Answer] = []
+        self.watches.removeAll { watch in
+            for (stream, mark) in watch.marks {
+                switch progress(stream, mark) {
+                case .waiting: return false
+                case .reached: continue
+                case .abandoned(let error):
+                    guard watch.isOfOneStream else { continue }
+                    answers.append(Answer(tag: watch.tag, error: error))
+                    return true
+                }
+            }
+            answers.append(Answer(tag: watch.tag, error: nil))
+            return true
+        }
+        return answers
+    }
+
+    /// Nothing more will arrive.
+    package mutating func failAll(_ error: TransportError) -> [Answer] {
+        defer { self.watches = [] }
+        return self.watches.map { Answer(tag: $0.tag, error: error) }
+    }
+}
+
+/// The promises that belong to the tags of ``DeliveryWatches``; of a driver, on its event loop.
+package struct DeliveryPromises {
+    private var promises: [UInt64: EventLoopPromise<Void>] = [:]
+    private var nextTag: UInt64 = 0
+
+    package init() {}
+
+    package mutating func add(on eventLoop: any EventLoop) -> (tag: UInt64, future: EventLoopFuture<Void>) {
+        let promise = eventLoop.makePromise(of: Void.self)
+        defer { self.nextTag += 1 }
+        self.promises[self.nextTag] = promise
+        return (self.nextTag, promise.futureResult)
+    }
+
+    package mutating func settle(_ answers: [DeliveryWatches.Answer]) {
+        for answer in answers {
+            guard let promise = self.promises.removeValue(forKey: answer.tag) else { continue }
+            if let error = answer.error { promise.fail(error) } else { promise.succeed() }
+        }
+    }
+
+    package mutating func succeedAll() {
+        for promise in self.promises.values { promise.succeed() }
+        self.promises = [:]
+    }
+
+    package mutating func failAll(_ error: TransportError) {
+        for promise in self.promises.values { promise.fail(error) }
+        self.promises = [:]
+    }
+}
