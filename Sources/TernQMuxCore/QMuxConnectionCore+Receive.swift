@@ -52,8 +52,7 @@ extension QMuxConnectionCore {
     private func takes(_ frame: QMuxFrame, now: NIODeadline) throws(QMuxViolation) -> Bool {
         switch frame {
         case .stream(let stream, let offset, let bytes, let finished):
-            try self.receiveStream(stream, offset: offset, bytes: bytes, finished: finished)
-            return bytes.readableBytes > 0 || finished
+            return try self.receiveStream(stream, offset: offset, bytes: bytes, finished: finished)
         case .resetStream(let stream, let code, let finalSize):
             return try self.receiveReset(stream, code: code, finalSize: finalSize, reliableSize: 0, frame.type)
         case .resetStreamAt(let stream, let code, let finalSize, let reliableSize):
@@ -98,20 +97,21 @@ extension QMuxConnectionCore {
 
     // MARK: - Streams
 
+    /// - Returns: whether that brought anything new.
     private func receiveStream(
         _ identifier: StreamID, offset: UInt64, bytes: ByteBuffer, finished: Bool
-    ) throws(QMuxViolation) {
+    ) throws(QMuxViolation) -> Bool {
         let type = QMuxFrameType.stream
         guard let stream = try self.receivingStream(identifier, type), var receive = stream.receive else {
             guard bytes.readableBytes == 0 else { throw .streamState("data after the end of \(identifier)", type) }
-            return
+            return false
         }
         let count = UInt64(bytes.readableBytes)
         let end = offset + count
         if let finalSize = receive.finalSize, end > finalSize || (finished && end != finalSize) {
             throw .finalSize("\(identifier) changed its final size", type)
         }
-        guard !receive.wasReset else { return }
+        guard !receive.wasReset else { return false }
         // draft-ietf-quic-qmux-02, section 4.1: stream payload MUST be sent in order.
         guard offset == receive.received else {
             throw .protocolViolation("\(identifier) went on at \(offset) instead of \(receive.received)", type)
@@ -119,14 +119,14 @@ extension QMuxConnectionCore {
         guard end <= receive.limit, self.connection.charge(receive.charge(upTo: end)) else {
             throw .flowControl("\(identifier) exceeded its credit", type)
         }
-        guard !receive.isFinished else { return }
+        guard !receive.isFinished else { return false }
         receive.received = end
         if finished {
             receive.finalSize = end
             receive.isFinished = true
         }
         stream.receive = receive
-        guard count > 0 || finished else { return }
+        guard count > 0 || finished else { return false }
         self.idleFrames.earn(bytes.readableBytes)
         if self.isReceivingEarly { stream.cameEarly = true }
         if receive.wasStopped {
@@ -136,6 +136,7 @@ extension QMuxConnectionCore {
         }
         self.resetIfReliablePartCame(stream)
         self.retireIfDone(stream)
+        return true
     }
 
     private func hold(_ bytes: ByteBuffer, of stream: QMuxStream) {
@@ -162,7 +163,7 @@ extension QMuxConnectionCore {
         guard finalSize <= receive.limit, self.connection.charge(receive.charge(upTo: finalSize)) else {
             throw .flowControl("\(identifier) was reset beyond its credit", type)
         }
-        let isNews = receive.finalSize == nil || reliableSize < receive.resetAt?.reliableSize ?? .max
+        let isNews = receive.resetAt == nil
         receive.finalSize = finalSize
         receive.resetAt = (code, min(reliableSize, receive.resetAt?.reliableSize ?? reliableSize))
         stream.receive = receive

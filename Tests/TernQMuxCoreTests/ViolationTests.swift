@@ -233,6 +233,25 @@ struct ViolationTests {
         try self.expectClose(lone, code: 0xa)
     }
 
+    @Test("What says an end again, or promises less and less, is a flood")
+    func floodsOfEnds() throws {
+        var configuration = QMuxConfiguration()
+        configuration.idleFrameBurst = 100
+        let stream = StreamID(rawValue: 0)
+        let ended = LoneCore(configuration: configuration)
+        for _ in 0..<102 { ended.receive([.stream(stream, offset: 0, ByteBuffer(), finished: true)]) }
+        try self.expectClose(ended, code: 0xa)
+        let promising = LoneCore(configuration: configuration)
+        for number in 0..<102 as Range<UInt64> {
+            promising.receive([.resetStreamAt(stream, code: 0, finalSize: 1000, reliableSize: 1000 - number)])
+        }
+        try self.expectClose(promising, code: 0xa)
+        let late = LoneCore(configuration: configuration)
+        late.receive([.resetStream(stream, code: 0, finalSize: 1000)])
+        for _ in 0..<101 { late.receive([.stream(stream, offset: 0, ByteBuffer(string: "x"), finished: false)]) }
+        try self.expectClose(late, code: 0xa)
+    }
+
     @Test("Who reads nothing of our answers gets no more streams to be answered on")
     func streamsAreGrantedWhenTheyAreTold() throws {
         let lone = LoneCore()
