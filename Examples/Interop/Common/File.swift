@@ -3,6 +3,7 @@
 
 internal import Foundation
 package import NIOCore
+internal import Synchronization
 
 #if canImport(Glibc)
 internal import Glibc
@@ -17,11 +18,12 @@ internal import Darwin
 /// It is read and written in place: with files in the page cache that is a copy of memory.
 package final class File: Sendable {
     /// How much is read from a file, and waits to be sent, at a time.
-    package static let chunk = 256 << 10
+    package static let chunk = 64 << 10
 
     /// In bytes, when it was opened.
     package let size: Int
     private let descriptor: CInt
+    private let progress = Mutex(0)
 
     private init(descriptor: CInt, size: Int) {
         self.descriptor = descriptor
@@ -56,8 +58,12 @@ package final class File: Sendable {
         try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.chunk) { target in
             try self.retrying("read") { POSIX.read(self.descriptor, target.baseAddress, Self.chunk) }
         }
+        self.progress.withLock { $0 += buffer.readableBytes }
         return buffer
     }
+
+    /// How many bytes were read so far.
+    package var bytesRead: Int { self.progress.withLock { $0 } }
 
     package func write(_ bytes: ByteBuffer) throws {
         var rest = bytes

@@ -62,7 +62,7 @@ package enum FileProtocol: Sendable {
     }
 
     /// What goes before the bytes of a file.
-    package func answerHead(fileSize: Int) -> ByteBuffer {
+    func answerHead(fileSize: Int) -> ByteBuffer {
         switch self {
         case .http09: ByteBuffer()
         case .http3: HTTP3.answerHead(fileSize: fileSize)
@@ -75,6 +75,14 @@ package enum FileProtocol: Sendable {
         case .http09: nil
         case .http3: HTTP3.noSuchFile
         }
+    }
+
+    /// Sends a file as the answer to a request, a piece at a time: what the client does not take stays in the file.
+    package func answer(with file: File, on stream: Tern.Stream) async throws {
+        let head = self.answerHead(fileSize: file.size)
+        if head.readableBytes > 0 { try await stream.write(head) }
+        while case let bytes = try file.read(), bytes.readableBytes > 0 { try await stream.write(bytes) }
+        try await stream.finish()
     }
 
     /// What belongs to the connection and to no file: to be kept as long as the connection.

@@ -12,6 +12,9 @@ extension ConnectionLimits {
         limits.idleTimeout = .seconds(60)
         limits.unidirectionalStreams = 3
         limits.datagramFrameSize = 0
+        // Of each file that a client does not take, at most this and a piece wait in memory.
+        limits.writeHighWatermark = 128 << 10
+        limits.writeLowWatermark = 64 << 10
         return limits
     }
 }

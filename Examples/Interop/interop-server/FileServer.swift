@@ -51,10 +51,7 @@ struct FileServer: Sendable {
                 guard let answer = self.fileProtocol.noSuchFile else { return self.refuse(stream) }
                 return try await stream.finish(answer)
             }
-            let head = self.fileProtocol.answerHead(fileSize: file.size)
-            if head.readableBytes > 0 { try await stream.write(head) }
-            while case let bytes = try file.read(), bytes.readableBytes > 0 { try await stream.write(bytes) }
-            try await stream.finish()
+            try await self.fileProtocol.answer(with: file, on: stream)
         } catch {
             // The client gave up, or the file can't be read to its end: it must not look whole.
             self.refuse(stream)
