@@ -57,4 +57,13 @@ struct JSONLineTests {
     func controlCharactersBecomeBlanks() {
         #expect(Output.singleLine("a\nb\u{1B}[2Jc\u{9B}d") == "a b\u{FFFD}[2Jc\u{FFFD}d")
     }
+
+    @Test("A payload keeps its bytes, unless a terminal shows them")
+    func payloadsOnTerminals() {
+        let bytes = Array("\u{1B}[A\u{202E}x\n".utf8) + [0xFF, 0x00]
+        let payload = ByteBuffer(bytes: bytes)
+        #expect(Output.line(of: payload, forTerminal: false) == bytes + [0x0A])
+        let shown = String(decoding: Output.line(of: payload, forTerminal: true), as: UTF8.self)
+        #expect(shown == "\u{FFFD}[A\u{FFFD}x \u{FFFD}\u{FFFD}\n")
+    }
 }

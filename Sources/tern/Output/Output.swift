@@ -19,10 +19,12 @@ internal import Darwin
 /// Every call writes whole lines; calls may come from any task. A write waits while the reader is slow.
 final class Output: Sendable {
     let isJSON: Bool
+    private let isTerminal: Bool
     private let turn = Mutex<Void>(())
 
     init(json: Bool) {
         self.isJSON = json
+        self.isTerminal = isatty(STDOUT_FILENO) == 1
     }
 
     /// A JSON line, or what a person sees in its place.
@@ -39,13 +41,18 @@ final class Output: Sendable {
         }
     }
 
-    /// A JSON line, or the bytes of the payload and a line end.
+    /// A JSON line, or the payload and a line end: its bytes as they are, but to a terminal as text that cannot steer it.
     func message(_ line: JSONLine, orPayload payload: ByteBuffer) throws(CommandError) {
         if self.isJSON {
             try self.write(Array(line.line.utf8), to: STDOUT_FILENO)
         } else {
-            try self.write(Array(payload.readableBytesView) + [UInt8(ascii: "\n")], to: STDOUT_FILENO)
+            try self.write(Self.line(of: payload, forTerminal: self.isTerminal), to: STDOUT_FILENO)
         }
+    }
+
+    static func line(of payload: ByteBuffer, forTerminal isTerminal: Bool) -> [UInt8] {
+        guard isTerminal else { return Array(payload.readableBytesView) + [UInt8(ascii: "\n")] }
+        return Array((Self.singleLine(String(decoding: payload.readableBytesView, as: UTF8.self)) + "\n").utf8)
     }
 
     /// A line for people, with or without `--json`.
