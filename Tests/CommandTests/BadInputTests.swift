@@ -6,7 +6,7 @@ import Tern
 import Testing
 
 /// What cannot work is said in one line, with the documented exit code.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct BadInputTests {
     private let tern: TernProgram
 

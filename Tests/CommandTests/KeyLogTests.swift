@@ -7,7 +7,7 @@ import Testing
 @testable import demo
 
 /// `SSLKEYLOGFILE`: the secrets with which Wireshark decrypts a capture, on both carriers.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct KeyLogTests {
     private let tern: TernProgram
 

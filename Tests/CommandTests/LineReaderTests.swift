@@ -8,7 +8,7 @@ import Testing
 @testable import tern_command
 
 /// Standard input, line by line and byte for byte.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct LineReaderTests {
     @Test(
         "Every line is there once, empty ones and a last one without an end included",

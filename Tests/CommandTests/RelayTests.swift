@@ -8,7 +8,7 @@ import Testing
 @testable import demo
 
 /// The stretch of network that the demo puts between clients and server.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct RelayTests {
     private let group = MultiThreadedEventLoopGroup.singleton
 

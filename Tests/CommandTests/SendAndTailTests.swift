@@ -7,7 +7,7 @@ import Testing
 @testable import demo
 
 /// `tern send` and `tern tail` against a server, as processes.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct SendAndTailTests {
     private let tern: TernProgram
 

@@ -10,7 +10,7 @@ import Testing
 @testable import demo
 
 /// `tern serve` as a process: what it prints, how it ends, and what it says of what cannot work.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct ServeTests {
     private let tern: TernProgram
 

@@ -9,7 +9,7 @@ import Testing
 @testable import tern_command
 
 /// `tern token`: what it signs, a server that reads the same file accepts.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct TokenTests {
     @Test("A token says what the options say, and the secret may end with a line")
     func tokenIsAccepted() async throws {

@@ -9,7 +9,7 @@ import Testing
 @testable import demo
 
 /// Our QUIC against ngtcp2's own programs, which speak HTTP/3: a GET of one file in each direction.
-@Suite(.serialized, .timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct DistributionTests {
     @Test("Our client gets a file from gtlsserver", .needs(.gtlsserver))
     func server() async throws {

@@ -9,7 +9,7 @@ import Testing
 @testable import demo
 
 /// Streams, datagrams and closes between Tern and aioquic, in both roles.
-@Suite("Echo between Tern and aioquic", .needsPythonPeer, .timeLimit(.minutes(3)))
+@Suite("Echo between Tern and aioquic", .needsPythonPeer, .timeLimit(.minutes(15)))
 struct EchoInteropTests {
     @Test("Our client against a foreign server")
     func clientAgainstAioquic() async throws {

@@ -10,7 +10,7 @@ import Testing
 @testable import demo
 
 /// The echo programs as processes: what Examples/Echo/README.md promises.
-@Suite("The echo programs", .timeLimit(.minutes(2)))
+@Suite("The echo programs", .timeLimit(.minutes(10)))
 struct EchoProgramTests {
     @Test("A foreign client finds what is promised", .needsPythonPeer, arguments: ["quic", "tls"])
     func promises(carrier: String) async throws {

@@ -4,7 +4,7 @@
 import Testing
 
 /// `tern serve` under floods of frames that no honest client sends; the attacks are in Peers/frame_floods.py.
-@Suite(.serialized, .needsPythonPeer, .timeLimit(.minutes(5)))
+@Suite(.serialized, .needsPythonPeer, .timeLimit(.minutes(15)))
 struct FrameFloodTests {
     @Test("Frames without end")
     func frames() async throws {

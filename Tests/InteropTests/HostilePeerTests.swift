@@ -6,7 +6,7 @@ import Testing
 /// `tern serve` under attack, over both carriers. After each attack a good client is served on both carriers, and the
 /// server's memory and descriptors are back within bounds. The attacks are in Peers/hostile.py and
 /// Peers/hostile_carriers.py; each prints what it measured.
-@Suite(.serialized, .needsPythonPeer, .timeLimit(.minutes(5)))
+@Suite(.serialized, .needsPythonPeer, .timeLimit(.minutes(15)))
 struct HostilePeerTests {
     @Test("A peer that breaks the message protocol", arguments: ["quic", "tls"])
     func messages(carrier: String) async throws {

@@ -9,7 +9,7 @@ import Testing
 @testable import demo
 
 /// interop-server and interop-client as processes: their contract, and requests that no client should send.
-@Suite("The interop programs", .timeLimit(.minutes(1)))
+@Suite("The interop programs", .timeLimit(.minutes(10)))
 struct InteropProgramTests {
     @Test("Files come whole, links inside the root too, and nothing else comes", arguments: [[], ["--http3"]])
     func files(options: [String]) async throws {

@@ -7,7 +7,7 @@ import Testing
 @testable import demo
 
 /// The cases of the quic-interop-runner in a moment each: small files over fast links. `make interop` runs them as they are.
-@Suite("The interop matrix, in short", .needsPythonPeer, .serialized, .timeLimit(.minutes(3)))
+@Suite("The interop matrix, in short", .needsPythonPeer, .serialized, .timeLimit(.minutes(15)))
 struct MatrixTests {
     @Test("Against ourselves")
     func ourselves() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 /// A message client in Python that was written from Docs/PROTOCOL.md alone, against `tern serve`: the page says enough,
 /// and the server does what it says. Its scenarios are in Peers/message_client.py.
-@Suite(.serialized, .needsPythonPeer, .timeLimit(.minutes(3)))
+@Suite(.serialized, .needsPythonPeer, .timeLimit(.minutes(15)))
 struct MessageProtocolTests {
     @Test("A client written from the page alone", arguments: ["quic", "tls"], Admission.allCases)
     func scenarios(carrier: String, admission: Admission) async throws {

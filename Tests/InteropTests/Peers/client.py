@@ -15,7 +15,7 @@ from qmux import QMuxCarrier
 from wire import Frame, Message, Reader, decode_frame, decode_message, decode_varint, encode_name, encode_varint
 
 #: Nothing that a server does in a test takes longer than this.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass

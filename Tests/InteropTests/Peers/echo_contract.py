@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict
 
 #: Nothing here takes longer.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Client:

@@ -550,7 +550,7 @@ async def run(names: list[str], target: Target) -> int:
             before = watch.resident()
             observing = asyncio.ensure_future(watch.observe())
             try:
-                await asyncio.wait_for(function(target), 120)
+                await asyncio.wait_for(function(target), 600)
             finally:
                 observing.cancel()
             await look(target, watch, label, mebibytes, before)

@@ -62,7 +62,7 @@ class Peer:
         raise Unsupported
 
     async def port(self, process: asyncio.subprocess.Process) -> int:
-        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         if not line:
             if await process.wait() == 127:
                 raise Unsupported

@@ -151,7 +151,7 @@ async def sends_and_is_pushed(target: Target) -> None:
     assert (await ann.next(ann.answers[stream])).sequence == 301
     ann.carrier.write(stream, ann.text(bob.user, b"the last one").encode(), True)
     assert (await ann.next(ann.answers[stream])).sequence == 302
-    assert await asyncio.wait_for(ann.ended(stream), 10) == ("finished", 0)
+    assert await asyncio.wait_for(ann.ended(stream), 60) == ("finished", 0)
     # To oneself: acknowledged, and not pushed to the connection that sent it.
     note = await ann.send(ann.text(ann.user, b"a note"))
     assert [m.payload for m in await ann.history((ann.user, ann.user))] == [b"a note"] and note.sequence == 1
@@ -330,7 +330,7 @@ async def goes_offline(target: Target) -> None:
     await ann.send(ann.text(bob.user, b"one"))
     await bob.next(bob.pushes)
     bob.say(Message(wire.GO_OFFLINE))
-    assert await asyncio.wait_for(bob.ended(bob.control), 10) == ("finished", 0)
+    assert await asyncio.wait_for(bob.ended(bob.control), 60) == ("finished", 0)
     await ann.send(ann.text(bob.user, b"two"))
     assert bob.pushes.empty()
     await bob.leave()
@@ -363,7 +363,7 @@ async def run(names: list[str], target: Target) -> int:
     failures = 0
     for each in names:
         try:
-            await asyncio.wait_for(SCENARIOS[each](target), 60)
+            await asyncio.wait_for(SCENARIOS[each](target), 300)
             print(f"ok {target.carrier} {each}", flush=True)
         except Exception:
             failures += 1

@@ -21,7 +21,7 @@ import moq
 from qmux import CLOSE_TRANSPORT, MAGIC, PING_REQUEST, PING_RESPONSE
 from wire import decode_varint
 
-PATIENCE = 15
+PATIENCE = 60
 
 
 class Records:
