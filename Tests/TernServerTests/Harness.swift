@@ -26,14 +26,15 @@ final class Harness: Sendable {
     /// Runs `body` with a server, and takes everything down after it.
     static func run(
         configure: (inout ServerConfiguration) -> Void = { _ in },
-        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in },
+        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in }, logger given: Logger? = nil,
         _ body: (Harness) async throws -> Void
     ) async throws {
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
             "tern-server-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: directory) }
-        var logger = Logger(label: "test")
-        logger.logLevel = .critical
+        var silent = Logger(label: "test")
+        silent.logLevel = .critical
+        let logger = given ?? silent
         var options = SQLiteMessageStore.Options()
         options.durability = .normal
         edit(&options)

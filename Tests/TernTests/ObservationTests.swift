@@ -141,11 +141,16 @@ struct ObservationTests {
 
     @Test func aPeerCannotWriteLinesOfTheLog() throws {
         let reason = TransportError(
-            .application, message: "bye\n2026-01-01 error: all is lost\u{1b}[2J", wireCode: 3, initiator: .peer)
+            .application, message: "bye\n2026-01-01 error: all is lost\u{1b}[2J\u{202e}\u{2028}\u{200b}", wireCode: 3,
+            initiator: .peer)
         self.recorder(.debug).connectionEnded(reason, activity: ConnectionActivity())
         let text = try #require(self.log.entries.last?.metadata["reason"]?.description)
         #expect(text.contains("all is lost"))
-        #expect(!text.contains("\n") && !text.contains("\u{1b}"))
+        let forbidden: Set<Unicode.Scalar> = ["\n", "\u{1b}", "\u{202e}", "\u{2028}", "\u{200b}"]
+        #expect(!text.unicodeScalars.contains(where: forbidden.contains))
+        let long = TransportError(.application, message: String(repeating: "x", count: 60_000), initiator: .peer)
+        self.recorder(.debug).connectionEnded(long, activity: ConnectionActivity())
+        #expect(try #require(self.log.entries.last?.metadata["reason"]).description.count < 1_000)
     }
 
     @Test func nobodyWhoListensCostsNothing() {

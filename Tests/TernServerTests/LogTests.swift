@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Logging
+import NIOCore
+import Synchronization
+import TernMessages
+import TernServer
+import TernStore
+import TernTransport
+import Testing
+
+/// What clients write reaches the server's log as one line that hides nothing.
+@Suite(.timeLimit(.minutes(1)))
+struct LogTests {
+    @Test func aClientCannotWriteLinesOfTheLog() async throws {
+        let recorder = LogRecorder()
+        var logger = Logger(label: "test") { _ in recorder }
+        logger.logLevel = .trace
+        try await Harness.run(logger: logger) { harness in
+            // A name from before the rules, and a program that calls itself what it likes.
+            let name = "eve\u{202e}\u{200b}"
+            _ = try await harness.store.registerUser(named: name)
+            let connection = harness.connect()
+            let control = try await MessageStream.open(.control, on: connection)
+            let program = "x\n2026-01-01 error: all is lost\u{1b}[2J\u{2028}"
+            try await control.write(AuthenticationRequest(token: "dev:\(name)", clientProgram: program).message)
+            _ = try await control.message()
+            // Refused tokens are told of, too.
+            _ = try? await TestClient(harness.connect(), token: "dev:a\u{202e}/\u{9b}")
+            while recorder.lines.count(where: { $0.hasPrefix("connected") || $0.hasPrefix("refused") }) < 2 {
+                await Task.yield()
+            }
+            await connection.close()
+        }
+        let lines = recorder.lines
+        #expect(lines.contains { $0.contains("all is lost") })
+        let forbidden: Set<Unicode.Scalar> = ["\n", "\u{1b}", "\u{202e}", "\u{2028}", "\u{200b}", "\u{9b}"]
+        for line in lines { #expect(!line.unicodeScalars.contains(where: forbidden.contains), "\(line)") }
+    }
+}
+
+/// Keeps what is logged, as it would be written.
+private final class LogRecorder: LogHandler {
+    private let recorded = Mutex<[String]>([])
+
+    var lines: [String] { self.recorded.withLock { $0 } }
+    var logLevel: Logger.Level {
+        get { .trace }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+
+    func log(event: LogEvent) {
+        let fields = (event.metadata ?? [:]).map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        self.recorded.withLock { $0.append("\(event.message) \(fields)") }
+    }
+}
