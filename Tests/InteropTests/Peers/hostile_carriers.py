@@ -194,8 +194,8 @@ def inject(connection, frame: bytes) -> None:
 # TCP.
 
 
-async def tcp(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_connection(target.host, target.port)
+async def tcp(target: Target, source: str | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(target.host, target.port, local_addr=source and (source, 0))
 
 
 async def until_closed(reader: asyncio.StreamReader, seconds: float = PATIENCE) -> None:
@@ -272,23 +272,25 @@ async def handshakes_that_stop(target: Target) -> None:
 
 @attack("tls", mebibytes=220)
 async def half_open_tls(target: Target) -> None:
-    """2,000 connections whose handshake stops after the ClientHello; with them open a good client is served."""
+    """2,000 connections of another host whose handshake stops after the ClientHello; with them open a good client is served."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2300 if hard == resource.RLIM_INFINITY else min(2300, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     hello = client_hello(target)
     opened = []
-    for number in range(min(2000, wanted - 100)):
-        try:
-            reader, writer = await asyncio.wait_for(tcp(target), PATIENCE)
-        except OSError:
-            continue
-        writer.write(hello)
-        opened.append(writer)
-        if number % 500 == 499:
-            await good_client(target)
-    for writer in opened:
-        writer.transport.abort()
+    try:
+        for number in range(min(2000, wanted - 100)):
+            try:
+                reader, writer = await asyncio.wait_for(tcp(target, "127.0.0.2"), PATIENCE)
+            except OSError:
+                continue
+            writer.write(hello)
+            opened.append(writer)
+            if number % 500 == 499:
+                await good_client(target)
+    finally:
+        for writer in opened:
+            writer.transport.abort()
 
 
 # QMux.
