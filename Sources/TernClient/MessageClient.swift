@@ -16,7 +16,7 @@ public import TernTransport
 /// let client = MessageClient(ClientConfiguration(token: token)) { try await connector.connect(to: server) }
 /// try await withThrowingTaskGroup(of: Void.self) { group in
 ///     group.addTask { try await client.run() }
-///     let bob = try await client.resolveUser("bob")
+///     let bob = try await client.resolveUser(Name("bob"))
 ///     let stored = try await client.send(ByteBuffer(string: "hello"), to: PartyID(bob))
 ///     print("stored as \(stored.sequence)")
 ///     await client.close()
