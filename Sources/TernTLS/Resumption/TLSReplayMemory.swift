@@ -19,7 +19,11 @@ public protocol TLSReplayMemory: AnyObject, Sendable {
 
     /// The same, with a word on whose it is: a memory that bounds what each client takes of it cannot be filled by one.
     ///
-    /// - Parameter client: an IPv4 address, the first 8 bytes of an IPv6 address, or nothing where it is not known.
+    /// - Parameters:
+    ///   - key: 32 to 64 bytes that stand for the ticket.
+    ///   - client: an IPv4 address, the first 8 bytes of an IPv6 address, or nothing where it is not known.
+    ///   - expiry: until when it must be remembered, in seconds since 1970.
+    /// - Returns: as ``insert(_:until:)``.
     func insert(_ key: [UInt8], of client: [UInt8], until expiry: Int) -> Bool
 }
 
