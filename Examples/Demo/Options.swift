@@ -6,7 +6,7 @@ import Foundation
 /// What the demo was asked to do.
 struct Options {
     var lines = 6_000
-    var deadline = 110
+    var deadline = 300
     var repository = URL(filePath: FileManager.default.currentDirectoryPath)
     /// Made anew by every run, and kept afterwards to be looked at.
     var directory: URL
@@ -17,7 +17,7 @@ struct Options {
         usage: demo [--lines N] [--directory DIR] [--deadline SECONDS]
           --lines N        lines of text in each direction (6000)
           --directory DIR  where data, texts and logs are kept (.build/demo); emptied first if a demo made it
-          --deadline S     give up after this many seconds (110)
+          --deadline S     give up after this many seconds (300)
         """
 
     init(arguments: [String]) throws {
