@@ -4,6 +4,7 @@
 #include "TernNgtcp2Internal.h"
 
 _Thread_local tern_quic *tern_quic_reading;
+_Thread_local tern_quic *tern_quic_writing;
 
 static int on_handshake_completed(ngtcp2_conn *conn, void *user) {
     (void)conn;
@@ -199,6 +200,10 @@ static int on_decrypt(
     }
     // A short header, its protection removed: 0x80 is the header form, 0x04 the key phase (RFC 9000, section 17.3.1).
     if (header_length > 0 && (header[0] & 0x80) == 0) {
+        if (ngtcp2_conn_is_server(tern_quic_reading->conn) && sealed_length > aead->max_overhead) {
+            tern_quic_note_opened(
+                tern_quic_reading, key->native_handle, header, header_length, plain, sealed_length - aead->max_overhead);
+        }
         bool phase = (header[0] & 0x04) != 0;
         if (phase != tern_quic_reading->key_phase) {
             tern_quic_reading->key_phase = phase;
@@ -206,6 +211,16 @@ static int on_decrypt(
         }
     }
     return result;
+}
+
+static int on_encrypt(
+    uint8_t *sealed, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *plain,
+    size_t plain_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
+    if (tern_quic_writing != NULL && header_length > 0 && (header[0] & 0x80) == 0) {
+        tern_quic_note_sealed(tern_quic_writing, header, header_length, plain, plain_length);
+    }
+    return ngtcp2_crypto_encrypt_cb(
+        sealed, aead, key, plain, plain_length, nonce, nonce_length, header, header_length);
 }
 
 #if TERN_NGTCP2_1
@@ -227,7 +242,7 @@ static int on_crypto_data(
 
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
     callbacks->recv_crypto_data = on_crypto_data;
-    callbacks->encrypt = ngtcp2_crypto_encrypt_cb;
+    callbacks->encrypt = on_encrypt;
     callbacks->hp_mask = ngtcp2_crypto_hp_mask_cb;
     callbacks->update_key = ngtcp2_crypto_update_key_cb;
     callbacks->delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;

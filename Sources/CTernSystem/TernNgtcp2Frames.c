@@ -150,6 +150,58 @@ void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length) {
     }
 }
 
+void tern_quic_find_retirements(tern_quic *quic, const uint8_t *frames, size_t length) {
+    reader reader = {.next = frames, .end = frames + length};
+    while (!reader.failed && reader.next < reader.end) {
+        uint64_t type = read_varint(&reader);
+        if (type == 0x19) {
+            uint64_t number = read_varint(&reader);
+            if (!reader.failed) { tern_quic_note_retirement(quic, number); }
+        } else if (type == 0x05) {
+            skip_varints(&reader, 2);
+        } else {
+            skip_frame(&reader, type);
+        }
+    }
+}
+
+#define RANGES_READ 33
+
+/// Reads the ranges of an ACK frame (RFC 9000, section 19.3); `fields` is behind its type. Returns how many.
+static size_t read_ranges(reader fields, tern_quic_range *ranges) {
+    uint64_t last = read_varint(&fields);
+    skip_varints(&fields, 1);
+    uint64_t more = read_varint(&fields);
+    size_t count = 0;
+    while (count < RANGES_READ) {
+        uint64_t length = read_varint(&fields);
+        if (fields.failed || length > last) { break; }
+        ranges[count++] = (tern_quic_range){.first = last - length, .last = last};
+        if (more-- == 0) { break; }
+        uint64_t gap = read_varint(&fields);
+        if (fields.failed || last - length < gap + 2) { break; }
+        last -= length + gap + 2;
+    }
+    return count;
+}
+
+void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length, bool is_taken) {
+    reader reader = {.next = frames, .end = frames + length};
+    while (!reader.failed && reader.next < reader.end) {
+        uint64_t type = read_varint(&reader);
+        if (type == 0x02 || type == 0x03) {
+            tern_quic_range ranges[RANGES_READ];
+            size_t count = read_ranges(reader, ranges);
+            if (count > 0) { tern_quic_note_acknowledgement(quic, ranges, count, is_taken); }
+        }
+        if (type == 0x05) {
+            skip_varints(&reader, 2);
+        } else {
+            skip_frame(&reader, type);
+        }
+    }
+}
+
 #if !TERN_NGTCP2_1
 
 /// A frame type of nobody: ngtcp2 refuses the packet there (RFC 9000, section 12.4).

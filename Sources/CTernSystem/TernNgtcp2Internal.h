@@ -43,6 +43,19 @@ typedef struct tern_quic_challenge {
     bool undersized;
 } tern_quic_challenge;
 
+#define TERN_QUIC_RETIREMENTS 32
+
+typedef struct tern_quic_retirement {
+    uint64_t number;
+    uint64_t packet;
+} tern_quic_retirement;
+
+/// Packets that an ACK frame acknowledges.
+typedef struct tern_quic_range {
+    uint64_t first;
+    uint64_t last;
+} tern_quic_range;
+
 /// A packet that came too early.
 typedef struct tern_quic_held tern_quic_held;
 
@@ -113,6 +126,15 @@ struct tern_quic {
     bool has_answered;
     tern_quic_held *held;
     size_t held_size;
+    /// A server: the packets with RETIRE_CONNECTION_ID frames that are not acknowledged.
+    size_t retirement_count;
+    tern_quic_retirement retirements[TERN_QUIC_RETIREMENTS];
+    /// The number after the 1-RTT packet that was written last, and the largest one that an ACK frame named.
+    uint64_t next_sealed;
+    uint64_t largest_acknowledged;
+    /// What opened the latest 1-RTT packet, and what another one before; the phase of the former.
+    const void *keys[2];
+    bool phase_of_key;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -161,6 +183,20 @@ void tern_quic_tell_preferred_cid(tern_quic *quic, const ngtcp2_transport_params
 bool tern_quic_is_reserved(const ngtcp2_addr *remote);
 /// Takes note of a failed write. Returns whether the connection can go on when the next packet comes.
 bool tern_quic_strand(tern_quic *quic, int error);
+/// Whether ngtcp2 may have no room for what a packet from a new address of the client retires.
+bool tern_quic_forbids_moves(const tern_quic *quic);
+/// A server writes a 1-RTT packet.
+void tern_quic_note_sealed(
+    tern_quic *quic, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length);
+/// A server has opened a 1-RTT packet.
+void tern_quic_note_opened(
+    tern_quic *quic, const void *key, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length);
+/// A RETIRE_CONNECTION_ID frame is in the packet that is written.
+void tern_quic_note_retirement(tern_quic *quic, uint64_t number);
+/// An ACK frame came; `is_taken`: in a packet that ngtcp2 does not drop.
+void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_taken);
+void tern_quic_find_retirements(tern_quic *quic, const uint8_t *frames, size_t length);
+void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length, bool is_taken);
 /// The path of a datagram to be read, with the name that its local address has for ngtcp2; NULL: it is not to be read.
 const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage);
 /// Called when the datagram was read.
@@ -193,7 +229,9 @@ void tern_quic_use_server_token(
 
 /// The connection whose datagram this thread is reading: ngtcp2's decrypt callback does not say.
 extern _Thread_local tern_quic *tern_quic_reading;
-/// Its STOP_SENDING frames: only while a datagram is read there are any, so connections of a thread share the room.
+/// The connection that writes a packet on this thread.
+extern _Thread_local tern_quic *tern_quic_writing;
+/// The STOP_SENDING frames of what is read: only while a datagram is read there are any, so connections of a thread share the room.
 extern _Thread_local size_t tern_quic_stop_count;
 
 static inline tern_quic_cid tern_quic_cid_from(const ngtcp2_cid *cid) {

@@ -134,6 +134,12 @@ static const ngtcp2_path *shared_path(tern_quic *quic, const ngtcp2_path *path, 
     return &storage->path;
 }
 
+static const ngtcp2_path *current_path(tern_quic *quic, ngtcp2_path_storage *storage) {
+    ngtcp2_path_storage_zero(storage);
+    ngtcp2_path_copy(&storage->path, ngtcp2_conn_get_path(quic->conn));
+    return &storage->path;
+}
+
 const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage) {
     quic->read_unplaced = false;
     quic->refuses_connection_ids = false;
@@ -145,13 +151,10 @@ const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *pat
     if (known == NULL) { return NULL; }
     known->has_next = false;
     known->clock++;
+    if (tern_quic_forbids_moves(quic)) { return current_path(quic, storage); }
     if (is_sharing(quic)) {
         // A new connection ID for a third path is what must not happen.
-        if (tern_quic_has_spare_cid(&quic->peer_cids)) {
-            ngtcp2_path_storage_zero(storage);
-            ngtcp2_path_copy(&storage->path, ngtcp2_conn_get_path(quic->conn));
-            return &storage->path;
-        }
+        if (tern_quic_has_spare_cid(&quic->peer_cids)) { return current_path(quic, storage); }
         quic->refuses_connection_ids = true;
     }
     for (size_t i = 0; i < known->count; i++) {

@@ -38,6 +38,7 @@ static tern_quic_written held_back(void) { return (tern_quic_written){.bytes = 0
 static bool writes_nothing(tern_quic *quic, uint64_t now) { return quic->is_stranded || holds_challenge(quic, now); }
 
 static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t taken, const ngtcp2_pkt_info *info) {
+    tern_quic_writing = NULL;
     if (bytes < 0 && tern_quic_strand(quic, (int)bytes)) { return held_back(); }
     if (bytes > 0) {
         quic->unpaced_bytes += (uint64_t)bytes;
@@ -64,6 +65,7 @@ tern_quic_written tern_quic_write_stream(
     quic->now = now;
     ngtcp2_ssize taken = -1;
     uint32_t flags = (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0) | (more ? NGTCP2_WRITE_STREAM_FLAG_MORE : 0);
+    tern_quic_writing = ngtcp2_conn_is_server(quic->conn) ? quic : NULL;
     ngtcp2_ssize bytes = ngtcp2_conn_writev_stream(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, flags, stream, (const ngtcp2_vec *)vectors,
         count, now);
@@ -81,6 +83,7 @@ tern_quic_written tern_quic_write_datagram(
     ngtcp2_vec vector = {.base = (uint8_t *)bytes, .len = length};
     // An empty vector would be an assertion failure.
     size_t count = length > 0 ? 1 : 0;
+    tern_quic_writing = ngtcp2_conn_is_server(quic->conn) ? quic : NULL;
     ngtcp2_ssize result = ngtcp2_conn_writev_datagram(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, number,
         &vector, count, now);
@@ -109,6 +112,7 @@ tern_quic_written tern_quic_write_close(
         ngtcp2_connection_close_error_set_transport_error(&error, code, reason, length);
     }
 #endif
+    tern_quic_writing = ngtcp2_conn_is_server(quic->conn) ? quic : NULL;
     ngtcp2_ssize bytes = ngtcp2_conn_write_connection_close(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &error, now);
     return written(quic, bytes, -1, &info);

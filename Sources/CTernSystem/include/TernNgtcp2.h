@@ -385,6 +385,10 @@ typedef struct tern_quic_peer_cids {
     uint64_t retire_prior_to;
     /// An unused one is older than that.
     bool lost_sight;
+    /// Those whose retirement the peer has acknowledged.
+    uint64_t retired;
+    /// How many came in all, but for those.
+    uint64_t given;
 } tern_quic_peer_cids;
 
 void tern_quic_begin_cids(tern_quic_peer_cids *cids);
@@ -393,8 +397,12 @@ bool tern_quic_takes_cid(tern_quic_peer_cids *cids, uint64_t number, uint64_t re
 /// One that came in another way.
 void tern_quic_note_given_cid(tern_quic_peer_cids *cids, uint64_t number);
 void tern_quic_note_used_cid(tern_quic_peer_cids *cids, uint64_t number);
+/// The peer has certainly acknowledged that it is retired.
+void tern_quic_note_retired(tern_quic_peer_cids *cids, uint64_t number);
 /// Whether ngtcp2 may have a connection ID of the peer that it has not used; it may be wrong if there is none.
 bool tern_quic_has_spare_cid(const tern_quic_peer_cids *cids);
+/// How many it has at least that it has not used.
+uint64_t tern_quic_spare_cids(const tern_quic_peer_cids *cids);
 
 #ifdef __cplusplus
 }

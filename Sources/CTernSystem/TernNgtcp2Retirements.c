@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+// A server's client that moves on and on, and never acknowledges that its old connection IDs are retired.
+//
+// ngtcp2 (0.12 to 1.25 at least) has room for 16 retirements that the peer has not acknowledged. When there is one more it closes
+// the connection, but if it is caused by a packet from a new address, it aborts the process. It does not tell how many there
+// are, so they are counted here, from above: as many connection IDs as the client has given, but for those that are unused or
+// in use, and for those whose RETIRE_CONNECTION_ID was certainly acknowledged. While too many may be left, packets from other
+// addresses are taken as if they came from the current one.
+//
+// An acknowledgement is certain if ngtcp2 takes the packet that it is in, and had not given up the packet that it is for. It takes
+// every packet that can be decrypted but for those with a connection ID that is not ours and those whose key phase is not the
+// one of their key; and it gives nothing up before a later packet was acknowledged. Delete this when no ngtcp2 is supported that
+// aborts.
+
+#include "TernNgtcp2Internal.h"
+
+/// ngtcp2 has room for 16, and a packet from a new address retires one or two.
+#define MOST_RETIREMENTS 13
+/// ngtcp2 looks at 32 more ranges than the first.
+#define RANGES 32
+/// ngtcp2 has 8 of ours at a time, and some that are retired.
+#define MOST_OURS 32
+
+bool tern_quic_forbids_moves(const tern_quic *quic) {
+    return quic->peer_cids.given > 1 + MOST_RETIREMENTS + tern_quic_spare_cids(&quic->peer_cids);
+}
+
+/// RFC 9000, section 17.1: the first packet number from `next` on that ends as the header does.
+static uint64_t packet_number(const uint8_t *header, size_t length, uint64_t next) {
+    size_t size = (size_t)(header[0] & 3) + 1;
+    if (size >= length) { return next; }
+    uint64_t end = 0;
+    for (size_t i = length - size; i < length; i++) { end = end << 8 | header[i]; }
+    uint64_t window = UINT64_C(1) << (8 * size);
+    uint64_t number = (next & ~(window - 1)) | end;
+    return number < next ? number + window : number;
+}
+
+void tern_quic_note_sealed(
+    tern_quic *quic, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length) {
+    // Every packet is looked at, because the header has only the end of its number.
+    quic->next_sealed = packet_number(header, header_length, quic->next_sealed) + 1;
+    if (quic->places != NULL || quic->peer_cids.retire_prior_to > 0) { tern_quic_find_retirements(quic, frames, length); }
+}
+
+void tern_quic_note_retirement(tern_quic *quic, uint64_t number) {
+    size_t i = 0;
+    while (i < quic->retirement_count && quic->retirements[i].number != number) { i++; }
+    // One that finds no room counts for ever.
+    if (i == TERN_QUIC_RETIREMENTS) { return; }
+    if (i == quic->retirement_count) { quic->retirement_count++; }
+    quic->retirements[i] = (tern_quic_retirement){.number = number, .packet = quic->next_sealed - 1};
+}
+
+/// Whether the key phase of a packet is the one of the key that opened it; the phases of keys alternate, and the first has 0.
+static bool has_phase_of_key(tern_quic *quic, const void *key, bool phase) {
+    if (quic->keys[0] == NULL) { quic->keys[0] = key; }
+    if (key == quic->keys[1]) {
+        quic->keys[1] = quic->keys[0];
+        quic->keys[0] = key;
+        quic->phase_of_key = !quic->phase_of_key;
+    } else if (key != quic->keys[0]) {
+        quic->keys[1] = quic->keys[0];
+        quic->keys[0] = key;
+        quic->phase_of_key = !quic->phase_of_key;
+    }
+    return phase == quic->phase_of_key;
+}
+
+static bool is_ours(tern_quic *quic, const uint8_t *bytes, size_t length) {
+    ngtcp2_cid ours[MOST_OURS];
+#if TERN_NGTCP2_1
+    if (ngtcp2_conn_get_scid(quic->conn, NULL) > MOST_OURS) { return false; }
+#else
+    if (ngtcp2_conn_get_num_scid(quic->conn) > MOST_OURS) { return false; }
+#endif
+    size_t count = ngtcp2_conn_get_scid(quic->conn, ours);
+    for (size_t i = 0; i < count; i++) {
+        if (ours[i].datalen == length && memcmp(ours[i].data, bytes, length) == 0) { return true; }
+    }
+    return false;
+}
+
+void tern_quic_note_opened(
+    tern_quic *quic, const void *key, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length) {
+    bool is_taken = has_phase_of_key(quic, key, (header[0] & 0x04) != 0);
+    if (quic->retirement_count == 0) { return; }
+    size_t id_length = quic->source.length;
+    is_taken = is_taken && header_length > 1 + id_length && is_ours(quic, header + 1, id_length);
+    tern_quic_find_acknowledgements(quic, frames, length, is_taken);
+}
+
+void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_taken) {
+    uint64_t before = quic->largest_acknowledged;
+    if (ranges[0].last > before) { quic->largest_acknowledged = ranges[0].last; }
+    if (!is_taken || ranges[0].last >= quic->next_sealed) { return; }
+    for (size_t i = 0; i < quic->retirement_count;) {
+        tern_quic_retirement *retirement = &quic->retirements[i];
+        bool is_acknowledged = false;
+        for (size_t r = 0; r < count && r <= RANGES && retirement->packet > before; r++) {
+            is_acknowledged |= retirement->packet >= ranges[r].first && retirement->packet <= ranges[r].last;
+        }
+        if (!is_acknowledged) {
+            i++;
+            continue;
+        }
+        tern_quic_note_retired(&quic->peer_cids, retirement->number);
+        *retirement = quic->retirements[--quic->retirement_count];
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import QUICPacketSupport
+import TernTLS
+import TernTransport
+import Testing
+
+@testable import TernQUICCore
+
+/// A client that keeps to no rule, over keys that it has by right.
+@Suite("A hostile client")
+struct HostileClientTests {
+    /// Its handshake is honest; then it speaks for itself and hears nothing.
+    final class Attack {
+        let pair: Pair
+        let server: QUICConnectionCore
+        private let keys: QUICPacketKeys
+        private let destination: [UInt8]
+        private var number: UInt64 = 1000
+        private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
+
+        init(serverLimits: ConnectionLimits = ConnectionLimits()) throws {
+            var session: TLSSession?
+            let pair = try Pair(
+                serverLimits: serverLimits,
+                makeServerSession: {
+                    let made = try Sessions.server(protocols: ["test/1"])
+                    TLSSecretLog.watch(made)
+                    session = made
+                    return made
+                })
+            try pair.establish()
+            try pair.run(for: .seconds(1))
+            self.pair = pair
+            self.server = try #require(pair.server.core)
+            self.keys = try #require(session.flatMap { TLSSecretLog.keys(of: $0, sentBy: .client) })
+            let id = self.server.native.sourceConnectionID
+            self.destination = (0..<id.count).map { id[$0] }
+        }
+
+        deinit {
+            self.buffer.deallocate()
+        }
+
+        /// Says something, from a port of its host.
+        func say(_ frames: QUICFrames, port: Int = 40_000, from host: String = "192.0.2.1") throws {
+            self.number += 1
+            let packet = self.keys.seal(frames.bytes, number: self.number, to: self.destination)
+            let path = QUICPath(
+                local: self.pair.serverPath.local, remote: try SocketAddress(ipAddress: host, port: port))
+            packet.withUnsafeBytes { self.server.receive($0, path: path, ecn: .notECT, now: self.pair.now) }
+            self.pair.server.drain()
+            while self.server.nextTransmit(into: self.buffer, now: self.pair.now) != nil {}
+            self.pair.server.drain()
+        }
+
+        /// Time passes for the server alone.
+        func wait(_ time: TimeAmount) {
+            let end = self.pair.now + time
+            while let deadline = self.server.nextDeadline, deadline <= end {
+                self.pair.now = max(self.pair.now, deadline)
+                self.server.deadlineReached(now: self.pair.now)
+                while self.server.nextTransmit(into: self.buffer, now: self.pair.now) != nil {}
+                self.pair.server.drain()
+            }
+            self.pair.now = max(self.pair.now, end)
+        }
+    }
+
+    @Test("Sixteen retired connection IDs are not acknowledged, and the client moves", arguments: [false, true])
+    func retiresAndMoves(probes: Bool) throws {
+        let attack = try Attack()
+        var frames = QUICFrames()
+        frames.newConnectionID(10, retirePriorTo: 10)
+        try attack.say(frames)
+        frames = QUICFrames()
+        frames.newConnectionID(20, retirePriorTo: 20)
+        try attack.say(frames)
+        for number in UInt64(11)...17 {
+            frames = QUICFrames()
+            frames.newConnectionID(number, retirePriorTo: 10)
+            try attack.say(frames)
+        }
+        frames = QUICFrames()
+        for number in UInt64(21)...26 { frames.newConnectionID(number, retirePriorTo: 20) }
+        try attack.say(frames)
+        for port in 50_000..<50_012 {
+            frames = QUICFrames()
+            if probes { frames.pathChallenge(UInt8(port - 50_000)) } else { frames.ping() }
+            try attack.say(frames, port: port)
+        }
+        // It answers still, or has closed in order.
+        #expect(attack.pair.server.closeReason == nil || attack.pair.server.closeReason?.code == .transport)
+    }
+
+    @Test("A client moves on and on and acknowledges nothing", arguments: [1, 2, 3] as [UInt64])
+    func movesWithoutEnd(seed: UInt64) throws {
+        let attack = try Attack()
+        var random = SeededGenerator(seed: seed)
+        var number: UInt64 = 8
+        for move in 0..<200 {
+            var frames = QUICFrames()
+            let before = random.next() % 4 == 0 ? number &- random.next() % 4 : 0
+            frames.newConnectionID(number, retirePriorTo: max(before, number > 7 ? number - 7 : 0))
+            if random.next() % 2 == 0 { frames.ping() } else { frames.pathChallenge(UInt8(move)) }
+            number += 1
+            let host = random.next() % 2 == 0 ? "192.0.2.1" : "192.0.2.2"
+            try attack.say(frames, port: 50_000 + Int(random.next() % 40), from: host)
+            attack.wait(.milliseconds(Int64(random.next() % 3 == 0 ? 700 : 3)))
+            if attack.pair.server.closeReason != nil { break }
+        }
+        #expect(attack.pair.server.closeReason.map { $0.code == .transport || $0.code == .idleTimeout } ?? true)
+    }
+}
