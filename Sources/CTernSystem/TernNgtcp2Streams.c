@@ -216,6 +216,13 @@ tern_quic_result tern_quic_update_keys(tern_quic *quic, uint64_t now) {
     return tern_quic_remember(quic, ngtcp2_conn_initiate_key_update(quic->conn, now));
 }
 
+uint64_t tern_quic_connection_credit(tern_quic *quic) { return ngtcp2_conn_get_max_data_left(quic->conn); }
+
+uint64_t tern_quic_peer_idle_timeout(tern_quic *quic) {
+    const ngtcp2_transport_params *remote = ngtcp2_conn_get_remote_transport_params(quic->conn);
+    return remote == NULL ? 0 : remote->max_idle_timeout;
+}
+
 size_t tern_quic_peer_maximum_payload(tern_quic *quic) {
     const ngtcp2_transport_params *remote = ngtcp2_conn_get_remote_transport_params(quic->conn);
     return remote == NULL ? 0 : (size_t)remote->max_udp_payload_size;

@@ -72,6 +72,14 @@ extension QUICConnectionCore {
         self.end(TransportError(kind, message: message, wireCode: code, isRetrySafe: isRetrySafe))
     }
 
+    /// What carries the connection is broken, as far as this end can tell.
+    func lose(_ error: TransportError) {
+        guard self.closeReason == nil else { return }
+        self.pendingClose = PendingClose(
+            isApplication: false, code: TransportErrorCode.internalError, reason: "nothing is acknowledged")
+        self.end(error)
+    }
+
     /// The certificate is not what it should be; the peer hears the TLS alert (RFC 9001, section 4.8).
     func rejectPeer(_ error: TransportError) {
         guard self.closeReason == nil else { return }
@@ -116,9 +124,17 @@ extension QUICConnectionCore {
         let close = self.native.peerClose
         self.end(
             TransportError(
-                self.kind(ofPeerClose: close.code, isApplication: close.isApplication), message: close.reason,
+                self.kind(ofPeerClose: close.code, isApplication: close.isApplication),
+                message: self.message(ofPeerClose: close.code, isApplication: close.isApplication, close.reason),
                 wireCode: close.code, frameType: close.isApplication || close.frameType == 0 ? nil : close.frameType,
                 initiator: .peer, isRetrySafe: !self.isEstablished))
+    }
+
+    /// A TLS alert is a number on the wire; over TCP it has words.
+    private func message(ofPeerClose code: UInt64, isApplication: Bool, _ reason: String) -> String {
+        guard !isApplication, code & ~0xff == Self.cryptoError else { return reason }
+        let alert = self.tls.error(forPeersAlert: UInt8(truncatingIfNeeded: code)).message
+        return reason.isEmpty ? alert : "\(alert) (\(reason))"
     }
 
     private func kind(ofPeerClose code: UInt64, isApplication: Bool) -> TransportError.Code {

@@ -53,7 +53,7 @@ extension QUICConnectionCore {
     private func watchDatagramsAnew() {
         let watch = DatagramWatch(interval: 2 * self.native.probeTimeout, now: self.lastNow)
         self.datagramWatch = watch
-        self.native.keepAlive(every: min(watch.interval, self.keepAliveInterval))
+        self.native.keepAlive(every: min(watch.interval, self.keepAliveInterval ?? .max))
     }
 
     /// A packet came: perhaps everything in flight was acknowledged or is known to be lost.
@@ -64,18 +64,14 @@ extension QUICConnectionCore {
             return
         }
         self.datagramWatch = nil
-        self.native.keepAlive(every: self.configuration.limits.keepAliveInterval == nil ? 0 : self.keepAliveInterval)
+        self.native.keepAlive(every: self.keepAliveInterval ?? 0)
     }
 
     /// Questions that nobody answers are in flight too, and may not fill the congestion window either.
     func backOffDatagramWatch() {
         // ngtcp2 must know before it takes note of the time.
         guard self.datagramWatch?.timePassed(to: self.lastNow) == true, let watch = self.datagramWatch else { return }
-        self.native.keepAlive(every: min(watch.interval, self.keepAliveInterval))
-    }
-
-    private var keepAliveInterval: UInt64 {
-        UInt64(max(self.configuration.limits.keepAliveInterval?.nanoseconds ?? .max, 0))
+        self.native.keepAlive(every: min(watch.interval, self.keepAliveInterval ?? .max))
     }
 
     /// The oldest waiting datagram is in a packet.

@@ -52,6 +52,7 @@ extension QUICConnectionCore {
         for id in self.replayableStreams {
             guard let stream = self.stream(id) else { continue }
             self.scheduler.remove(stream)
+            self.progress.gaveUp(stream.queue.giveUp())
             stream.queue.removeAll()
             self.native.inbox.remove(id)
         }

@@ -92,7 +92,8 @@ extension QUICConnectionCore {
             self.emit(.streamClosed(id))
         case .streamWasStopped(let id, let code): self.streamWasStopped(id, code: code)
         case .streamAcknowledged(let id, let offset):
-            self.stream(id)?.queue.markAcknowledged(upTo: offset)
+            let count = self.stream(id)?.queue.markAcknowledged(upTo: offset) ?? 0
+            self.progress.acknowledged(count, now: self.lastNow)
             self.reviewDeliveries()
             self.packetSizes.acknowledged(id, upTo: offset)
         case .streamCredit(let id):
@@ -138,8 +139,7 @@ extension QUICConnectionCore {
         self.applicationProtocol = applicationProtocol
         self.isEstablished = true
         self.counters.handshakeDuration = .nanoseconds(Int64(clamping: self.lastNow - self.startedAt))
-        let interval = self.configuration.limits.keepAliveInterval?.nanoseconds ?? 0
-        self.native.keepAlive(every: UInt64(max(interval, 0)))
+        self.native.keepAlive(every: self.keepAliveInterval ?? 0)
         self.settleEarlyData()
         self.emit(.handshakeCompleted(applicationProtocol: applicationProtocol))
         for direction in self.wantsStreams { self.emit(.streamsAvailable(direction)) }
@@ -169,6 +169,7 @@ extension QUICConnectionCore {
     private func streamWasStopped(_ id: StreamID, code: UInt64) {
         guard let stream = self.stream(id), stream.stoppedWith == nil, !stream.wasReset else { return }
         stream.stoppedWith = code
+        self.progress.gaveUp(stream.queue.giveUp())
         stream.queue.dropUnsent()
         self.scheduler.remove(stream)
         self.emit(.streamWasStopped(id, code: code))
@@ -178,6 +179,7 @@ extension QUICConnectionCore {
     private func streamEnded(_ id: StreamID) {
         guard let stream = self.stream(id) else { return }
         stream.isEnded = true
+        self.progress.gaveUp(stream.queue.giveUp())
         stream.queue.removeAll()
         self.scheduler.remove(stream)
         self.reviewDeliveries()

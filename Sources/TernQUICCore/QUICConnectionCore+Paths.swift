@@ -134,6 +134,9 @@ extension QUICConnectionCore {
         self.path.local == local || self.move?.path.local == local || self.native.currentPath?.local == local
     }
 
+    /// Where packets leave from now.
+    package var sendingAddress: SocketAddress { self.native.currentPath?.local ?? self.path.local }
+
     /// The longest time after which a datagram of an old path may still arrive (RFC 9000, section 9.3).
     package var oldPathLifetime: TimeAmount { .nanoseconds(Int64(clamping: 3 &* self.native.probeTimeout)) }
 

@@ -61,6 +61,7 @@ extension QUICConnectionCore {
             stream.stoppedWith == nil, !stream.isEnded
         else { return }
         stream.wasReset = true
+        self.progress.gaveUp(stream.queue.giveUp())
         stream.queue.dropUnsent()
         self.scheduler.remove(stream)
         self.native.reset(id, code: min(code, Self.maximumCode))

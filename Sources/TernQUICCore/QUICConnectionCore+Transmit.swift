@@ -147,10 +147,11 @@ extension QUICConnectionCore {
     private func writePacket(_ packet: UnsafeMutableRawBufferPointer, now: UInt64) -> tern_quic_written {
         guard self.isEstablished || self.writesEarly else { return self.native.write(nil, into: packet, now: now) }
         if let result = self.writeDatagrams(packet, now: now) { return result }
-        while let stream = self.scheduler.first {
+        while let stream = self.nextStream {
             let result = self.native.write(stream, into: packet, now: now)
             if result.taken >= 0 {
                 self.newBytesInPacket += result.taken
+                self.progress.sent(result.taken, now: now)
                 self.tookBytes(of: stream)
             }
             switch result.bytes {
@@ -169,6 +170,12 @@ extension QUICConnectionCore {
         self.isDrained =
             self.newBytesInPacket > 0 && result.bytes > 0 && result.bytes + Self.smallestFrames < packet.count
         return result
+    }
+
+    /// The stream whose turn it is. Without credit of the connection only the end of a stream can go, and ngtcp2 does not say that
+    /// one stream waits for what another does not need.
+    private var nextStream: QUICStream? {
+        self.native.connectionCredit > 0 ? self.scheduler.first : self.scheduler.first { $0.queue.unsentBytes == 0 }
     }
 
     /// - Returns: `nil` when the packet, begun or not, has room for streams.

@@ -56,6 +56,7 @@ package final class QUICConnectionCore {
     /// Who waits for acknowledgements.
     var deliveries = DeliveryWatches()
     var deliveryAnswers: [DeliveryWatches.Answer] = []
+    var progress = SendProgress()
     var wantsStreams: Set<StreamDirection> = []
     var packetSizes: PacketSizeSearch
     /// Stream bytes that the packet being written took for the first time.
@@ -188,7 +189,7 @@ package final class QUICConnectionCore {
         case .finished: return nil
         case .closing(let until), .draining(let until): deadline = until
         // A nanosecond later: ngtcp2 forgets a retired connection ID only after the instant that it names.
-        case .open: deadline = self.native.expiry
+        case .open: deadline = min(self.native.expiry, self.patienceEnds ?? .max)
         }
         return deadline >= UInt64(Int64.max) ? nil : .uptimeNanoseconds(deadline + 1)
     }
@@ -201,7 +202,9 @@ package final class QUICConnectionCore {
         case .closing(let until), .draining(let until):
             if now >= until { self.phase = .finished }
         case .open:
-            guard self.pendingClose == nil, self.native.expiry <= now else { return }
+            guard self.pendingClose == nil else { return }
+            defer { self.loseWhatIsNotAcknowledged(now: now) }
+            guard self.native.expiry <= now else { return }
             self.packetSizes.timePassed(probeTimeout: self.native.probeTimeout, now: now)
             self.backOffDatagramWatch()
             let result = self.native.expire(now: now)

@@ -15,6 +15,15 @@ struct SendScheduler {
         self.occupied == 0 ? nil : self.turns[self.occupied.trailingZeroBitCount].first
     }
 
+    /// The first one in the order of their turns that is as wanted.
+    func first(where isWanted: (QUICStream) -> Bool) -> QUICStream? {
+        guard self.occupied != 0 else { return nil }
+        for turn in self.turns {
+            if let stream = turn.first(where: isWanted) { return stream }
+        }
+        return nil
+    }
+
     mutating func insert(_ stream: QUICStream) {
         guard !stream.isScheduled else { return }
         stream.isScheduled = true

@@ -266,6 +266,10 @@ void tern_quic_get_peer_close(tern_quic *quic, tern_quic_peer_close *close);
 size_t tern_quic_maximum_datagram(tern_quic *quic, size_t capacity);
 /// The largest UDP payload that ngtcp2 puts on the path now.
 size_t tern_quic_path_payload(tern_quic *quic);
+/// How many bytes may be sent on all streams together.
+uint64_t tern_quic_connection_credit(tern_quic *quic);
+/// The peer's max_idle_timeout; 0 if it has none, or before its transport parameters came.
+uint64_t tern_quic_peer_idle_timeout(tern_quic *quic);
 /// The largest UDP payload that the peer takes (max_udp_payload_size); 0 before its transport parameters came.
 size_t tern_quic_peer_maximum_payload(tern_quic *quic);
 

@@ -227,6 +227,13 @@ final class NativeConnection {
     func maximumDatagramSize(capacity: Int) -> Int {
         Int(clamping: tern_quic_maximum_datagram(self.quic, max(capacity, 0)))
     }
+    /// Bytes that the peer allows to be sent on all streams together.
+    var connectionCredit: UInt64 { tern_quic_connection_credit(self.quic) }
+    /// The peer's idle timeout in nanoseconds; `nil` if it has none, or has not told it yet.
+    var peerIdleTimeout: UInt64? {
+        let timeout = tern_quic_peer_idle_timeout(self.quic)
+        return timeout == 0 ? nil : timeout
+    }
     func updateKeys(now: UInt64) -> tern_quic_result { tern_quic_update_keys(self.quic, now) }
     /// The largest UDP payload that ngtcp2 writes on this path.
     var pathPayload: Int { Int(clamping: tern_quic_path_payload(self.quic)) }

@@ -26,6 +26,8 @@ struct SendQueue {
     private var sentOfChunk = 0
     /// The stream offset of the first unsent byte.
     private(set) var sentOffset: UInt64 = 0
+    /// Everything below arrived, or is given up.
+    private var settledOffset: UInt64 = 0
     /// Bytes that wait to be sent.
     private(set) var unsentBytes = 0
     /// The application said that no more comes.
@@ -108,7 +110,9 @@ struct SendQueue {
     ///
     /// ngtcp2 tells of each acknowledged frame that is news: that the front moved, or that the frame had the end of the stream. The end
     /// went with the last bytes, also when they were sent again, unless it left alone.
-    mutating func markAcknowledged(upTo offset: UInt64) {
+    ///
+    /// - Returns: how many bytes of it are news.
+    mutating func markAcknowledged(upTo offset: UInt64) -> Int {
         if offset <= self.acknowledgedOffset, self.isFinished { self.isEndAcknowledged = true }
         self.acknowledgedOffset = max(self.acknowledgedOffset, offset)
         if !self.isEndAlone { self.markEndAcknowledged() }
@@ -117,6 +121,18 @@ struct SendQueue {
             self.baseOffset += UInt64(chunk.count)
             self.unsentChunk -= 1
         }
+        return self.settle(upTo: min(offset, self.sentOffset))
+    }
+
+    /// Nobody waits any more for the acknowledgement of what was sent.
+    ///
+    /// - Returns: how many bytes that are.
+    mutating func giveUp() -> Int { self.settle(upTo: self.sentOffset) }
+
+    private mutating func settle(upTo offset: UInt64) -> Int {
+        guard offset > self.settledOffset else { return 0 }
+        defer { self.settledOffset = offset }
+        return Int(clamping: offset - self.settledOffset)
     }
 
     /// Forgets what was not sent. What was stays, because packets in flight still point to it.

@@ -30,6 +30,8 @@ package final class TLSSession {
     let keyLog: KeyLog?
     var loggedLabels: Set<String> = []
     private let credentials: Credentials
+    /// What this end offers, or takes (ALPN).
+    private let applicationProtocols: [String]
     let side: Side
     let flavour: TLSFlavour
     /// What the peer must prove; `nil` for a server that asks nothing.
@@ -56,6 +58,7 @@ package final class TLSSession {
         guard status == 0, let session else { throw Self.setUpError(status) }
         self.session = session
         self.credentials = credentials
+        self.applicationProtocols = applicationProtocols
         self.side = side
         self.flavour = flavour
         self.requirement = Self.requirement(of: side)
@@ -147,8 +150,7 @@ package final class TLSSession {
         case GNUTLS_E_CERTIFICATE_REQUIRED, GNUTLS_E_NO_CERTIFICATE_FOUND:
             return self.error(for: PeerRejection(reason: "no certificate was shown", alert: .certificateRequired))
         case GNUTLS_E_FATAL_ALERT_RECEIVED:
-            return Self.error(
-                forAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue), initiator: .peer)
+            return self.error(forPeersAlert: UInt8(truncatingIfNeeded: gnutls_alert_get(self.handle).rawValue))
         case GNUTLS_E_PREMATURE_TERMINATION:
             return TransportError(
                 .carrierLost, message: "the TLS connection ended without a close", initiator: .peer, isRetrySafe: false)
@@ -173,6 +175,29 @@ package final class TLSSession {
             isAboutCertificate ? .certificateRejected : .handshakeFailed,
             message: "TLS alert: \(name ?? "number \(alert)")",
             wireCode: self.wireCode(alert), initiator: initiator, isRetrySafe: true)
+    }
+
+    /// The same for an alert of the peer: with what it means for this end, and what this end had offered.
+    package func error(forPeersAlert alert: UInt8) -> TransportError {
+        var error = Self.error(forAlert: alert, initiator: .peer)
+        if let meaning = self.meaning(ofPeersAlert: alert) { error.message += ": \(meaning)" }
+        return error
+    }
+
+    /// RFC 8446, section 6.2; RFC 7301, section 3.2.
+    private func meaning(ofPeersAlert alert: UInt8) -> String? {
+        switch alert {
+        case 40: return "no cipher suite, key exchange or signature algorithm in common"
+        case 42...46: return "it does not accept the certificate that this end showed"
+        case 48: return "it does not know the authority that signed this end's certificate"
+        case 70: return "it does not speak TLS 1.3"
+        case 112: return "it has no certificate for the name that was asked for"
+        case 116: return "it asks for a certificate, and this end showed none"
+        case 120:
+            let offered = self.applicationProtocols.map { "\"\($0)\"" }.joined(separator: ", ")
+            return "it speaks none of the application protocols of this end (\(offered))"
+        default: return nil
+        }
     }
 
     // MARK: Set-up
