@@ -32,8 +32,9 @@ extension QUICClientEndpoint {
             switch result {
             case .success(let socket): self.use(socket, probes: probes, promise: promise)
             case .failure(let error):
-                let address = localAddress.map(\.hostAndPort) ?? "any address"
-                promise.fail(TransportError(.unreachable, message: "no UDP socket at \(address)", cause: error))
+                let address = localAddress?.hostAndPort ?? "any address"
+                promise.fail(
+                    TransportError(.unreachable, message: "no UDP socket can be bound at \(address)", cause: error))
             }
         }
         return promise.futureResult
@@ -83,10 +84,7 @@ extension QUICClientEndpoint {
                     validationTime: time))
         case .failed:
             request.promise.fail(
-                TransportError(
-                    .unreachable,
-                    message: "no answer came on the path from \(path.local.hostAndPort) to \(path.remote.hostAndPort)")
-            )
+                TransportError(.unreachable, message: path.silence))
         case .abandoned:
             request.promise.fail(TransportError(.cancelled, message: "another path was tried instead"))
         }
@@ -131,7 +129,11 @@ extension QUICClientEndpoint {
         guard let socket = closed.socket else { return }
         if let open = self.sockets.last?.socket, self.connection?.socket === socket { self.prefer(open) }
         self.connection?.otherSockets.removeAll { $0 === socket }
-        guard self.sockets.isEmpty else { return }
+        guard self.sockets.isEmpty else {
+            // If its buffer was full, nobody else says that the connection may send again.
+            self.connection?.schedulePump()
+            return
+        }
         self.failRequests()
         self.lastSocketClosed()
     }
@@ -147,6 +149,12 @@ extension QUICClientEndpoint {
         for request in requests {
             request.promise.fail(reason ?? TransportError(.carrierLost, message: "the connection is over"))
         }
+    }
+}
+
+extension QUICPath {
+    var silence: String {
+        "no answer came over QUIC on the path from \(self.local.hostAndPort) to \(self.remote.hostAndPort)"
     }
 }
 

@@ -64,7 +64,11 @@ final class QUICClientEndpoint {
             switch result {
             case .success(let socket): self.connect(over: socket, limits: limits, makeCore: makeCore)
             case .failure(let error):
-                self.fail(TransportError(.unreachable, message: "no UDP socket", isRetrySafe: true, cause: error))
+                self.fail(
+                    TransportError(
+                        .unreachable,
+                        message: "no UDP socket can be bound to reach \(self.remoteAddress.hostAndPort)",
+                        isRetrySafe: true, cause: error))
             }
         }
     }
@@ -151,7 +155,8 @@ extension QUICClientEndpoint {
     }
 
     func lastSocketClosed() {
-        let lost = TransportError(.carrierLost, message: "the UDP socket was closed")
+        let lost = TransportError(
+            .carrierLost, message: "the UDP socket towards \(self.remoteAddress.hostAndPort) was closed")
         self.connection?.abandon(lost)
         self.fail(lost)
         self.connection = nil

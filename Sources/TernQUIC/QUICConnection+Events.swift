@@ -110,10 +110,7 @@ extension QUICConnection {
                     : ConnectionEvent(.earlyDataRejected, message: "the data sent early was sent again"))
         case .pathSettled(let path, _):
             handler.connectionEventOccurred(
-                ConnectionEvent(
-                    .pathFailed,
-                    message: "no answer came on the path from \(path.local.hostAndPort) to \(path.remote.hostAndPort)")
-            )
+                ConnectionEvent(.pathFailed, message: path.silence))
         case .connectionIDIssued, .connectionIDRetired, .handshakeCompleted, .earlyDataReceived, .tokenReceived,
             .pathReleased:
             break

@@ -36,19 +36,26 @@ extension QUICConnection {
         return owner.connection(self, goesTo: localAddress, probes: probes)
     }
 
-    /// One of the sockets has a train to finish first.
-    var isBlocked: Bool { self.socket.isBlocked || self.otherSockets.contains { $0.isBlocked } }
+    /// The socket of the path that packets take now has a train to finish first. That of another path may be full for ever,
+    /// because what was behind it is gone.
+    var isBlocked: Bool {
+        guard !self.otherSockets.isEmpty else { return self.socket.isBlocked }
+        return self.socket(at: self.core.sendingAddress)?.isBlocked ?? false
+    }
+
+    private func socket(at localAddress: SocketAddress) -> UDPSocket? {
+        if localAddress == self.socket.localAddress { return self.socket }
+        return self.otherSockets.first { $0.localAddress == localAddress }
+    }
 
     /// Sends through the socket of the train's path.
     ///
     /// - Returns: whether more may be sent.
     func send(_ bytes: UnsafeRawBufferPointer, as train: DatagramTrain) -> Bool {
-        if self.otherSockets.isEmpty || train.path.local == self.socket.localAddress {
-            return self.socket.send(bytes, as: train)
-        }
-        // A socket that is gone loses the train, as a network would.
-        let socket = self.otherSockets.first { $0.localAddress == train.path.local }
-        return socket?.send(bytes, as: train) ?? true
+        guard !self.otherSockets.isEmpty else { return self.socket.send(bytes, as: train) }
+        // A socket that is gone, or full though others are not, loses the train, as a network would.
+        guard let socket = self.socket(at: train.path.local), !socket.isBlocked else { return true }
+        return socket.send(bytes, as: train)
     }
 }
 

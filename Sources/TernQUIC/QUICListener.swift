@@ -37,7 +37,8 @@ public final class QUICListener: CarrierListener {
     ///   - logger: hears of what is refused, and of what breaks.
     ///   - onConnection: called on the connection's event loop when a handshake has finished; the connection holds its
     ///     events back until it is started.
-    /// - Returns: the listener, or the `IOError` of the socket.
+    /// - Returns: the listener, or ``TernTransport/TransportError/Code/cannotListen`` with the `IOError` of the socket as its
+    ///   cause, or ``TernTLS/TLSError``.
     public static func bind(
         to address: SocketAddress, tls: TLSServerConfiguration, applicationProtocols: [String],
         limits: ConnectionLimits = ConnectionLimits(), options: QUICOptions = QUICOptions(),
@@ -67,7 +68,9 @@ public final class QUICListener: CarrierListener {
                 context: try TLSServerContext(tls), applicationProtocols: applicationProtocols, limits: limits,
                 options: options, serverOptions: serverOptions, eventLoops: eventLoopGroup.loops(serverOptions.loops),
                 logger: logger, onConnection: onConnection)
-            return Self.bind(plan, to: address, options: socketOptions)
+            return Self.bind(plan, to: address, options: socketOptions).flatMapErrorThrowing { error in
+                throw TransportError.cannotListen(on: address, over: "UDP", cause: error)
+            }
         } catch {
             return eventLoopGroup.next().makeFailedFuture(error)
         }

@@ -25,6 +25,8 @@ final class QUICServerEndpoint {
 
     private(set) var socket: UDPSocket?
     private var isAccepting = true
+    private var isClosing = false
+    private var datagramsHeard: UInt64 = 0
     private var members: [ObjectIdentifier: Member] = [:]
     private var routes: [QUICConnectionID: QUICConnection] = [:]
     private var latestRoute: (id: QUICConnectionID, connection: QUICConnection)?
@@ -88,16 +90,37 @@ final class QUICServerEndpoint {
         self.isAccepting = false
     }
 
-    /// Tells every peer that the server is gone, and closes the socket.
+    /// Tells every peer that the server is gone, and closes the socket when nothing more comes.
     func close() -> EventLoopFuture<Void> {
         self.isAccepting = false
         for member in self.members.values {
             member.connection.close(code: 0, reason: "the server is closing")
             member.connection.pump()
         }
-        self.socket?.close()
+        if !self.isClosing {
+            self.isClosing = true
+            self.closeSocket(noLaterThan: .now() + Self.longestFarewell)
+        }
         return self.closed.futureResult
     }
+
+    /// Clients whose first packets wait in the socket, or are on their way inside this host, are told so too: nobody tells them
+    /// when they are thrown away with it.
+    private func closeSocket(noLaterThan end: NIODeadline) {
+        let heard = self.datagramsHeard
+        let endpoint = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.eventLoop.scheduleTask(in: Self.quiet) {
+            let endpoint = endpoint.value
+            guard endpoint.datagramsHeard != heard, .now() < end else {
+                endpoint.socket?.close()
+                return
+            }
+            endpoint.closeSocket(noLaterThan: end)
+        }
+    }
+
+    private static var quiet: TimeAmount { .milliseconds(5) }
+    private static var longestFarewell: TimeAmount { .milliseconds(250) }
 }
 
 // MARK: Datagrams
@@ -110,6 +133,7 @@ extension QUICServerEndpoint: UDPSocketReceiver {
 
     /// Takes a datagram that belongs to this loop, or to none.
     func receive(_ datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline) {
+        self.datagramsHeard &+= 1
         switch self.core.classify(datagram) {
         case .existing(let id, let initial, let isShortHeader):
             if let connection = self.connection(for: id) {
@@ -183,7 +207,9 @@ extension QUICServerEndpoint: UDPSocketReceiver {
     private func consider(
         _ initial: QUICInitial, datagram: UnsafeRawBufferPointer, path: QUICPath, ecn: ECN, now: NIODeadline
     ) {
-        guard self.isAccepting else { return }
+        guard self.isAccepting else {
+            return self.refuse(initial, code: TransportErrorCode.connectionRefused, path: path, now: now)
+        }
         switch self.validator.decide(initial, from: path.remote, load: self.load, now: now) {
         case .retry: self.sendRetry(for: initial, path: path, now: now)
         case .refuse: self.refuse(initial, path: path, now: now)

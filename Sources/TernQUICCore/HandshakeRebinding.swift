@@ -17,12 +17,8 @@ package struct HandshakeRebinding {
     ///
     /// - Parameter first: the connection's path.
     package mutating func pathForConnection(_ path: QUICPath, first: QUICPath, isEstablished: Bool) -> QUICPath {
-        if path == first {
-            if !isEstablished { self.latest = nil }
-            return path
-        }
-        guard !isEstablished else {
-            // From now on the connection migrates by itself.
+        // Back at the first port; or from now on the connection migrates by itself.
+        guard path != first, !isEstablished else {
             self.latest = nil
             return path
         }

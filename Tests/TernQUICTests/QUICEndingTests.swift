@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import CarrierSupport
+import Dispatch
 import NIOCore
 import NIOPosix
 import TernTransport
@@ -96,7 +97,7 @@ extension SocketTests {
                 let error = await #expect(throws: TransportError.self) {
                     try await connect(to: listener.localAddress, limits: limits).established.get()
                 }
-                #expect(error?.code == .timedOut)
+                #expect(error?.code == .connectionRefused)
             }
         }
 
@@ -274,10 +275,55 @@ extension SocketTests {
 
         @Test func anOccupiedPortIsAnError() async throws {
             try await withListener { listener in
-                let error = await #expect(throws: IOError.self) {
-                    try await withListener(on: "127.0.0.1", port: listener.localAddress.port ?? 0) { _ in }
+                let port = listener.localAddress.port ?? 0
+                let error = await #expect(throws: TransportError.self) {
+                    try await withListener(on: "127.0.0.1", port: port) { _ in }
                 }
-                #expect(error?.errnoCode == EADDRINUSE)
+                #expect(error?.code == .cannotListen)
+                #expect((error?.cause as? IOError)?.errnoCode == EADDRINUSE)
+                #expect(error?.message.hasPrefix("cannot listen on 127.0.0.1:\(port) over UDP: ") == true)
+            }
+        }
+
+        /// A client is in its handshake, or its first packet waits in the socket, when the listener closes.
+        @Test func clientsInTheirHandshakeHearThatTheListenerCloses() async throws {
+            let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+            try await withListener(group: group) { listener in
+                // The listener's loop stands still until all clients have sent their first packets.
+                let gate = DispatchSemaphore(value: 0)
+                let stopped = group.next().submit { gate.wait() }
+                let sent = NIOLockedBox(0)
+                let attempts = try (0..<16).map { _ in
+                    var options = UDPSocketOptions()
+                    options.makeSender = { channel, descriptor in
+                        CountingSender(channel: channel, descriptor: descriptor, sent: sent)
+                    }
+                    return try connect(to: listener.localAddress, socketOptions: options)
+                }
+                #expect(try await eventually { sent.value >= attempts.count })
+                let closed = listener.close()
+                gate.signal()
+                try await stopped.get()
+                let began = NIODeadline.now()
+                for attempt in attempts {
+                    let error = await #expect(throws: TransportError.self) { try await attempt.established.get() }
+                    #expect(error?.code == .connectionRefused || error?.code == .handshakeFailed, "\(error as Any)")
+                }
+                // They would wait for ten seconds.
+                #expect(NIODeadline.now() - began < .seconds(5))
+                try await closed.get()
+            }
+            try await group.shutdownGracefully()
+        }
+
+        @Test func aListenerThatStoppedAcceptingRefusesAtOnce() async throws {
+            try await withListener { listener in
+                try await listener.stopAccepting().get()
+                let error = await #expect(throws: TransportError.self) {
+                    try await connect(to: listener.localAddress).established.get()
+                }
+                #expect(error?.code == .connectionRefused)
+                #expect(error?.isRetrySafe == true)
             }
         }
 
@@ -362,5 +408,23 @@ private final class RawReceiver: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         self.count.update { $0 += 1 }
         self.first.succeed(self.unwrapInboundIn(data).data)
+    }
+}
+
+/// Counts what a socket sends.
+private final class CountingSender: DatagramSender {
+    private let system: SystemDatagramSender
+    private let sent: NIOLockedBox<Int>
+
+    init(channel: any Channel, descriptor: CInt, sent: NIOLockedBox<Int>) {
+        self.system = SystemDatagramSender(channel: channel, descriptor: descriptor, usesSourceAddress: false)
+        self.sent = sent
+    }
+
+    var canSegment: Bool { self.system.canSegment }
+
+    func send(_ bytes: UnsafeRawBufferPointer, segmentSize: Int, path: QUICPath, ecn: ECN) -> CInt {
+        defer { self.sent.update { $0 += 1 } }
+        return self.system.send(bytes, segmentSize: segmentSize, path: path, ecn: ecn)
     }
 }

@@ -136,9 +136,10 @@ extension SocketTests {
         @Test func twoListenersDoNotSlideIntoOnePort() async throws {
             try await self.withLoops(2) { listener in
                 let port = try #require(listener.localAddress.port)
-                await #expect(throws: IOError.self) {
+                let error = await #expect(throws: TransportError.self) {
                     try await withListener(port: port) { _ in }
                 }
+                #expect(error?.code == .cannotListen)
                 #expect(try await echoes(64, at: listener.localAddress))
             }
         }
@@ -242,6 +243,47 @@ extension SocketTests {
         #expect(mailbox.post([train]) == 1)
     }
 
+    /// Forged datagrams of 19 bytes for another loop, in turn with others so that none can join the one before.
+    @Test func tinyTrainsCostAMailboxMoreThanTheirBytes() async throws {
+        let eventLoop = self.group.next()
+        let mailboxes = [QUICTrainMailbox(eventLoop: eventLoop), QUICTrainMailbox(eventLoop: eventLoop)]
+        mailboxes[1].open {}
+        let path = try self.train(19).path
+        var outbox = HandoverOutbox(loops: 2)
+        let bytes = [UInt8](repeating: 0x40, count: 19)
+        bytes.withUnsafeBytes { bytes in
+            let train = ReceivedTrain(bytes: bytes, segmentSize: 19, path: path, ecn: .notECT, now: .now())
+            for _ in 0..<100_000 { outbox.append(bytes, of: train, to: 1) }
+        }
+        let dropped = outbox.flush(to: mailboxes)
+        #expect(dropped > 90_000)
+        #expect(mailboxes[1].post(Array(repeating: try self.train(19), count: 100_000)) > 90_000)
+        #expect(mailboxes[1].take().count < 10_000)
+    }
+
+    @Test func theFirstLoopsSocketIsClosedIfItsPortCannotBeShared() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        let taken = NIOLockedBox<CInt>(-1)
+        var options = UDPSocketOptions()
+        options.sharePort = { descriptor in
+            taken.value = descriptor
+            return ENOPROTOOPT
+        }
+        // The kernel chooses a port, which the test must know.
+        let channel = try await DatagramBootstrap(group: group).bind(host: "127.0.0.1", port: 0).get()
+        let free = try #require(channel.localAddress?.port)
+        try await channel.close().get()
+        let error = await #expect(throws: TransportError.self) {
+            try await withListener(port: free, socketOptions: options, group: group) { _ in }
+        }
+        #expect(error?.code == .cannotListen)
+        #expect(taken.value >= 0)
+        // The channel is closed on the loop that bound it.
+        for eventLoop in group.makeIterator() { try await eventLoop.submit {}.get() }
+        try await withListener(port: free) { _ in }
+        try await group.shutdownGracefully()
+    }
+
     @Test func aRebindingInTheHandshakeMayChangeThePortOnly() throws {
         let local = try SocketAddress(ipAddress: "192.0.2.1", port: 443)
         func path(_ host: String, _ port: Int) throws -> QUICPath {
@@ -263,6 +305,10 @@ extension SocketTests {
         // When the handshake is done the connection looks after itself.
         #expect(rebinding.pathForConnection(other, first: first, isEstablished: false) == first)
         #expect(rebinding.pathForConnection(other, first: first, isEstablished: true) == other)
+        #expect(rebinding.pathForSocket(first, first: first) == first)
+        // Also if it is back at the first port when the handshake is done.
+        #expect(rebinding.pathForConnection(other, first: first, isEstablished: false) == first)
+        #expect(rebinding.pathForConnection(first, first: first, isEstablished: true) == first)
         #expect(rebinding.pathForSocket(first, first: first) == first)
     }
 }

@@ -173,6 +173,34 @@ extension SocketTests {
             }
         }
 
+        @Test("an old socket whose buffer stays full holds nothing up")
+        func oldSocketIsFull() async throws {
+            let firstIsFull = NIOLockedBox(false)
+            var options = UDPSocketOptions()
+            let opened = NIOLockedBox(0)
+            options.makeSender = { channel, descriptor in
+                opened.update { $0 += 1 }
+                let isFirst = opened.value == 1
+                return RoutelessSender(channel: channel, descriptor: descriptor, code: EAGAIN) {
+                    isFirst && firstIsFull.value
+                }
+            }
+            let socketOptions = options
+            try await withListener { listener in
+                let handler = try await self.confirmed(to: listener.localAddress, socketOptions: socketOptions)
+                firstIsFull.value = true
+                let connection = handler.connection
+                let answer = connection.eventLoop.flatSubmit {
+                    let promise = connection.eventLoop.makePromise(of: ByteBuffer.self)
+                    do { try roundTrip(200_000, over: handler, answer: promise) } catch { promise.fail(error) }
+                    return promise.futureResult
+                }
+                _ = try await self.go(handler, to: nil)
+                #expect(try await answer.get() == Pattern.bytes(at: 0, count: 200_000))
+                try await self.close(handler)
+            }
+        }
+
         @Test("a route that is gone ends nothing: the client moves to another socket")
         func routeIsGone() async throws {
             let firstIsDead = NIOLockedBox(false)
@@ -204,9 +232,13 @@ extension SocketTests {
 /// A socket whose interface may disappear.
 private final class RoutelessSender: DatagramSender {
     private let system: SystemDatagramSender
+    private let code: CInt
     private let hasNoRoute: () -> Bool
 
-    init(channel: any Channel, descriptor: CInt, hasNoRoute: @escaping () -> Bool) {
+    init(
+        channel: any Channel, descriptor: CInt, code: CInt = ENETUNREACH, hasNoRoute: @escaping () -> Bool
+    ) {
+        self.code = code
         self.system = SystemDatagramSender(channel: channel, descriptor: descriptor, usesSourceAddress: false)
         self.hasNoRoute = hasNoRoute
     }
@@ -214,7 +246,7 @@ private final class RoutelessSender: DatagramSender {
     var canSegment: Bool { self.system.canSegment }
 
     func send(_ bytes: UnsafeRawBufferPointer, segmentSize: Int, path: QUICPath, ecn: ECN) -> CInt {
-        if self.hasNoRoute() { return ENETUNREACH }
+        if self.hasNoRoute() { return self.code }
         return self.system.send(bytes, segmentSize: segmentSize, path: path, ecn: ecn)
     }
 }

@@ -7,29 +7,43 @@ internal import TernQUICCore
 /// Datagrams that arrived at the wrong loop, until this turn of the event loop ends.
 struct HandoverOutbox {
     private var trains: [[HandedTrain]]
+    private var costs: [Int]
+    private var dropped = 0
     private var isEmpty = true
 
     init(loops: Int) {
         self.trains = Array(repeating: [], count: loops)
+        self.costs = Array(repeating: 0, count: loops)
     }
 
     mutating func append(_ bytes: UnsafeRawBufferPointer, of train: ReceivedTrain, to loop: UInt8) {
         self.isEmpty = false
+        let cost = HandedTrain.cost(of: bytes.count)
+        // The mailbox would not take it.
+        guard self.costs[Int(loop)] + cost <= QUICTrainMailbox.maximumCost else {
+            self.dropped += 1
+            return
+        }
+        self.costs[Int(loop)] += cost
         self.trains[Int(loop)].append(
             HandedTrain(
                 bytes: ByteBuffer(bytes: bytes), segmentSize: train.segmentSize, path: train.path, ecn: train.ecn))
     }
 
+    private static let keptRoom = 256
+
     /// - Returns: the trains that were dropped.
     mutating func flush(to mailboxes: [QUICTrainMailbox]) -> Int {
         guard !self.isEmpty else { return 0 }
         self.isEmpty = true
-        var dropped = 0
+        defer { self.dropped = 0 }
         for loop in self.trains.indices where !self.trains[loop].isEmpty {
-            dropped += mailboxes[loop].post(self.trains[loop])
-            self.trains[loop].removeAll(keepingCapacity: true)
+            self.dropped += mailboxes[loop].post(self.trains[loop])
+            // Room for so many stays only if an ordinary turn may need it.
+            self.trains[loop].removeAll(keepingCapacity: self.trains[loop].count <= Self.keptRoom)
+            self.costs[loop] = 0
         }
-        return dropped
+        return self.dropped
     }
 }
 

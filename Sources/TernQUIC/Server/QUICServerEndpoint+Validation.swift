@@ -81,13 +81,17 @@ extension QUICServerEndpoint {
         if isSent { self.counters.retries += 1 }
     }
 
-    /// Tells the client that its token is of no use, so that it does not wait.
-    func refuse(_ initial: QUICInitial, path: QUICPath, now: NIODeadline) {
+    /// Tells the client that its token is of no use, or that nobody is taken on any more, so that it does not wait.
+    func refuse(
+        _ initial: QUICInitial, code: UInt64 = QUICAddressTokens.invalidToken, path: QUICPath, now: NIODeadline
+    ) {
         guard self.replies.take(now: now) else {
             self.counters.repliesWithheld += 1
             return
         }
-        let isSent = self.reply(over: path, capacity: 256) { self.validator.tokens.refuse(initial, into: $0) }
+        let isSent = self.reply(over: path, capacity: 256) {
+            self.validator.tokens.refuse(initial, code: code, into: $0)
+        }
         if isSent { self.counters.refusals += 1 }
     }
 

@@ -84,13 +84,19 @@ struct HandedTrain: Sendable {
     let segmentSize: Int
     let path: QUICPath
     let ecn: ECN
+
+    /// What it is charged with: a datagram of a few bytes costs two allocations.
+    var cost: Int { Self.cost(of: self.bytes.readableBytes) }
+
+    static func cost(of byteCount: Int) -> Int { byteCount + 512 }
 }
 
 /// What other loops hand to one loop: bounded, and one wake-up for all that waits.
 final class QUICTrainMailbox: Sendable {
     private struct State {
         var trains: [HandedTrain] = []
-        var bytes = 0
+        /// What they cost.
+        var cost = 0
         var isScheduled = false
         /// Called on the event loop when trains wait; `nil` when nobody takes them.
         var onTrains: (@Sendable () -> Void)?
@@ -115,7 +121,7 @@ final class QUICTrainMailbox: Sendable {
         self.state.withLock { state in
             state.onTrains = nil
             state.trains = []
-            state.bytes = 0
+            state.cost = 0
         }
     }
 
@@ -127,11 +133,11 @@ final class QUICTrainMailbox: Sendable {
             guard let onTrains = state.onTrains else { return (trains.count, nil) }
             var dropped = 0
             for train in trains {
-                guard state.bytes < Self.maximumBytes else {
+                guard state.cost + train.cost <= Self.maximumCost else {
                     dropped += 1
                     continue
                 }
-                state.bytes += train.bytes.readableBytes
+                state.cost += train.cost
                 state.trains.append(train)
             }
             guard !state.isScheduled, !state.trains.isEmpty else { return (dropped, nil) }
@@ -146,12 +152,12 @@ final class QUICTrainMailbox: Sendable {
     func take() -> [HandedTrain] {
         self.state.withLock { state in
             state.isScheduled = false
-            state.bytes = 0
+            state.cost = 0
             defer { state.trains = [] }
             return state.trains
         }
     }
 
     /// About what the kernel keeps for a socket; after it, it drops too.
-    private static let maximumBytes = 4 << 20
+    static let maximumCost = 4 << 20
 }

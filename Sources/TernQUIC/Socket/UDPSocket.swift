@@ -143,6 +143,8 @@ package struct UDPSocketOptions: Sendable {
     /// Takes the port for itself, and when it has it lets other sockets share it: nobody who was there before is
     /// joined.
     package var sharesPortOnceBound = false
+    /// Replaces the system's call that lets a port be shared; returns an errno.
+    package var sharePort: (@Sendable (CInt) -> CInt)?
     /// Answers from the address that was asked, where the socket is bound to every address.
     package var answersFromAddressAsked = false
     /// Replaces the system's sender. Called on the event loop, once.
@@ -175,10 +177,16 @@ extension UDPSocket {
             }
             .bind(to: address)
             .flatMapThrowing { channel in
-                let socket = try Self.adopt(channel, options: options, receiver: receiver.value)
-                try channel.pipeline.syncOperations.addHandler(
-                    DatagramHandler(socket: socket, reportsDestination: options.answersFromAddressAsked))
-                return NIOLoopBound(socket, eventLoop: eventLoop)
+                do {
+                    let socket = try Self.adopt(channel, options: options, receiver: receiver.value)
+                    try channel.pipeline.syncOperations.addHandler(
+                        DatagramHandler(socket: socket, reportsDestination: options.answersFromAddressAsked))
+                    return NIOLoopBound(socket, eventLoop: eventLoop)
+                } catch {
+                    // Otherwise nobody would: the descriptor, and with it the port, would stay taken.
+                    channel.close(promise: nil)
+                    throw error
+                }
             }
     }
 
@@ -188,7 +196,7 @@ extension UDPSocket {
         guard let localAddress = channel.localAddress else { throw ChannelError.unknownLocalAddress }
         let descriptor = try Self.descriptor(of: channel)
         if options.sharesPortOnceBound {
-            let code = tern_udp_share_port(descriptor)
+            let code = options.sharePort?(descriptor) ?? tern_udp_share_port(descriptor)
             guard code == 0 else { throw IOError(errnoCode: code, reason: "SO_REUSEPORT") }
         }
         let sender: any DatagramSender

@@ -76,12 +76,15 @@ package struct QUICAddressTokens: Sendable {
         }
     }
 
-    /// Refuses an Initial whose Retry token does not hold, without a connection.
+    /// Refuses an Initial without a connection.
     ///
+    /// - Parameter code: the transport error code: its Retry token does not hold, or no connection is taken on.
     /// - Returns: the bytes written; 0 when the buffer is too short.
-    package func refuse(_ initial: QUICInitial, into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    package func refuse(
+        _ initial: QUICInitial, code: UInt64 = Self.invalidToken, into buffer: UnsafeMutableRawBufferPointer
+    ) -> Int {
         tern_quic_write_refusal(
-            buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), buffer.count, initial.native, Self.invalidToken)
+            buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), buffer.count, initial.native, code)
     }
 
     /// Makes a token for a NEW_TOKEN frame (RFC 9000, section 8.1.3); empty if it cannot be made.
@@ -108,7 +111,7 @@ package struct QUICAddressTokens: Sendable {
     /// A client sends its next Initial at once; slow paths and one loss or two are allowed for.
     private static let retryLifetime = TimeAmount.seconds(10)
     /// INVALID_TOKEN (RFC 9000, section 20.1).
-    private static let invalidToken: UInt64 = 0xb
+    package static let invalidToken: UInt64 = 0xb
 }
 
 extension QUICResetSecret {
