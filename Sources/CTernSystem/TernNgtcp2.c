@@ -119,6 +119,7 @@ tern_quic *tern_quic_client(const tern_quic_settings *from, tern_quic_path path,
         tern_quic_deallocate(quic);
         return NULL;
     }
+    if (from->writes_qlog) { tern_quic_guard_qlog(quic); }
     return attach(quic, tls);
 }
 
@@ -172,6 +173,7 @@ void tern_quic_free(tern_quic *quic) {
     if (quic == NULL) { return; }
     ngtcp2_conn_del(quic->conn);
     tern_quic_drop_held(quic);
+    tern_quic_deallocate(quic->extensions);
     tern_quic_deallocate(quic->aliases);
     tern_quic_deallocate(quic->places);
     tern_quic_deallocate(quic);

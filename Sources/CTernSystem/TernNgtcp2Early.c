@@ -33,6 +33,9 @@ bool tern_quic_recall_parameters(tern_quic *quic, const uint8_t *bytes, size_t l
 
 #else
 
+/// RFC 9000, section 4.6.
+#define MOST_STREAMS (UINT64_C(1) << 60)
+
 /// What RFC 9000, section 7.4.1, lets a client remember.
 typedef struct remembered {
     uint64_t initial_max_data;
@@ -72,6 +75,15 @@ bool tern_quic_recall_parameters(tern_quic *quic, const uint8_t *bytes, size_t l
     remembered from;
     if (length != sizeof from) { return false; }
     memcpy(&from, bytes, sizeof from);
+    // ngtcp2 relies on what it checks itself when it comes from a server.
+    const uint64_t *numbers = (const uint64_t *)(const void *)&from;
+    for (size_t i = 0; i < sizeof from / sizeof numbers[0]; i++) {
+        if (numbers[i] > NGTCP2_MAX_VARINT) { return false; }
+    }
+    if (from.max_udp_payload_size < NGTCP2_MAX_UDP_PAYLOAD_SIZE || from.active_connection_id_limit < 2
+        || from.initial_max_streams_bidi > MOST_STREAMS || from.initial_max_streams_uni > MOST_STREAMS) {
+        return false;
+    }
     ngtcp2_transport_params to;
     ngtcp2_transport_params_default(&to);
     to.initial_max_data = from.initial_max_data;

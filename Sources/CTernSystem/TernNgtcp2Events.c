@@ -231,6 +231,16 @@ typedef ngtcp2_crypto_level encryption_level;
 
 static int on_crypto_data(
     ngtcp2_conn *conn, encryption_level level, uint64_t offset, const uint8_t *bytes, size_t length, void *user) {
+#if TERN_NGTCP2_1
+    bool is_handshake = level == NGTCP2_ENCRYPTION_LEVEL_HANDSHAKE;
+#else
+    bool is_handshake = level == NGTCP2_CRYPTO_LEVEL_HANDSHAKE;
+#endif
+    if (is_handshake && !tern_quic_may_log(user, bytes, length)) {
+        // handshake_failure: what this end cannot do is no fault of the server's.
+        ngtcp2_conn_set_tls_alert(conn, GNUTLS_A_HANDSHAKE_FAILURE);
+        return NGTCP2_ERR_CRYPTO;
+    }
     if (ngtcp2_conn_get_tls_native_handle(conn) != NULL) {
         return ngtcp2_crypto_recv_crypto_data_cb(conn, level, offset, bytes, length, user);
     }

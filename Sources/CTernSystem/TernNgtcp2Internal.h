@@ -126,6 +126,11 @@ struct tern_quic {
     bool has_answered;
     tern_quic_held *held;
     size_t held_size;
+    /// A client that writes a qlog, until the server's transport parameters were looked at; the beginning of its TLS messages.
+    bool guards_qlog;
+    bool refused_to_log;
+    uint8_t *extensions;
+    size_t extensions_length;
     /// A server: the packets with RETIRE_CONNECTION_ID frames that are not acknowledged.
     size_t retirement_count;
     tern_quic_retirement retirements[TERN_QUIC_RETIREMENTS];
@@ -218,6 +223,10 @@ size_t tern_quic_hold_back(tern_quic *quic, const uint8_t *bytes, size_t length,
 /// Whether a packet with this header comes too early; the bytes that ngtcp2 sees should never hold one.
 bool tern_quic_must_wait(const tern_quic *quic, const uint8_t *header, size_t length);
 void tern_quic_drop_held(tern_quic *quic);
+/// A client that writes a qlog: the server's transport parameters are to be looked at first, if this ngtcp2 needs it.
+void tern_quic_guard_qlog(tern_quic *quic);
+/// The next bytes that the server's TLS encrypted for its handshake. Returns false if its parameters must not be logged.
+bool tern_quic_may_log(tern_quic *quic, const uint8_t *bytes, size_t length);
 /// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.
 int tern_quic_settle_early_data(tern_quic *quic);
 

@@ -92,6 +92,12 @@ extension QUICConnectionCore {
     }
 
     private func failHandshake(alert: UInt8) {
+        guard !self.native.refusedToLog else {
+            let message =
+                "the server prefers another address, which ngtcp2 before 1.22.1 can't write to a qlog safely "
+                + "(CVE-2026-40170): connect without a qlog directory, or with a newer ngtcp2"
+            return self.fail(code: Self.cryptoError + UInt64(alert), message, as: .handshakeFailed)
+        }
         // Without an alert TLS failed inside: internal_error.
         let error = TLSSession.error(forAlert: alert == 0 ? 80 : alert, initiator: .local)
         guard error.code == .certificateRejected else {

@@ -165,6 +165,22 @@ struct HostileServerTests {
         #expect(attack.pair.client.closeReason?.code == .transport)
     }
 
+    @Test("A qlog is not written of a preferred address by an ngtcp2 that may not", arguments: [false, true])
+    func qlog(prefers: Bool) throws {
+        let pair = try Pair(
+            qlog: (QlogText(), QlogText()),
+            configure: { _, server in
+                guard prefers else { return }
+                server.paths.preferredIPv4Address = try? SocketAddress(ipAddress: "198.51.100.2", port: 4433)
+            })
+        try pair.run(for: .seconds(5), until: { pair.client.isEstablished || pair.client.closeReason != nil })
+        guard prefers, QUICConnectionCore.keepsEndedStreams else {
+            return #expect(pair.client.isEstablished)
+        }
+        let reason = try #require(pair.client.closeReason)
+        #expect(reason.code == .handshakeFailed && reason.message.contains("CVE-2026-40170"), "\(reason)")
+    }
+
     @Test("What an honest server says so early arrives though it is said once", arguments: Moment.allCases)
     func saysSomething(moment: Moment) throws {
         var frames = QUICFrames()

@@ -249,6 +249,8 @@ int tern_quic_last_error(const tern_quic *quic);
 const char *tern_quic_error_text(int error);
 /// The transport error code that fits an ngtcp2 error (RFC 9000, section 20.1).
 uint64_t tern_quic_error_code(int error);
+/// A client: the server prefers another address, and this ngtcp2 may not write that to a qlog.
+bool tern_quic_refused_to_log(const tern_quic *quic);
 /// The TLS alert that was raised, 0 if none.
 uint8_t tern_quic_tls_alert(tern_quic *quic);
 

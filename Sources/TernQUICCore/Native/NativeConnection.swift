@@ -240,6 +240,8 @@ final class NativeConnection {
     var peerMaximumPayload: Int { Int(clamping: tern_quic_peer_maximum_payload(self.quic)) }
     /// The bytes that ngtcp2 has allocated.
     var memory: Int { Int(clamping: tern_quic_memory_in_use(self.quic)) }
+    /// A client: ngtcp2 could not write the server's transport parameters to a qlog safely.
+    var refusedToLog: Bool { tern_quic_refused_to_log(self.quic) }
     var tlsAlert: UInt8 { tern_quic_tls_alert(self.quic) }
 
     /// The transport error code and the text that fit the last failure.
