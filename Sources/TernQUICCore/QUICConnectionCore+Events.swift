@@ -20,11 +20,13 @@ extension QUICConnectionCore {
                 if let bytes = self.inboundDatagrams.popFirst() { return .datagramReceived(bytes) }
             case .streamReceived(let stream):
                 stream.isAnnounced = false
-                let bytes = stream.received
+                let received = stream.received
                 stream.received = ByteBuffer()
-                stream.receivedBefore = min(bytes.readableBytes, 1 << 16)
+                stream.receivedBefore = min(received.readableBytes, 1 << 16)
                 if stream.dropsInput { continue }
-                self.native.inbox.spares.keep(bytes)
+                // Room was made by the size of the piece before. Whoever keeps a byte is charged for a byte.
+                let bytes = received.withoutWaste
+                self.native.inbox.spares.keep(received)
                 return .streamReceived(stream.id, bytes: bytes, finished: stream.receivedFinish)
             }
         }

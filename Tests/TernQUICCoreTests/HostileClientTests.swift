@@ -17,11 +17,13 @@ struct HostileClientTests {
         let pair: Pair
         let server: QUICConnectionCore
         private let keys: QUICPacketKeys
+        private let serversKeys: QUICPacketKeys?
+        private var largestHeard: UInt64 = 0
         private let destination: [UInt8]
         private var number: UInt64 = 1000
         private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
 
-        init(serverLimits: ConnectionLimits = ConnectionLimits()) throws {
+        init(serverLimits: ConnectionLimits = ConnectionLimits(), growsWindows: Bool = true) throws {
             var session: TLSSession?
             let pair = try Pair(
                 serverLimits: serverLimits,
@@ -30,12 +32,13 @@ struct HostileClientTests {
                     TLSSecretLog.watch(made)
                     session = made
                     return made
-                })
+                }, growsWindows: growsWindows)
             try pair.establish()
             try pair.run(for: .seconds(1))
             self.pair = pair
             self.server = try #require(pair.server.core)
             self.keys = try #require(session.flatMap { TLSSecretLog.keys(of: $0, sentBy: .client) })
+            self.serversKeys = session.flatMap { TLSSecretLog.keys(of: $0, sentBy: .server) }
             let id = self.server.native.sourceConnectionID
             self.destination = (0..<id.count).map { id[$0] }
         }
@@ -52,8 +55,26 @@ struct HostileClientTests {
                 local: self.pair.serverPath.local, remote: try SocketAddress(ipAddress: host, port: port))
             packet.withUnsafeBytes { self.server.receive($0, path: path, ecn: .notECT, now: self.pair.now) }
             self.pair.server.drain()
-            while self.server.nextTransmit(into: self.buffer, now: self.pair.now) != nil {}
+            self.hear()
             self.pair.server.drain()
+        }
+
+        /// Takes what the server sends.
+        private func hear() {
+            while let transmit = self.server.nextTransmit(into: self.buffer, now: self.pair.now) {
+                for start in stride(from: 0, to: transmit.byteCount, by: transmit.segmentSize) {
+                    let packet = Array(self.buffer[start..<min(start + transmit.segmentSize, transmit.byteCount)])
+                    let opened = self.serversKeys?.open(
+                        packet, connectionIDSize: QUICConnectionID.clientLength, largest: self.largestHeard)
+                    if let opened { self.largestHeard = max(self.largestHeard, opened.number) }
+                }
+            }
+        }
+
+        /// Acknowledges all of it.
+        func acknowledge(in frames: inout QUICFrames) {
+            guard self.largestHeard > 0 else { return }
+            frames.acknowledgement(upTo: self.largestHeard, range: self.largestHeard)
         }
 
         /// Time passes for the server alone.
@@ -62,7 +83,7 @@ struct HostileClientTests {
             while let deadline = self.server.nextDeadline, deadline <= end {
                 self.pair.now = max(self.pair.now, deadline)
                 self.server.deadlineReached(now: self.pair.now)
-                while self.server.nextTransmit(into: self.buffer, now: self.pair.now) != nil {}
+                self.hear()
                 self.pair.server.drain()
             }
             self.pair.now = max(self.pair.now, end)

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import QUICPacketSupport
+import TernTransport
+import Testing
+
+@testable import TernQUICCore
+
+/// Sequences of frames from a client that has keys and keeps to no rule, against what this end counts: windows, credit, streams,
+/// events.
+@Suite("Fuzzing: QUIC accounting")
+struct FrameSequenceTests {
+    @Test(
+        "No sequence of frames makes the core tell or hold what it must not", arguments: 1...40 as ClosedRange<UInt64>)
+    func sequences(seed: UInt64) throws {
+        let run = try SequenceRun(seed: seed)
+        try run.play(steps: 250)
+        #expect(run.faults.isEmpty, "seed \(seed): \(run.faults.joined(separator: "; "))")
+        #expect(run.told > 0)
+    }
+}
+
+/// What the application was told of a stream, and what was sent on it.
+private struct StreamRecord {
+    var told: UInt64 = 0
+    var unread = 0
+    var sentTo: UInt64 = 0
+    var isOpen = false
+    var hasEnded = false
+    var isClosed = false
+    var wasStopped = false
+}
+
+private final class SequenceRun {
+    static let connectionWindow = 40_000
+    static let streamWindow = 12_000
+    static let streamLimit = 6
+
+    private(set) var faults: [String] = []
+    private(set) var told = 0
+    private let attack: HostileClientTests.Attack
+    private var random: SeededGenerator
+    private var streams: [StreamID: StreamRecord] = [:]
+    private var connectionID: UInt64 = 8
+
+    init(seed: UInt64) throws {
+        var limits = ConnectionLimits()
+        limits.connectionWindow = Self.connectionWindow
+        limits.streamWindow = Self.streamWindow
+        limits.bidirectionalStreams = Self.streamLimit
+        limits.unidirectionalStreams = Self.streamLimit
+        self.attack = try HostileClientTests.Attack(serverLimits: limits, growsWindows: false)
+        self.random = SeededGenerator(seed: seed)
+        self.attack.pair.server.consumes = false
+        self.attack.pair.server.onEvent = { [unowned self] in self.hear($0) }
+    }
+
+    private var core: QUICConnectionCore { self.attack.server }
+
+    private func below(_ bound: UInt64) -> UInt64 { bound == 0 ? 0 : self.random.next() % bound }
+
+    static func payload(_ id: StreamID, _ offset: UInt64, _ count: Int) -> [UInt8] {
+        (0..<UInt64(count)).map { UInt8(truncatingIfNeeded: (offset &+ $0) &* 7 &+ id.rawValue) }
+    }
+
+    func play(steps: Int) throws {
+        for _ in 0..<steps {
+            if self.below(4) == 0 { self.act() }
+            try self.attack.say(self.frames())
+            self.check()
+            guard self.attack.pair.server.closeReason == nil, self.faults.isEmpty else { return }
+            self.attack.wait(.milliseconds(Int64(self.below(40))))
+        }
+    }
+
+    // MARK: The client
+
+    private func frames() -> QUICFrames {
+        var frames = QUICFrames()
+        if self.below(2) == 0 { self.attack.acknowledge(in: &frames) }
+        for _ in 0...self.below(4) where frames.count < 1000 { self.append(to: &frames) }
+        return frames
+    }
+
+    private func stream() -> StreamID {
+        let index =
+            self.below(150) == 0 ? UInt64(Self.streamLimit) + self.below(30) : self.below(UInt64(Self.streamLimit))
+        let open = UInt64(self.streams.values.filter(\.isClosed).count)
+        return StreamID(
+            index: index + (self.below(2) == 0 ? 0 : self.below(open + 1)), initiator: .client,
+            direction: self.below(3) == 0 ? .unidirectional : .bidirectional)
+    }
+
+    private func append(to frames: inout QUICFrames) {
+        let id = self.stream()
+        switch self.below(24) {
+        case 0..<14: self.appendStream(id, to: &frames)
+        case 14:
+            frames.reset(id.rawValue, code: self.below(5), finalSize: (self.streams[id]?.sentTo ?? 0) + self.below(90))
+        case 15: if id.direction == .bidirectional { frames.stop(id.rawValue, code: self.below(5)) }
+        case 16: frames.frame(0x10, self.below(1 << 40))
+        case 17: if id.direction == .bidirectional { frames.frame(0x11, id.rawValue, self.below(1 << 40)) }
+        case 18: frames.frame(self.below(2) == 0 ? 0x12 : 0x13, self.below(1 << 20))
+        case 19: frames.datagram(Array(repeating: 1, count: Int(self.below(200))))
+        case 20: frames.pathChallenge(UInt8(self.below(250)))
+        case 21:
+            frames.newConnectionID(self.connectionID, retirePriorTo: self.connectionID - self.below(7))
+            self.connectionID += 1
+        case 22: frames.frame(0x14, self.below(1 << 30))
+        default: frames.ping()
+        }
+    }
+
+    private func appendStream(_ id: StreamID, to frames: inout QUICFrames) {
+        let front = self.streams[id]?.sentTo ?? 0
+        // In order, over again, or behind a gap.
+        let offset: UInt64 =
+            switch self.below(6) {
+            case 0: self.below(front + 1)
+            case 1: front + self.below(60)
+            default: front
+            }
+        let count = self.below(20) == 0 ? 0 : Int(self.below(self.below(3) == 0 ? 900 : 60))
+        let end = offset + UInt64(count)
+        self.streams[id, default: StreamRecord()].sentTo = max(front, end)
+        frames.stream(
+            id.rawValue, at: offset, Self.payload(id, offset, count), finishes: end >= front && self.below(25) == 0)
+    }
+
+    // MARK: The application
+
+    private func act() {
+        for id in self.streams.keys.sorted(by: { $0.rawValue < $1.rawValue }) where self.below(3) == 0 {
+            guard var record = self.streams[id], record.isOpen else { continue }
+            switch self.below(12) {
+            case 0:
+                self.core.stopSending(id, code: 9)
+                record.wasStopped = true
+                record.unread = 0
+            case 1: self.core.reset(id, code: 8)
+            case 2, 3:
+                _ = try? self.core.write(
+                    ByteBuffer(repeating: 3, count: Int(self.below(3000))), to: id, finish: self.below(9) == 0)
+            default:
+                let count = self.below(2) == 0 ? record.unread : Int(self.below(UInt64(record.unread) + 1))
+                record.unread -= count
+                self.streams[id] = record
+                self.core.consumed(count, of: id)
+                continue
+            }
+            self.streams[id] = record
+        }
+    }
+
+    private func require(_ condition: Bool, _ text: @autoclosure () -> String) {
+        if !condition { self.faults.append(text()) }
+    }
+
+    private func hear(_ event: QUICEvent) {
+        switch event {
+        case .streamOpened(let id):
+            let record = self.streams[id, default: StreamRecord()]
+            self.require(!record.isOpen && !record.isClosed, "\(id) opened twice")
+            self.streams[id, default: StreamRecord()].isOpen = true
+        case .streamReceived(let id, let bytes, let finished): self.hear(id, bytes, finished)
+        case .streamWasReset(let id, _):
+            self.require(self.streams[id]?.isOpen == true, "\(id) was reset and is not open")
+            self.streams[id]?.hasEnded = true
+            // RFC 9000, section 4.5: what was not read counts as read.
+            self.streams[id]?.unread = 0
+        case .streamClosed(let id):
+            self.require(self.streams[id]?.isClosed == false, "\(id) closed twice")
+            self.streams[id]?.isClosed = true
+            self.streams[id]?.isOpen = false
+        case .datagramReceived(let bytes): self.require(bytes.readableBytes <= 200, "a datagram grew")
+        default: break
+        }
+    }
+
+    private func hear(_ id: StreamID, _ bytes: ByteBuffer, _ finished: Bool) {
+        guard var record = self.streams[id] else { return self.faults.append("bytes of \(id), which nobody sent") }
+        self.require(record.isOpen && !record.hasEnded && !record.wasStopped, "bytes of \(id) out of its life")
+        self.require(
+            Array(bytes.readableBytesView) == Self.payload(id, record.told, bytes.readableBytes), "other bytes of \(id)"
+        )
+        self.require(bytes.storageCapacity <= 2 * bytes.readableBytes + 600, "\(bytes.storageCapacity) bytes are held")
+        record.told += UInt64(bytes.readableBytes)
+        record.unread += bytes.readableBytes
+        record.hasEnded = finished
+        self.require(record.told <= record.sentTo, "more of \(id) than was sent")
+        self.streams[id] = record
+        self.told += bytes.readableBytes
+    }
+
+    private func check() {
+        let held = self.streams.values.reduce(0) { $0 + $1.unread }
+        self.require(held <= Self.connectionWindow, "\(held) bytes are held")
+        for (id, record) in self.streams {
+            self.require(record.unread <= Self.streamWindow, "\(id) holds \(record.unread)")
+        }
+        for direction in StreamDirection.allCases {
+            let open = self.streams.filter { $0.key.direction == direction && $0.value.isOpen }.count
+            self.require(open <= Self.streamLimit, "\(open) streams are open")
+        }
+        self.require(self.core.native.memory < 4 << 20, "ngtcp2 has \(self.core.native.memory) bytes")
+    }
+}
