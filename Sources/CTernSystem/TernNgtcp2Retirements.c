@@ -11,13 +11,17 @@
 //
 // An acknowledgement is certain if ngtcp2 takes the packet that it is in, and had not given up the packet that it is for. It takes
 // every packet that can be decrypted but for those with a connection ID that is not ours and those whose key phase is not the
-// one of their key; and it gives nothing up before a later packet was acknowledged. Delete this when no ngtcp2 is supported that
+// one of their key; and it gives nothing up before a packet sent three later was acknowledged, or time has passed since one was.
+// Delete this when no ngtcp2 is supported that
 // aborts.
 
 #include "TernNgtcp2Internal.h"
 
 /// ngtcp2 has room for 16, and a packet from a new address retires one or two.
 #define MOST_RETIREMENTS 13
+/// RFC 9002, section 6.1.1: a packet is not given up before one that was sent so much later is acknowledged, unless time has
+/// passed. Loops hand packets over, so that acknowledgements may overtake each other.
+#define REORDERING 3
 /// ngtcp2 looks at 32 more ranges than the first.
 #define RANGES 32
 /// ngtcp2 has 8 of ours at a time, and some that are retired.
@@ -99,7 +103,7 @@ void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *rang
     for (size_t i = 0; i < quic->retirement_count;) {
         tern_quic_retirement *retirement = &quic->retirements[i];
         bool is_acknowledged = false;
-        for (size_t r = 0; r < count && r <= RANGES && retirement->packet > before; r++) {
+        for (size_t r = 0; r < count && r <= RANGES && retirement->packet + REORDERING > before; r++) {
             is_acknowledged |= retirement->packet >= ranges[r].first && retirement->packet <= ranges[r].last;
         }
         if (!is_acknowledged) {
