@@ -5,7 +5,7 @@ import Testing
 
 @testable import tern_command
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ProgressWatchTests {
     private let start = ContinuousClock.now
 

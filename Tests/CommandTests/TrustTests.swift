@@ -7,7 +7,7 @@ import Testing
 @testable import demo
 
 /// What others made, or can read or change, is not trusted; and what gives secrets away is said.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TrustTests {
     private let tern: TernProgram
 

@@ -7,7 +7,7 @@ import TernTransport
 import Testing
 
 /// One suite of behaviours, over every carrier.
-@Suite("Conformance", .timeLimit(.minutes(3)))
+@Suite("Conformance", .timeLimit(.minutes(5)))
 struct ConformanceTests {
     @Test("In memory", arguments: TransportConformance.behaviours)
     func inMemory(_ behaviour: ConformanceBehaviour) async throws {

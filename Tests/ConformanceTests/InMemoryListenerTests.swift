@@ -7,7 +7,7 @@ import TernTesting
 import TernTransport
 import Testing
 
-@Suite("The in-memory listener", .timeLimit(.minutes(1)))
+@Suite("The in-memory listener", .timeLimit(.minutes(5)))
 struct InMemoryListenerTests {
     private let group = MultiThreadedEventLoopGroup.singleton
 

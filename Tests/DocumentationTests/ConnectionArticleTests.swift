@@ -5,7 +5,7 @@ import Tern
 import Testing
 
 /// The code of the articles about the handshake: 0-RTT, migration, the race, TLS.
-@Suite("Connections", .timeLimit(.minutes(1)))
+@Suite("Connections", .timeLimit(.minutes(5)))
 struct ConnectionArticleTests {
     private let development = Result { try TLSIdentity.selfSigned() }
 

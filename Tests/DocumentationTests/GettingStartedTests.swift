@@ -5,7 +5,7 @@ import Tern
 import Testing
 
 /// The code of the article "Getting started".
-@Suite("Getting started", .timeLimit(.minutes(1)))
+@Suite("Getting started", .timeLimit(.minutes(5)))
 struct GettingStartedTests {
     @Test func whatTheArticleShows() async throws {
         let development = try TLSIdentity.selfSigned()

@@ -12,7 +12,7 @@ import TernTesting
 import Testing
 
 /// The code of the articles about servers, the handler surface, errors, statistics and tests.
-@Suite("Servers and tests", .timeLimit(.minutes(1)))
+@Suite("Servers and tests", .timeLimit(.minutes(5)))
 struct ServerArticleTests {
     private let development = Result { try TLSIdentity.selfSigned() }
 

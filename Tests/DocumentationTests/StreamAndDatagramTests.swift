@@ -7,7 +7,7 @@ import TernTesting
 import Testing
 
 /// The code of the articles about streams and datagrams, over the in-memory carrier.
-@Suite("Streams and datagrams", .timeLimit(.minutes(1)))
+@Suite("Streams and datagrams", .timeLimit(.minutes(5)))
 struct StreamAndDatagramTests {
     @Test func aTransferIsAsFastAsItsReader() async throws {
         try await withPair { client, server in

@@ -14,7 +14,7 @@ import Testing
 
 /// A server that says what it likes, from a seed: valid messages, and such that are not quite. The client neither crashes nor hangs,
 /// and what it delivers of a channel never goes back.
-@Suite(.timeLimit(.minutes(3)))
+@Suite(.timeLimit(.minutes(5)))
 struct HostileServerTests {
     /// `TERN_MESSAGE_SEEDS=200` looks harder.
     private static let seeds = ProcessInfo.processInfo.environment["TERN_MESSAGE_SEEDS"].flatMap { UInt64($0) } ?? 6

@@ -10,7 +10,7 @@ import Testing
 @testable import TernClient
 
 /// Clients of a real server and a real store, over in-memory connections.
-@Suite("The message client", .timeLimit(.minutes(2)))
+@Suite("The message client", .timeLimit(.minutes(5)))
 struct MessageClientTests {
     @Test func twoUsersTalk() async throws {
         try await House.run { house in

@@ -12,7 +12,7 @@ import Testing
 
 /// Valid and slightly invalid messages and requests of several users, from a seed, with a model beside the server: logs, offsets,
 /// members and pages are what the model says, and nothing of what was counted is left at the end.
-@Suite(.timeLimit(.minutes(3)))
+@Suite(.timeLimit(.minutes(5)))
 struct ServerModelFuzzTests {
     private static let payloadLimit = 1_000
     private static let pageLimit = 7

@@ -12,7 +12,7 @@ import Testing
 
 /// Clients that go away while the store looks at their tokens leave no session behind: so many would lock their user out, and each
 /// would keep what is pushed to it.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct VanishingClientTests {
     @Test func whoGoesAwayWhileLoggingInIsForgotten() async throws {
         try await Harness.run(configure: { $0.maximumConnectionsPerUser = 3 }, store: { $0.readers = 1 }) { harness in

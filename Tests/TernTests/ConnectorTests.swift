@@ -12,7 +12,7 @@ import Testing
 @testable import Tern
 
 /// The connector over carriers that do what a test says; the race itself is tested in ``ConnectionRaceTests``.
-@Suite("The connector", .timeLimit(.minutes(1)))
+@Suite("The connector", .timeLimit(.minutes(5)))
 struct ConnectorTests {
     @Test func quicWinsWhenItAnswers() async throws {
         let tcp = ScriptedCarrier(.tls, .silence)

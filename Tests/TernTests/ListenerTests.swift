@@ -7,7 +7,7 @@ import Tern
 import Testing
 
 /// Both carriers on one port, over loopback.
-@Suite("Listener and connector", .timeLimit(.minutes(1)))
+@Suite("Listener and connector", .timeLimit(.minutes(5)))
 struct ListenerTests {
     @Test(arguments: [ConnectionPolicy.Mode.preferQUIC, .quicOnly, .tcpOnly, .race])
     func echoesOverEveryPolicy(mode: ConnectionPolicy.Mode) async throws {

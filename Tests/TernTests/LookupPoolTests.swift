@@ -10,7 +10,7 @@ import Testing
 
 @testable import Tern
 
-@Suite("Lookups of names", .timeLimit(.minutes(1)))
+@Suite("Lookups of names", .timeLimit(.minutes(5)))
 struct LookupPoolTests {
     private let loop = MultiThreadedEventLoopGroup.singleton.next()
 

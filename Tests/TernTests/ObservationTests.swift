@@ -14,7 +14,7 @@ import Testing
 
 @testable import Tern
 
-@Suite("Metrics and logs", .timeLimit(.minutes(1)))
+@Suite("Metrics and logs", .timeLimit(.minutes(5)))
 struct ObservationTests {
     private let metrics = TestMetrics()
     private let log = RecordedLog()

@@ -8,7 +8,7 @@ import Tern
 import Testing
 
 /// A router that lets the beginning of a UDP flow pass, and drops the rest.
-@Suite("QUIC that dies young", .timeLimit(.minutes(1)))
+@Suite("QUIC that dies young", .timeLimit(.minutes(5)))
 struct YoungDeathTests {
     #if os(Linux)
     @Test func theNextConnectionStartsWithTCP() async throws {

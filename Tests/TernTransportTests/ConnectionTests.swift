@@ -8,7 +8,7 @@ import TernTesting
 import TernTransport
 import Testing
 
-@Suite("The async surface", .timeLimit(.minutes(1)))
+@Suite("The async surface", .timeLimit(.minutes(5)))
 struct ConnectionTests {
     @Test func echoesAStream() async throws {
         try await withPair { client, server in

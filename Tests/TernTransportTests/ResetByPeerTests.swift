@@ -6,7 +6,7 @@ import NIOPosix
 import TernTransport
 import Testing
 
-@Suite("Waiting for the peer's reset", .timeLimit(.minutes(1)))
+@Suite("Waiting for the peer's reset", .timeLimit(.minutes(5)))
 struct ResetByPeerTests {
     private let carrier = ScriptedConnection(role: .server, on: MultiThreadedEventLoopGroup.singleton.next())
     private let id = StreamID(rawValue: 0)

@@ -7,7 +7,7 @@ internal import Testing
 
 @Suite struct ChildProcessTests {
     /// A program that inherits another's input keeps the other running when that input should end.
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(5)))
     func programsStartedAtTheSameTimeHaveNothingOfEachOther() throws {
         let cat = try #require(ChildProcess.path(of: "cat"))
         let scratch = FileManager.default.temporaryDirectory.appending(path: "tern-\(UUID().uuidString)").path

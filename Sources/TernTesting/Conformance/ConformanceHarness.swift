@@ -100,7 +100,7 @@ public struct ConformanceBehaviour: Sendable, CustomStringConvertible {
 /// Nothing in it sleeps. What does not come is given up after ``patience``, with a list of what came instead.
 public enum TransportConformance {
     /// How long a behaviour waits for something before it fails.
-    public static let patience: TimeAmount = .seconds(20)
+    public static let patience: TimeAmount = .seconds(60)
 
     /// Everything that a carrier must do.
     public static let behaviours: [ConformanceBehaviour] =

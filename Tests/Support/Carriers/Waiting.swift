@@ -18,10 +18,10 @@ internal import Darwin
 package let testLogger = Logger(label: "tests", factory: { _ in SwiftLogNoOpLogHandler() })
 package let testProtocol = "tern-test/1"
 
-/// Asks again, without holding a thread, until `condition` holds or 10 seconds have passed.
+/// Asks again, without holding a thread, until `condition` holds or a minute has passed.
 package func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
     let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-    let deadline = NIODeadline.now() + .seconds(10)
+    let deadline = NIODeadline.now() + .seconds(60)
     while NIODeadline.now() < deadline {
         if try await condition() { return true }
         try await eventLoop.scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
