@@ -99,6 +99,7 @@ void tern_descriptors(int64_t *limit, int64_t *lowest_free) {
     *limit = INT32_MAX;
     if (getrlimit(RLIMIT_NOFILE, &limits) == 0 && limits.rlim_cur < INT32_MAX) *limit = (int64_t)limits.rlim_cur;
     int descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    *lowest_free = descriptor < 0 ? *limit : descriptor;
+    // Without /dev/null (as in a bare chroot) nothing is known of how many are in use.
+    *lowest_free = descriptor >= 0 ? descriptor : errno == EMFILE || errno == ENFILE ? *limit : 0;
     if (descriptor >= 0) close(descriptor);
 }

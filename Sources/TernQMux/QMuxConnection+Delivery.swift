@@ -47,7 +47,8 @@ extension QMuxConnection {
             let isInOrder = reason.initiator == .peer && reason.code == .application
             core.settleDeliveriesAtEnd(everythingWasAcknowledged: isInOrder && self.everythingWasAcknowledged)
         }
-        self.deliveries.settle(core.takeDeliveryAnswers())
+        let settled = self.deliveries.take(core.takeDeliveryAnswers())
+        settled.tell()
     }
 
     private var everythingWasAcknowledged: Bool {

@@ -86,7 +86,8 @@ extension QUICConnection {
     /// At the end of a turn: answers those who wait for acknowledgements.
     func settleDeliveries() {
         if let closeReason { self.core.failDeliveries(closeReason) }
-        self.deliveries.settle(self.core.takeDeliveryAnswers())
+        let settled = self.deliveries.take(self.core.takeDeliveryAnswers())
+        settled.tell()
     }
 
     func reset(_ stream: StreamID, code: UInt64) {

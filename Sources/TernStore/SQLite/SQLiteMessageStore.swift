@@ -105,7 +105,10 @@ public final class SQLiteMessageStore: MessageStore {
     /// Makes the database under another name and moves it into place when it is whole, so that there is never half of one.
     private static func prepareDatabase(in directory: DataDirectory) throws(StoreError) {
         guard try !directory.exists(directory.database) else {
-            if try directory.checkHeader() < Schema.version { try Schema.migrate(directory.database) }
+            // A journal is there when a migration was ended in its commit: the header may say what will be rolled back.
+            let isOld = try directory.checkHeader() < Schema.version
+            let wasInterrupted = try directory.exists(directory.database + "-journal")
+            if isOld || wasInterrupted { try Schema.migrate(directory.database) }
             return
         }
         let path = directory.unfinishedDatabase

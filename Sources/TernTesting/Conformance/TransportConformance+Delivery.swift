@@ -10,6 +10,7 @@ extension TransportConformance {
         ConformanceBehaviour("what was delivered outlives the close that follows", Self.deliveredOutlivesClose),
         ConformanceBehaviour("delivery waits for a peer that does not read", Self.deliveryWaits),
         ConformanceBehaviour("an end without bytes is delivered, too", Self.emptyDelivery),
+        ConformanceBehaviour("who hears of a delivery may ask for the next one at once", Self.consecutiveDeliveries),
         ConformanceBehaviour("what was reset or stopped is not delivered", Self.abandonedDelivery),
         ConformanceBehaviour("a connection that ends first says that nothing is known", Self.deliveryAfterTheEnd),
         ConformanceBehaviour("async: a graceful close brings the tail of a one-way stream", Self.gracefulClose),
@@ -83,6 +84,32 @@ extension TransportConformance {
             try await server.send(ByteBuffer(), on: oneWay)
             try await server.delivery(of: oneWay)
             try await client.expectUndelivered(oneWay, .misuse)
+        }
+    }
+
+    private static func consecutiveDeliveries(_ harness: any ConformanceHarness) async throws {
+        try await harness.withEnds(server: self.smallWindows) { client, server in
+            let (first, second) = try await (client.openStream(.unidirectional), client.openStream(.unidirectional))
+            let both = try await client.perform { end -> EventLoopFuture<Void> in
+                let connection = end.connection
+                for stream in [first, second] { _ = try connection.write(testBytes(10), to: stream, finish: true) }
+                return connection.delivery(of: first).assumeIsolated().flatMap { connection.delivery(of: second) }
+                    .nonisolated()
+            }
+            try await both.get()
+            // The same where the end of the connection is the answer.
+            try await server.perform { $0.consumesAtOnce = false }
+            let blocked = try await client.openStream(.unidirectional)
+            let none = try await client.perform { end -> EventLoopFuture<Void> in
+                let connection = end.connection
+                _ = try connection.write(testBytes(150_000), to: blocked, finish: true)
+                return connection.delivery(of: blocked).assumeIsolated()
+                    .flatMapError { _ in connection.delivery(of: blocked) }.nonisolated()
+            }
+            try await server.until("a full window") { $0.count(blocked) == 64 << 10 }
+            try await client.perform { $0.connection.close(code: 0, reason: "") }
+            let isDelivered = try? await none.get()
+            try require(isDelivered == nil, "bytes that no window took were delivered")
         }
     }
 

@@ -17,7 +17,8 @@ extension InMemoryConnection {
             let marks = try self.marks(of: stream)
             self.deliveries.add(tag, marks, isOfOneStream: stream != nil)
         } catch {
-            self.deliveryPromises.settle([DeliveryWatches.Answer(tag: tag, error: error)])
+            let settled = self.deliveryPromises.take([DeliveryWatches.Answer(tag: tag, error: error)])
+            settled.tell()
         }
         self.reviewDeliveries()
         return future
@@ -30,7 +31,8 @@ extension InMemoryConnection {
             if answer.error == nil {
                 self.say(.deliveryAsked(answer.tag))
             } else {
-                self.deliveryPromises.settle([answer])
+                let settled = self.deliveryPromises.take([answer])
+                settled.tell()
             }
         }
     }
@@ -39,11 +41,8 @@ extension InMemoryConnection {
 
     /// Answers all who wait: nothing more will arrive.
     func endDeliveries(_ reason: TransportError) {
-        if self.arrivedBeforeTheEnd {
-            self.deliveryPromises.succeedAll()
-        } else {
-            self.deliveryPromises.failAll(reason)
-        }
+        let settled = self.deliveryPromises.takeAll(error: self.arrivedBeforeTheEnd ? nil : reason)
+        settled.tell()
     }
 
     private func progress(_ id: StreamID, _ mark: DeliveryWatches.Mark) -> DeliveryWatches.Progress {

@@ -97,7 +97,9 @@ extension InMemoryConnection {
                 if let tag { self.say(.datagramAcknowledged(tag)) }
             case .datagramAcknowledged(let tag): self.report(.datagramSettled(tag, .acknowledged))
             case .deliveryAsked(let tag): self.say(.deliveryConfirmed(tag))
-            case .deliveryConfirmed(let tag): self.deliveryPromises.settle([.init(tag: tag, error: nil)])
+            case .deliveryConfirmed(let tag):
+                let settled = self.deliveryPromises.take([.init(tag: tag, error: nil)])
+                settled.tell()
             case .connectionClose(let code, let reason, let heard):
                 self.arrivedBeforeTheEnd = heard >= self.lastTurnWithBytes && !self.hasUnsentBytes
                 self.end(TransportError(.application, message: reason, wireCode: code, initiator: .peer))

@@ -196,7 +196,8 @@ final class ConnectionBridge: @unchecked Sendable {
     func delivery(of stream: StreamID?, within time: TimeAmount? = nil) async throws {
         let answer = Settlement<Result<Void, any Error>>()
         let connection = self.connection
-        connection.eventLoop.execute {
+        // On an event loop that was shut down nothing else would answer.
+        let asked = connection.eventLoop.submit {
             self.drain()
             let timer = time.map { time in
                 connection.eventLoop.scheduleTask(in: time) {
@@ -208,6 +209,7 @@ final class ConnectionBridge: @unchecked Sendable {
                 answer.settle(result)
             }
         }
+        asked.whenFailure { answer.settle(.failure($0)) }
         guard let result = await answer.value() else { throw CancellationError() }
         try result.mapError { TransportError.orCancellation($0) }.get()
     }

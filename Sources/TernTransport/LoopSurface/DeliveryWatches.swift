@@ -96,20 +96,32 @@ package struct DeliveryPromises {
         return (self.nextTag, promise.futureResult)
     }
 
-    package mutating func settle(_ answers: [DeliveryWatches.Answer]) {
-        for answer in answers {
-            guard let promise = self.promises.removeValue(forKey: answer.tag) else { continue }
-            if let error = answer.error { promise.fail(error) } else { promise.succeed() }
+    /// What there is to say to those who are answered. Say it when the promises are no longer being changed: who hears it may
+    /// ask for the next delivery at once.
+    package mutating func take(_ answers: [DeliveryWatches.Answer]) -> [Settled] {
+        answers.compactMap { answer in
+            self.promises.removeValue(forKey: answer.tag).map { Settled(promise: $0, error: answer.error) }
         }
     }
 
-    package mutating func succeedAll() {
-        for promise in self.promises.values { promise.succeed() }
-        self.promises = [:]
+    /// The same for everybody.
+    package mutating func takeAll(error: TransportError?) -> [Settled] {
+        defer { self.promises = [:] }
+        return self.promises.values.map { Settled(promise: $0, error: error) }
     }
 
-    package mutating func failAll(_ error: TransportError) {
-        for promise in self.promises.values { promise.fail(error) }
-        self.promises = [:]
+    /// A promise, and what it is to hear.
+    package struct Settled {
+        fileprivate let promise: EventLoopPromise<Void>
+        fileprivate let error: TransportError?
+    }
+}
+
+extension [DeliveryPromises.Settled] {
+    /// Tells everybody.
+    package func tell() {
+        for settled in self {
+            if let error = settled.error { settled.promise.fail(error) } else { settled.promise.succeed() }
+        }
     }
 }

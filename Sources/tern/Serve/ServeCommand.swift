@@ -146,7 +146,7 @@ struct ServeCommand: AsyncParsableCommand {
             quicServer.secret = try identity.secret(for: "tern serve quic")
             return try await Listener.bind(
                 to: self.listen, applicationProtocol: .messages, tls: TLSServerConfiguration(identity: identity),
-                quicServer: quicServer, logger: logger)
+                listenerLimits: self.limitOptions.listener, quicServer: quicServer, logger: logger)
         } catch let error as TransportError where error.code == .cannotListen {
             throw CommandError(.cannotListen, error.message)
         } catch let error as TransportError where error.code != .misuse {

@@ -60,9 +60,24 @@ struct AccessOptions: ParsableArguments {
     }
 }
 
-/// How much each user may make that lasts.
+/// How many connections are taken on, and how much each user may make that lasts.
 struct LimitOptions: ParsableArguments {
     private static let defaults = UserQuotas()
+
+    @Option(
+        help: ArgumentHelp(
+            "Connections at once over each carrier; over TCP as many as descriptors allow by default.", valueName: "n"))
+    var maxConnections: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Connections at once from one address over each carrier; raise it behind a proxy that hides its clients.",
+            valueName: "n"))
+    var maxConnectionsPerAddress: Int?
+
+    @Option(
+        help: ArgumentHelp("Unfinished handshakes at once from one address over each carrier.", valueName: "n"))
+    var maxHandshakesPerAddress: Int?
 
     @Option(help: ArgumentHelp("Groups that a user may be in at the same time.", valueName: "n"))
     var maxGroups: Int = Self.defaults.groups
@@ -87,6 +102,18 @@ struct LimitOptions: ParsableArguments {
         guard all.allSatisfy((0...1 << 31).contains) else {
             throw ValidationError("the limits of a user take 0 to 2147483648")
         }
+        let connections = [self.maxConnections, self.maxConnectionsPerAddress, self.maxHandshakesPerAddress]
+        guard connections.allSatisfy({ $0.map((1...1 << 31).contains) ?? true }) else {
+            throw ValidationError("the limits of connections and handshakes take 1 to 2147483648")
+        }
+    }
+
+    var listener: ListenerLimits {
+        var limits = ListenerLimits()
+        limits.connections = self.maxConnections
+        limits.connectionsPerAddress = self.maxConnectionsPerAddress
+        limits.handshakesPerAddress = self.maxHandshakesPerAddress
+        return limits
     }
 
     var quotas: UserQuotas {
