@@ -57,7 +57,13 @@ struct SendCommand: AsyncParsableCommand {
                         await client.close()
                     }
                     // The updates end when the client is closed, the sender before it; the watch is for as long as they are.
-                    for _ in 0..<2 { try await group.next() }
+                    do {
+                        for _ in 0..<2 { try await group.next() }
+                    } catch {
+                        // Those who wait for the server would wait on.
+                        await client.close(timeout: .zero)
+                        throw error
+                    }
                     group.cancelAll()
                 }
             }
