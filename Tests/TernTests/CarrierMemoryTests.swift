@@ -68,7 +68,9 @@ struct CarrierMemoryTests {
         silence.observed(statistics(sent: 100, received: 100), at: self.start + .seconds(20))
         #expect(!silence.explains(closed, at: self.start + .seconds(20)), "nobody said anything")
         silence.observed(statistics(sent: 200, received: 100), at: self.start + .seconds(21))
-        #expect(!silence.explains(closed, at: self.start + .seconds(22)))
+        #expect(!silence.explains(closed, at: self.start + .milliseconds(21_500)))
+        // A ping was noticed half a second late, and given up after a second and a half.
+        #expect(silence.explains(closed, at: self.start + .seconds(22)))
         silence.observed(statistics(sent: 300, received: 100), at: self.start + .seconds(22))
         #expect(silence.explains(closed, at: self.start + .milliseconds(22_500)))
         let byPeer = TransportError(.application, message: "", wireCode: 1, initiator: .peer)

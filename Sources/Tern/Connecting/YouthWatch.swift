@@ -67,8 +67,9 @@ struct Silence {
     /// Since when bytes go out and none come in.
     private var began: NIODeadline?
 
-    /// An application that gives a connection up by itself does so because of a silence if it lasted this long.
-    private static let telling = TimeAmount.milliseconds(1500)
+    /// An application that gives a connection up by itself does so because of a silence if it lasted this long. The client of the
+    /// message server gives up 1.5 s after a ping, which may be all that it sent, and is noticed an interval of the watch late.
+    private static let telling = TimeAmount.milliseconds(900)
 
     mutating func observed(_ statistics: ConnectionStatistics, at now: NIODeadline) {
         if statistics.bytesReceived != self.bytesReceived {
