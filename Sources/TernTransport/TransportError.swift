@@ -104,12 +104,14 @@ extension TransportError: Equatable {
 }
 
 extension TransportError: CustomStringConvertible {
+    /// One line, as whatever the peer may have put into ``message`` is made printable. ``message`` has it as it came.
     public var description: String {
         var text = "\(self.code)"
         if let wireCode { text += "(0x\(String(wireCode, radix: 16)))" }
         if self.initiator == .peer { text += " by the peer" }
-        if !self.message.isEmpty { text += ": \(self.message)" }
-        if let cause = self.causeText, !text.contains(cause) { text += " (\(cause))" }
+        let message = self.message.printable(atMost: 2048)
+        if !message.isEmpty { text += ": \(message)" }
+        if let cause = self.causeText?.printable(), !text.contains(cause) { text += " (\(cause))" }
         return text
     }
 }

@@ -48,6 +48,11 @@ final class KeyLogTests {
         #expect(!FileManager.default.fileExists(atPath: target))
     }
 
+    @Test func aPipeThatNobodyReadsHoldsNobodyUp() throws {
+        try #require(mkfifo(self.path, 0o600) == 0)
+        #expect(throws: TLSError(.unreadableFile, message: "")) { _ = try KeyLog(path: self.path) }
+    }
+
     @Test func whatWasThereStays() throws {
         try Data("# mine\n".utf8).write(to: URL(filePath: self.path))
         let log = try KeyLog(path: self.path)

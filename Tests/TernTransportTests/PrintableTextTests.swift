@@ -24,6 +24,12 @@ import Testing
         #expect("a\u{202e}b".printable(keepsJoiners: true) == "a\u{fffd}b")
     }
 
+    @Test func thePeersReasonForgesNoLine() {
+        let error = TransportError(.application, message: "a\n\u{1b}]0;b", wireCode: 1, initiator: .peer)
+        #expect(error.description == "\(error.code)(0x1) by the peer: a\u{fffd}\u{fffd}]0;b")
+        #expect(error.message == "a\n\u{1b}]0;b", "programs have it as it came")
+    }
+
     @Test func whatIsLongIsCut() {
         #expect(String(repeating: "x", count: 5).printable(atMost: 5) == "xxxxx")
         #expect(String(repeating: "x", count: 6).printable(atMost: 5) == "xxxxx\u{2026}")

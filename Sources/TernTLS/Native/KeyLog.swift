@@ -40,7 +40,8 @@ final class KeyLog: Sendable {
 
     /// Makes the file, or opens it to append, for this user alone.
     init(path: String) throws(TLSError) {
-        self.descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        // A pipe that nobody reads must not hold the process up: it is an error here, and loses lines later.
+        self.descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o600)
         guard self.descriptor >= 0 else { throw Self.error(path, String(cString: strerror(errno))) }
         do throws(TLSError) {
             try Self.keepPrivate(self.descriptor, path)
@@ -55,8 +56,9 @@ final class KeyLog: Sendable {
     private static func keepPrivate(_ descriptor: CInt, _ path: String) throws(TLSError) {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Self.error(path, String(cString: strerror(errno))) }
-        // A pipe to a program, or a terminal, is what it is.
-        guard status.st_mode & S_IFMT == S_IFREG else { return }
+        let kind = status.st_mode & S_IFMT
+        // A terminal, or another device, is what it is.
+        guard kind == S_IFREG || kind == S_IFIFO else { return }
         guard status.st_uid == geteuid() else { throw Self.error(path, "it belongs to another user") }
         guard status.st_mode & 0o077 != 0 else { return }
         guard fchmod(descriptor, 0o600) == 0 else { throw Self.error(path, String(cString: strerror(errno))) }
