@@ -35,9 +35,10 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads `name:4433`, `192.0.2.1:4433` or `[2001:db8::1]:4433`; `nil` for anything else.
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-            return nil
-        }
+        guard let colon = text.lastIndex(of: ":") else { return nil }
+        let digits = text[text.index(after: colon)...]
+        // A number may have a sign, a port may not.
+        guard digits.utf8.allSatisfy((0x30...0x39).contains), let port = UInt16(digits) else { return nil }
         let host = text[..<colon]
         // An IPv6 address without brackets: its last group would be taken for the port.
         guard !host.contains(":") || (host.hasPrefix("[") && host.hasSuffix("]")) else { return nil }

@@ -20,7 +20,8 @@ struct EndpointTests {
     }
 
     @Test(arguments: [
-        "", "example.org", ":443", "example.org:", "example.org:65536", "example.org:-1", "::1:443", "[]:443", "a:b",
+        "", "example.org", ":443", "example.org:", "example.org:65536", "example.org:-1", "example.org:+4", "::1:443",
+        "[]:443", "a:b",
         "a b:443", "a/b:443", "x\0y:443", "a..b:443", "[example.org:443",
     ])
     func refuses(text: String) {

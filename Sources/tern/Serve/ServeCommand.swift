@@ -66,6 +66,7 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var logOptions: LogOptions
 
     func validate() throws {
+        guard !self.data.isEmpty else { throw ValidationError("--data takes the name of a directory") }
         guard (0...3_600).contains(self.drain) else { throw ValidationError("--drain takes 0 to 3600 seconds") }
         if self.accessOptions.development, !self.listen.isLoopback {
             throw ValidationError(
