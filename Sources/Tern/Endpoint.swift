@@ -38,7 +38,7 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
         guard let colon = text.lastIndex(of: ":") else { return nil }
         let digits = text[text.index(after: colon)...]
         // A number may have a sign, a port may not.
-        guard digits.utf8.allSatisfy((0x30...0x39).contains), let port = UInt16(digits) else { return nil }
+        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits) else { return nil }
         let host = text[..<colon]
         // An IPv6 address without brackets: its last group would be taken for the port.
         guard !host.contains(":") || (host.hasPrefix("[") && host.hasSuffix("]")) else { return nil }
