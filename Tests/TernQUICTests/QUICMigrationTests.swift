@@ -175,41 +175,25 @@ extension SocketTests {
 
         @Test("an old socket whose buffer stays full holds nothing up")
         func oldSocketIsFull() async throws {
-            let firstIsFull = NIOLockedBox(false)
-            var options = UDPSocketOptions()
-            let opened = NIOLockedBox(0)
-            options.makeSender = { channel, descriptor in
-                opened.update { $0 += 1 }
-                let isFirst = opened.value == 1
-                return RoutelessSender(channel: channel, descriptor: descriptor, code: EAGAIN) {
-                    isFirst && firstIsFull.value
-                }
-            }
-            let socketOptions = options
-            try await withListener { listener in
-                let handler = try await self.confirmed(to: listener.localAddress, socketOptions: socketOptions)
-                firstIsFull.value = true
-                let connection = handler.connection
-                let answer = connection.eventLoop.flatSubmit {
-                    let promise = connection.eventLoop.makePromise(of: ByteBuffer.self)
-                    do { try roundTrip(200_000, over: handler, answer: promise) } catch { promise.fail(error) }
-                    return promise.futureResult
-                }
-                _ = try await self.go(handler, to: nil)
-                #expect(try await answer.get() == Pattern.bytes(at: 0, count: 200_000))
-                try await self.close(handler)
-            }
+            try await self.moves(from: EAGAIN)
         }
 
         @Test("a route that is gone ends nothing: the client moves to another socket")
         func routeIsGone() async throws {
+            try await self.moves(from: ENETUNREACH)
+        }
+
+        /// The first socket answers every send with an errno, from the middle of the connection on.
+        private func moves(from code: CInt) async throws {
             let firstIsDead = NIOLockedBox(false)
             var options = UDPSocketOptions()
             let opened = NIOLockedBox(0)
             options.makeSender = { channel, descriptor in
                 opened.update { $0 += 1 }
                 let isFirst = opened.value == 1
-                return RoutelessSender(channel: channel, descriptor: descriptor) { isFirst && firstIsDead.value }
+                return RoutelessSender(channel: channel, descriptor: descriptor, code: code) {
+                    isFirst && firstIsDead.value
+                }
             }
             let socketOptions = options
             try await withListener { listener in
