@@ -66,6 +66,14 @@ final class ControlOutbox: Sendable {
         if isNew { self.queue.pushNow(.receipt(key), cost: 0) }
     }
 
+    /// Drops what waits to be told of a channel.
+    func forget(_ channel: ChannelKey) {
+        self.notices.withLock { notices in
+            notices.inboxes[channel] = nil
+            for key in notices.receipts.keys where ChannelKey(key.channel) == channel { notices.receipts[key] = nil }
+        }
+    }
+
     /// Everything that is to be written now, encoded; `nil` at the end.
     func next() async -> ByteBuffer? {
         guard let items = await self.queue.takeAll() else { return nil }

@@ -191,6 +191,14 @@ struct PushState: Sendable {
         return nil
     }
 
+    /// Ends the channel's stream without what is queued, and knows nothing of the channel any more.
+    mutating func forget(_ channel: ChannelKey) -> CheckedContinuation<Void, Never>? {
+        self.drop(channel)
+        self.pulling[channel] = nil
+        self.lastPushed[channel] = nil
+        return self.feeds.removeValue(forKey: channel)?.waiter
+    }
+
     mutating func stop() -> [CheckedContinuation<Void, Never>] {
         self.isStopped = true
         defer { self.feeds = [:] }

@@ -154,6 +154,16 @@ final class Session: Sendable {
         self.control.offer(notice, of: channel)
     }
 
+    /// The user joined or left the channel. Called in the order of the commits, also with respect to ``offer(_:)``.
+    ///
+    /// What was on its way to the session, or known of it, belongs to the membership that was: it is dropped, and the channel
+    /// begins anew with what is stored after a join.
+    func membershipChanged(_ channel: ChannelKey, isMember: Bool) {
+        self.pushes.withLock { $0.forget(channel) }?.resume()
+        self.control.forget(channel)
+        self.forwarding.forget(channel)
+    }
+
     /// Nothing more is pushed, and nothing more forwarded; the streams are finished after what is queued was dropped.
     func stopPushing() {
         let waiters = self.pushes.withLock { $0.stop() }
