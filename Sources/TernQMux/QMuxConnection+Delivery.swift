@@ -9,19 +9,24 @@ internal import TernTransport
 struct QMuxOutput {
     /// Bytes that the channel was given.
     private var total = 0
-    /// `total` when the last STREAM frame was among them.
+    /// `total` when the last STREAM frame was among them, and the last one with bytes.
     private var upToStreams = 0
-    private var streamFrames: UInt64 = 0
+    private var upToBytes = 0
+    private var streamFrames: (all: UInt64, withBytes: UInt64) = (0, 0)
 
-    mutating func wrote(_ count: Int, streamFrames: UInt64) {
+    mutating func wrote(_ count: Int, streamFrames: (all: UInt64, withBytes: UInt64)) {
         self.total += count
-        guard streamFrames != self.streamFrames else { return }
+        if streamFrames.all != self.streamFrames.all { self.upToStreams = self.total }
+        if streamFrames.withBytes != self.streamFrames.withBytes { self.upToBytes = self.total }
         self.streamFrames = streamFrames
-        self.upToStreams = self.total
     }
 
     /// - Parameter waiting: bytes that the channel still has, or the kernel and no acknowledgement.
-    func isAcknowledged(waiting: Int) -> Bool { self.total - waiting >= self.upToStreams }
+    func arrival(waiting: Int) -> QMuxArrival {
+        let acknowledged = self.total - waiting
+        if acknowledged >= self.upToStreams { return .everything }
+        return acknowledged >= self.upToBytes ? .bytes : .unknown
+    }
 }
 
 extension QMuxConnection {
@@ -45,16 +50,16 @@ extension QMuxConnection {
             // A peer that closes in order has read what it was sent, or had it to read: its TCP says so, where its QMux said
             // nothing more.
             let isInOrder = reason.initiator == .peer && reason.code == .application
-            core.settleDeliveriesAtEnd(everythingWasAcknowledged: isInOrder && self.everythingWasAcknowledged)
+            core.settleDeliveriesAtEnd(isInOrder ? self.arrival : .unknown)
         }
         let settled = self.deliveries.take(core.takeDeliveryAnswers())
         settled.tell()
     }
 
-    private var everythingWasAcknowledged: Bool {
+    private var arrival: QMuxArrival {
         guard let context, let unacknowledged = self.socket?.unacknowledgedBytes,
             let buffered = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
-        else { return false }
-        return self.output.isAcknowledged(waiting: buffered + unacknowledged)
+        else { return .unknown }
+        return self.output.arrival(waiting: buffered + unacknowledged)
     }
 }

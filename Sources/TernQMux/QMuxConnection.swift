@@ -325,7 +325,7 @@ extension QMuxConnection {
     private func flushCiphertext(_ context: ChannelHandlerContext, _ memory: QMuxMemory) {
         guard let ciphertext = self.tls.takeCiphertext() else { return }
         memory.ciphertexts.keep(ciphertext)
-        self.output.wrote(ciphertext.readableBytes, streamFrames: self.core?.streamFramesWritten ?? 0)
+        self.output.wrote(ciphertext.readableBytes, streamFrames: self.core?.streamFramesWritten ?? (0, 0))
         context.writeAndFlush(self.wrapOutboundOut(ciphertext), promise: nil)
     }
 

@@ -11,15 +11,26 @@ struct QMuxDeliveries {
     /// Not everything is written yet.
     var unwritten = DeliveryWatches()
     /// Everything is written, and the answer to this ping will prove it.
-    var unproven: [(tag: UInt64, ping: UInt64)] = []
+    var unproven: [(tag: UInt64, ping: UInt64, isOfOneStream: Bool)] = []
     /// The ping whose answer proves everything that was written so far.
     var proof: UInt64 = 0
     /// STREAM frames so far: the driver looks which of its bytes had the last one.
     var frames: UInt64 = 0
+    /// Those of them that had bytes.
+    var framesWithBytes: UInt64 = 0
     /// For the driver to take.
     var answers: [DeliveryWatches.Answer] = []
-    /// The peer closed, and its TCP had acknowledged everything.
-    var arrivedBeforeTheEnd = false
+    /// The peer closed, and its TCP had acknowledged so much.
+    var arrivedBeforeTheEnd = QMuxArrival.unknown
+}
+
+/// What the other end of the byte stream had acknowledged when the peer closed.
+package enum QMuxArrival {
+    case unknown
+    /// All that it was given up to the last STREAM frame with bytes.
+    case bytes
+    /// All that it was given up to the last STREAM frame.
+    case everything
 }
 
 extension QMuxConnectionCore {
@@ -43,14 +54,15 @@ extension QMuxConnectionCore {
         return self.deliveries.answers
     }
 
-    /// How many STREAM frames were written.
-    package var streamFramesWritten: UInt64 { self.deliveries.frames }
+    /// How many STREAM frames were written, and how many of them had bytes.
+    package var streamFramesWritten: (all: UInt64, withBytes: UInt64) {
+        (self.deliveries.frames, self.deliveries.framesWithBytes)
+    }
 
-    /// The carrier says, at the end, whether the other end of the byte stream acknowledged all that it was given up to the last STREAM
-    /// frame. Who waits is answered with that, and who asks later.
-    package func settleDeliveriesAtEnd(everythingWasAcknowledged: Bool) {
+    /// The carrier says, at the end, what arrived. Who waits is answered with that, and who asks later.
+    package func settleDeliveriesAtEnd(_ arrival: QMuxArrival) {
         guard let closeReason else { return }
-        if everythingWasAcknowledged { self.deliveries.arrivedBeforeTheEnd = true }
+        self.deliveries.arrivedBeforeTheEnd = arrival
         self.reviewDeliveries()
         self.failDeliveries(closeReason)
     }
@@ -63,11 +75,11 @@ extension QMuxConnectionCore {
                     self.deliveries.answers.append(answer)
                     continue
                 }
-                self.deliveries.unproven.append((answer.tag, self.deliveries.proof))
+                self.deliveries.unproven.append((answer.tag, self.deliveries.proof, answer.isOfOneStream))
             }
         }
         guard !self.deliveries.unproven.isEmpty else { return }
-        let answered = self.deliveries.arrivedBeforeTheEnd ? .max : self.pings.largestAnswer
+        let answered = self.deliveries.arrivedBeforeTheEnd == .everything ? .max : self.pings.largestAnswer
         for watch in self.deliveries.unproven where watch.ping <= answered {
             self.deliveries.answers.append(DeliveryWatches.Answer(tag: watch.tag, error: nil))
         }
@@ -78,8 +90,15 @@ extension QMuxConnectionCore {
 
     /// The end came. Of the byte stream's last moments the carrier knows more.
     private func failDeliveries(_ reason: TransportError) {
-        self.deliveries.answers += self.deliveries.unwritten.failAll(reason)
-        self.deliveries.answers += self.deliveries.unproven.map { DeliveryWatches.Answer(tag: $0.tag, error: reason) }
+        // Bytes that were written need not have arrived.
+        let bytesAreThere = self.deliveries.arrivedBeforeTheEnd != .unknown
+        self.deliveries.answers += self.deliveries.unwritten.end(reason) { id, mark in
+            bytesAreThere ? self.progress(id, mark) : .waiting
+        }
+        self.deliveries.answers += self.deliveries.unproven.map { watch in
+            let missesNothing = bytesAreThere && reason.isCleanCloseByPeer && !watch.isOfOneStream
+            return DeliveryWatches.Answer(tag: watch.tag, error: missesNothing ? nil : reason)
+        }
         self.deliveries.unproven = []
     }
 

@@ -190,6 +190,7 @@ extension QMuxConnectionCore {
         // A request in this record would stand before it.
         self.deliveries.proof = self.pings.lastSent + 1
         self.deliveries.frames += 1
+        if count > 0 { self.deliveries.framesWithBytes += 1 }
         return true
     }
 

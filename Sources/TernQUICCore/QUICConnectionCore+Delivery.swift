@@ -32,9 +32,9 @@ extension QUICConnectionCore {
         self.deliveryAnswers += self.deliveries.review(self.progress)
     }
 
-    /// The end: nothing more will be acknowledged.
+    /// The end: nothing more will be acknowledged (``DeliveryWatches/end(_:_:)``).
     package func failDeliveries(_ reason: TransportError) {
-        self.deliveryAnswers += self.deliveries.failAll(reason)
+        self.deliveryAnswers += self.deliveries.end(reason, self.progress)
     }
 
     /// Nothing can be written now. When an end that left alone was lost with the bytes before it, ngtcp2 sends both in one frame again,

@@ -16,6 +16,7 @@ extension TransportConformance {
         ConformanceBehaviour("async: a graceful close brings the tail of a one-way stream", Self.gracefulClose),
         ConformanceBehaviour("async: both ends may close gracefully at once", Self.gracefulCloseOfBoth),
         ConformanceBehaviour("async: a graceful close says what did not arrive in time", Self.impatientClose),
+        ConformanceBehaviour("async: a peer that closes cleanly misses no end, only bytes", Self.lateEnd),
         ConformanceBehaviour("async: a stream tells that it was delivered, and that it was not", Self.asyncDelivered),
     ]
 
@@ -204,6 +205,43 @@ extension TransportConformance {
             try require(reason.code == .application && reason.wireCode == 0, "\(reason)")
             _ = try? await isWritten
             peer.stopSending(code: 0)
+        }
+    }
+
+    /// The server has all it wants when it has the request; the end of the client's stream comes when the server is about to close,
+    /// or has closed.
+    private static func lateEnd(_ harness: any ConformanceHarness) async throws {
+        for isAfterTheClose in [false, true] {
+            for _ in 0..<10 {
+                try await self.withConnections(harness) { client, server in
+                    let stream = try await client.openStream()
+                    try await stream.write(testBytes(100))
+                    try await stream.delivered()
+                    let peer = try await server.nextStream()
+                    let request = try await peer.read()
+                    try require(request == testBytes(100), "the request differs")
+                    try await peer.finish(testBytes(5000))
+                    try await peer.delivered()
+                    let answer = try await stream.collect()
+                    try require(answer == testBytes(5000), "the answer differs")
+                    async let isClosed: Void = server.close()
+                    if isAfterTheClose { await client.closed() }
+                    try await stream.finish()
+                    try await client.closeGracefully(within: TransportConformance.patience)
+                    await isClosed
+                }
+            }
+        }
+        try await self.withConnections(harness, limits: self.smallWindows) { client, server in
+            let stream = try await client.openStream()
+            let isWritten = Task { try await stream.finish(testBytes(300_000)) }
+            let peer = try await server.nextStream()
+            _ = try await peer.read()
+            try await isWritten.value
+            await server.close()
+            try await expectAsyncError(.undelivered) {
+                try await client.closeGracefully(within: TransportConformance.patience)
+            }
         }
     }
 

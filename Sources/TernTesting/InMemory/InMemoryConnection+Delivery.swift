@@ -9,6 +9,7 @@ extension InMemoryConnection {
     func delivery(of stream: StreamID?) -> EventLoopFuture<Void> {
         self.eventLoop.preconditionInEventLoop()
         let (tag, future) = self.deliveryPromises.add(on: self.eventLoop)
+        if stream == nil { self.deliveriesOfAll.insert(tag) }
         if let closeReason {
             self.endDeliveries(closeReason)
             return future
@@ -37,11 +38,22 @@ extension InMemoryConnection {
         }
     }
 
-    var hasUnsentBytes: Bool { self.streams.values.contains { $0.send?.hasSomethingToSay == true } }
+    var hasSomethingUnsent: Bool { self.streams.values.contains { $0.send?.hasSomethingToSay == true } }
+    var hasUnsentBytes: Bool {
+        self.streams.values.contains { stream in
+            stream.send.map { $0.hasSomethingToSay && $0.waitingBytes > 0 } ?? false
+        }
+    }
 
-    /// Answers all who wait: nothing more will arrive.
+    /// Answers all who wait: nothing more will arrive. Who asked for all misses nothing when a peer that closed in order has all bytes.
     func endDeliveries(_ reason: TransportError) {
-        let settled = self.deliveryPromises.takeAll(error: self.arrivedBeforeTheEnd ? nil : reason)
+        let everythingArrived = self.everythingArrived
+        let bytesArrived = self.bytesArrived && reason.isCleanCloseByPeer
+        let ofAll = self.deliveriesOfAll
+        self.deliveriesOfAll = []
+        let settled = self.deliveryPromises.takeAll { tag in
+            everythingArrived || (bytesArrived && ofAll.contains(tag)) ? nil : reason
+        }
         settled.tell()
     }
 

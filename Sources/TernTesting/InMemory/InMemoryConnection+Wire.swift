@@ -33,6 +33,10 @@ extension InMemoryConnection {
         guard !frames.isEmpty else { return }
         self.turnsSent += 1
         if frames.contains(where: { if case .stream = $0 { true } else { false } }) {
+            self.lastTurnOfStreams = self.turnsSent
+        }
+        if frames.contains(where: { if case .stream(_, let bytes, _) = $0 { bytes.readableBytes > 0 } else { false } })
+        {
             self.lastTurnWithBytes = self.turnsSent
         }
         self.transmit(frames)
@@ -101,7 +105,8 @@ extension InMemoryConnection {
                 let settled = self.deliveryPromises.take([.init(tag: tag, error: nil)])
                 settled.tell()
             case .connectionClose(let code, let reason, let heard):
-                self.arrivedBeforeTheEnd = heard >= self.lastTurnWithBytes && !self.hasUnsentBytes
+                self.everythingArrived = heard >= self.lastTurnOfStreams && !self.hasSomethingUnsent
+                self.bytesArrived = heard >= self.lastTurnWithBytes && !self.hasUnsentBytes
                 self.end(TransportError(.application, message: reason, wireCode: code, initiator: .peer))
             }
         }

@@ -48,12 +48,16 @@ final class InMemoryConnection: LoopConnection, @unchecked Sendable {
     var closeReason: TransportError?
     var deliveries = DeliveryWatches()
     var deliveryPromises = DeliveryPromises()
-    /// Turns that had something to say; those of the peer; the last one with bytes of streams.
+    /// Turns that had something to say; those of the peer; the last one with something of streams, and with bytes.
     var turnsSent: UInt64 = 0
     var turnsHeard: UInt64 = 0
+    var lastTurnOfStreams: UInt64 = 0
     var lastTurnWithBytes: UInt64 = 0
-    /// The peer closed, and had heard everything.
-    var arrivedBeforeTheEnd = false
+    /// The peer closed, and had heard everything, or all bytes.
+    var everythingArrived = false
+    var bytesArrived = false
+    /// The tags of those who asked for the delivery of all streams.
+    var deliveriesOfAll: Set<UInt64> = []
 
     private var handler: (any LoopConnectionHandler)?
     private var wasStarted = false

@@ -101,6 +101,9 @@ public final class Connection: Sendable {
     /// end has closed the connection already, nothing happens.
     ///
     /// - Parameter time: how long to wait for the peer.
+    /// A peer that closes first with code 0 wants nothing more: then it is enough that all bytes have arrived, also if the ends of
+    /// streams behind them have not.
+    ///
     /// - Throws: ``TransportError/Code/undelivered`` when not everything arrived in time, or the connection ended before that was
     ///   known; the cause says why. `CancellationError` when the task is cancelled, which closes at once. The connection is
     ///   closed in every case.

@@ -76,7 +76,7 @@ public final class Stream: Sendable {
 
     /// Queues the last bytes, if there are any, and the end of the stream. The peer can still send.
     ///
-    /// - Throws: as ``write(_:)``.
+    /// - Throws: as ``write(_:)``; nothing when there are no bytes and the peer has closed the connection with code 0.
     public func finish(_ bytes: ByteBuffer = ByteBuffer()) async throws {
         try await self.state.write(bytes, finish: true, through: self.connection.bridge)
     }

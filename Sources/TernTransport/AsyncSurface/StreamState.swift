@@ -29,7 +29,13 @@ final class StreamState: Sendable {
     }
 
     func write(_ bytes: ByteBuffer, finish: Bool, through bridge: ConnectionBridge) async throws {
-        try self.outbound.accept(bytes.readableBytes, finish: finish)
+        do throws(TransportError) {
+            try self.outbound.accept(bytes.readableBytes, finish: finish)
+        } catch {
+            // It wanted no end, and whether it closed just before or just after is chance.
+            guard finish, bytes.readableBytes == 0, error.isCleanCloseByPeer else { throw error }
+            return
+        }
         bridge.post(.write(self, bytes, finish: finish))
         if !finish { try await self.outbound.untilBelowWatermark() }
     }

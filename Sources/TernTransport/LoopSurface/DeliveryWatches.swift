@@ -31,10 +31,12 @@ package struct DeliveryWatches {
         package var tag: UInt64
         /// `nil` when everything is there.
         package var error: TransportError?
+        package var isOfOneStream: Bool
 
-        package init(tag: UInt64, error: TransportError?) {
+        package init(tag: UInt64, error: TransportError?, isOfOneStream: Bool = true) {
             self.tag = tag
             self.error = error
+            self.isOfOneStream = isOfOneStream
         }
     }
 
@@ -69,16 +71,35 @@ package struct DeliveryWatches {
                     return true
                 }
             }
-            answers.append(Answer(tag: watch.tag, error: nil))
+            answers.append(Answer(tag: watch.tag, error: nil, isOfOneStream: watch.isOfOneStream))
             return true
         }
         return answers
     }
 
     /// Nothing more will arrive.
-    package mutating func failAll(_ error: TransportError) -> [Answer] {
+    ///
+    /// A peer that closed in order wants nothing more: who asked for all misses nothing when all bytes are there, and only ends of
+    /// streams are not known to be. Who asked for one stream asked for its end.
+    package mutating func end(_ error: TransportError, _ progress: (StreamID, Mark) -> Progress) -> [Answer] {
         defer { self.watches = [] }
-        return self.watches.map { Answer(tag: $0.tag, error: error) }
+        return self.watches.map { watch in
+            let missesNothing =
+                error.isCleanCloseByPeer && !watch.isOfOneStream
+                && watch.marks.allSatisfy { stream, mark in
+                    let bytes = Mark(offset: mark.offset, includesEnd: false)
+                    if case .waiting = progress(stream, bytes) { return false }
+                    return true
+                }
+            return Answer(tag: watch.tag, error: missesNothing ? nil : error, isOfOneStream: watch.isOfOneStream)
+        }
+    }
+}
+
+extension TransportError {
+    /// The peer's application closed with code 0: it has, or wants, nothing more.
+    package var isCleanCloseByPeer: Bool {
+        self.code == .application && self.initiator == .peer && self.wireCode == 0
     }
 }
 
@@ -105,9 +126,9 @@ package struct DeliveryPromises {
     }
 
     /// The same for everybody.
-    package mutating func takeAll(error: TransportError?) -> [Settled] {
+    package mutating func takeAll(error: (_ tag: UInt64) -> TransportError?) -> [Settled] {
         defer { self.promises = [:] }
-        return self.promises.values.map { Settled(promise: $0, error: error) }
+        return self.promises.map { tag, promise in Settled(promise: promise, error: error(tag)) }
     }
 
     /// A promise, and what it is to hear.
