@@ -244,7 +244,10 @@ bool tern_quic_has_decrypted(const tern_quic *quic) { return quic->has_decrypted
 uint64_t tern_quic_expiry(tern_quic *quic) { return ngtcp2_conn_get_expiry(quic->conn); }
 
 tern_quic_result tern_quic_expire(tern_quic *quic, uint64_t now) {
-    return tern_quic_remember(quic, ngtcp2_conn_handle_expiry(quic->conn, now));
+    tern_quic_note_timeouts(quic);
+    int result = ngtcp2_conn_handle_expiry(quic->conn, now);
+    tern_quic_note_timeouts(quic);
+    return tern_quic_remember(quic, result);
 }
 
 uint64_t tern_quic_probe_timeout(tern_quic *quic) { return ngtcp2_conn_get_pto(quic->conn); }

@@ -48,6 +48,9 @@ typedef struct tern_quic_challenge {
 typedef struct tern_quic_retirement {
     uint64_t number;
     uint64_t packet;
+    /// When the packet was written, and the shortest probe timeout since.
+    uint64_t sent;
+    uint64_t least_timeout;
 } tern_quic_retirement;
 
 /// Packets that an ACK frame acknowledges.
@@ -196,6 +199,8 @@ void tern_quic_note_sealed(
 /// A server has opened a 1-RTT packet.
 void tern_quic_note_opened(
     tern_quic *quic, const void *key, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length);
+/// A server: called before and after whatever changes what ngtcp2 knows of round trips.
+void tern_quic_note_timeouts(tern_quic *quic);
 /// A RETIRE_CONNECTION_ID frame is in the packet that is written.
 void tern_quic_note_retirement(tern_quic *quic, uint64_t number);
 /// An ACK frame came; `is_taken`: in a packet that ngtcp2 does not drop.

@@ -9,18 +9,18 @@
 // in use, and for those whose RETIRE_CONNECTION_ID was certainly acknowledged. While too many may be left, packets from other
 // addresses are taken as if they came from the current one.
 //
-// An acknowledgement is certain if ngtcp2 takes the packet that it is in, and had not given up the packet that it is for. It takes
+// An acknowledgement is certain if ngtcp2 takes the packet that it is in, and had not forgotten the packet that it is for. It takes
 // every packet that can be decrypted but for those with a connection ID that is not ours and those whose key phase is not the
-// one of their key; and it gives nothing up before a packet sent three later was acknowledged, or time has passed since one was.
-// Delete this when no ngtcp2 is supported that
-// aborts.
+// one of their key. It remembers every packet until a later one was acknowledged. After that the packet may be lost, but of the
+// lost ones it keeps the latest three at least, and each for a probe timeout (ngtcp2_rtb_remove_excessive_lost_pkt and
+// ngtcp2_rtb_remove_expired_lost_pkt, 0.12 to 1.25).
+// Delete this when no ngtcp2 is supported that aborts.
 
 #include "TernNgtcp2Internal.h"
 
 /// ngtcp2 has room for 16, and a packet from a new address retires one or two.
 #define MOST_RETIREMENTS 13
-/// RFC 9002, section 6.1.1: a packet is not given up before one that was sent so much later is acknowledged, unless time has
-/// passed. Loops hand packets over, so that acknowledgements may overtake each other.
+/// Loops hand packets over, so that acknowledgements may overtake each other by so much.
 #define REORDERING 3
 /// ngtcp2 looks at 32 more ranges than the first.
 #define RANGES 32
@@ -55,7 +55,23 @@ void tern_quic_note_retirement(tern_quic *quic, uint64_t number) {
     // One that finds no room counts for ever.
     if (i == TERN_QUIC_RETIREMENTS) { return; }
     if (i == quic->retirement_count) { quic->retirement_count++; }
-    quic->retirements[i] = (tern_quic_retirement){.number = number, .packet = quic->next_sealed - 1};
+    quic->retirements[i] = (tern_quic_retirement){
+        .number = number, .packet = quic->next_sealed - 1, .sent = quic->now, .least_timeout = UINT64_MAX};
+    tern_quic_note_timeouts(quic);
+}
+
+void tern_quic_note_timeouts(tern_quic *quic) {
+    if (quic->retirement_count == 0) { return; }
+    uint64_t timeout = ngtcp2_conn_get_pto(quic->conn);
+    for (size_t i = 0; i < quic->retirement_count; i++) {
+        if (timeout < quic->retirements[i].least_timeout) { quic->retirements[i].least_timeout = timeout; }
+    }
+}
+
+/// Whether ngtcp2 certainly remembers the packet, when the largest one that was acknowledged is `largest`.
+static bool is_remembered(const tern_quic *quic, const tern_quic_retirement *retirement, uint64_t largest) {
+    if (retirement->packet > largest) { return true; }
+    return retirement->packet + REORDERING > largest && quic->now - retirement->sent < retirement->least_timeout;
 }
 
 /// Whether the key phase of a packet is the one of the key that opened it; the phases of keys alternate, and the first has 0.
@@ -91,6 +107,7 @@ void tern_quic_note_opened(
     tern_quic *quic, const void *key, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length) {
     bool is_taken = has_phase_of_key(quic, key, (header[0] & 0x04) != 0);
     if (quic->retirement_count == 0) { return; }
+    tern_quic_note_timeouts(quic);
     size_t id_length = quic->source.length;
     is_taken = is_taken && header_length > 1 + id_length && is_ours(quic, header + 1, id_length);
     tern_quic_find_acknowledgements(quic, frames, length, is_taken);
@@ -103,7 +120,7 @@ void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *rang
     for (size_t i = 0; i < quic->retirement_count;) {
         tern_quic_retirement *retirement = &quic->retirements[i];
         bool is_acknowledged = false;
-        for (size_t r = 0; r < count && r <= RANGES && retirement->packet + REORDERING > before; r++) {
+        for (size_t r = 0; r < count && r <= RANGES && is_remembered(quic, retirement, before); r++) {
             is_acknowledged |= retirement->packet >= ranges[r].first && retirement->packet <= ranges[r].last;
         }
         if (!is_acknowledged) {

@@ -47,20 +47,40 @@ struct HostileClientTests {
             self.buffer.deallocate()
         }
 
+        /// The number of the latest packet that the server sent.
+        var heard: UInt64 { self.largestHeard }
+
         /// Says something, from a port of its host.
         func say(_ frames: QUICFrames, port: Int = 40_000, from host: String = "192.0.2.1") throws {
+            try self.tell(frames, port: port, from: host)
+            self.hear()
+            self.pair.server.drain()
+        }
+
+        /// Says something in the middle of a turn: the server writes nothing yet.
+        func tell(_ frames: QUICFrames, port: Int = 40_000, from host: String = "192.0.2.1") throws {
             self.number += 1
             let packet = self.keys.seal(frames.bytes, number: self.number, to: self.destination)
             let path = QUICPath(
                 local: self.pair.serverPath.local, remote: try SocketAddress(ipAddress: host, port: port))
             packet.withUnsafeBytes { self.server.receive($0, path: path, ecn: .notECT, now: self.pair.now) }
             self.pair.server.drain()
-            self.hear()
-            self.pair.server.drain()
+        }
+
+        /// Time passes, and the server may write nothing, as where the address that it would write to is not validated.
+        func waitInSilence(_ time: TimeAmount) {
+            let end = self.pair.now + time
+            while let deadline = self.server.nextDeadline, deadline <= end {
+                self.pair.now = max(self.pair.now + .milliseconds(1), deadline)
+                self.server.deadlineReached(now: self.pair.now)
+                self.pair.server.drain()
+                if self.pair.now >= end { break }
+            }
+            self.pair.now = max(self.pair.now, end)
         }
 
         /// Takes what the server sends.
-        private func hear() {
+        func hear() {
             while let transmit = self.server.nextTransmit(into: self.buffer, now: self.pair.now) {
                 for start in stride(from: 0, to: transmit.byteCount, by: transmit.segmentSize) {
                     let packet = Array(self.buffer[start..<min(start + transmit.segmentSize, transmit.byteCount)])
@@ -114,6 +134,50 @@ struct HostileClientTests {
         }
         // It answers still, or has closed in order.
         #expect(attack.pair.server.closeReason == nil || attack.pair.server.closeReason?.code == .transport)
+    }
+
+    /// ngtcp2 gives a packet up by time when a later one was acknowledged (RFC 9002, section 6.1.2), and forgets it some time later.
+    @Test(
+        "Acknowledgements of retirements come when the packets are given up",
+        arguments: [20, 200, 700, 3000] as [Int64], [false, true])
+    func acknowledgesTooLate(milliseconds: Int64, waitsBefore: Bool) throws {
+        let attack = try Attack()
+        let stream = try #require(try attack.server.openStream(.unidirectional))
+        let size = QUICConnectionID.clientLength
+        try attack.say(QUICFrames(pinging: true))
+        let before = attack.heard
+        var frames = QUICFrames()
+        frames.newConnectionID(10, retirePriorTo: 10, size: size)
+        try attack.say(frames)
+        let retiring = attack.heard
+        try #require(retiring > before)
+        // Something later that is acknowledged; the rest does time, which passes before it or behind it.
+        _ = try attack.server.write(ByteBuffer(bytes: pattern(10)), to: stream, finish: false)
+        attack.hear()
+        #expect(attack.heard == retiring + 1)
+        var later = QUICFrames()
+        later.acknowledgement(upTo: retiring + 1, range: 0)
+        if waitsBefore { attack.waitInSilence(.milliseconds(milliseconds)) }
+        try attack.tell(later)
+        if !waitsBefore { attack.waitInSilence(.milliseconds(milliseconds)) }
+        var named = QUICFrames()
+        named.acknowledgement(upTo: retiring, range: retiring - before - 1)
+        try attack.tell(named)
+        attack.hear()
+        // Eight were acknowledged, or not; eight more are retired, and a move does the same to one more.
+        frames = QUICFrames()
+        for number in UInt64(11)...17 { frames.newConnectionID(number, retirePriorTo: 10, size: size) }
+        frames.newConnectionID(20, retirePriorTo: 20, size: size)
+        try attack.say(frames)
+        frames = QUICFrames()
+        for number in UInt64(21)...26 { frames.newConnectionID(number, retirePriorTo: 20, size: size) }
+        try attack.say(frames)
+        for port in 50_000..<50_012 {
+            frames = QUICFrames()
+            frames.ping()
+            try attack.say(frames, port: port)
+        }
+        #expect(attack.pair.server.closeReason.map { $0.code == .transport || $0.code == .idleTimeout } ?? true)
     }
 
     @Test("A client moves on and on and acknowledges nothing", arguments: [1, 2, 3] as [UInt64])

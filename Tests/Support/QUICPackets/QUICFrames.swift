@@ -5,7 +5,7 @@
 package struct QUICFrames: Sendable {
     package private(set) var bytes: [UInt8] = []
 
-    package init() {}
+    package init(pinging: Bool = false) { if pinging { self.ping() } }
 
     package var count: Int { self.bytes.count }
 
