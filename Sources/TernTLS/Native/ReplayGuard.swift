@@ -68,15 +68,21 @@ final class ReplayGuard {
     fileprivate var ticket: [UInt8]?
 
     /// Whose ClientHello the thread is at: from GnuTLS's hook before it until the one behind it.
-    private static let current: pthread_key_t = {
+    ///
+    /// `nil` when the process has used up all keys: then first flights are told apart as a whole.
+    private static let current: pthread_key_t? = {
         var key = pthread_key_t()
-        // It fails when the process has used up all keys; then first flights are told apart as a whole.
-        pthread_key_create(&key, nil)
-        return key
+        return pthread_key_create(&key, nil) == 0 ? key : nil
     }()
 
+    private static var pointerOfThisThread: UnsafeMutableRawPointer? {
+        Self.current.flatMap { pthread_getspecific($0) }
+    }
+
+    /// Only between the two hooks: behind a ClientHello that GnuTLS refused, the pointer stays until the next one, and what it points
+    /// to may be gone by then.
     fileprivate static var ofThisThread: ReplayGuard? {
-        pthread_getspecific(Self.current).map { Unmanaged<ReplayGuard>.fromOpaque($0).takeUnretainedValue() }
+        Self.pointerOfThisThread.map { Unmanaged<ReplayGuard>.fromOpaque($0).takeUnretainedValue() }
     }
 
     init(of session: TLSSession, client: ClientNetwork?) {
@@ -97,7 +103,7 @@ final class ReplayGuard {
     deinit { self.end() }
 
     private func begin(_ message: UnsafeBufferPointer<UInt8>) {
-        pthread_setspecific(Self.current, Unmanaged.passUnretained(self).toOpaque())
+        if let key = Self.current { pthread_setspecific(key, Unmanaged.passUnretained(self).toOpaque()) }
         guard let identity = ClientHello.firstTicket(in: ByteBuffer(bytes: message)) else { return }
         var digest = [UInt8](repeating: 0, count: 32)
         let status = gnutls_hash_fast(GNUTLS_DIG_SHA256, identity, identity.count, &digest)
@@ -105,8 +111,10 @@ final class ReplayGuard {
     }
 
     private func end() {
-        guard Self.ofThisThread === self else { return }
-        pthread_setspecific(Self.current, nil)
+        guard let key = Self.current, Self.pointerOfThisThread == Unmanaged.passUnretained(self).toOpaque() else {
+            return
+        }
+        pthread_setspecific(key, nil)
     }
 }
 
