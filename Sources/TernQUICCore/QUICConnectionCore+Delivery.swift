@@ -39,15 +39,32 @@ extension QUICConnectionCore {
 
     /// Nothing can be written now. When an end that left alone was lost with the bytes before it, ngtcp2 sends both in one frame again,
     /// and its acknowledgement says nothing of the end: that nothing is in flight does.
-    func noteNothingToWrite() {
-        guard !self.deliveries.isEmpty, self.scheduler.first == nil, self.held == nil,
-            self.native.nativeStatistics.bytes_in_flight == 0
-        else { return }
-        for stream in self.native.inbox.streams.values { stream.queue.markEndAcknowledged() }
+    ///
+    /// On a new path ngtcp2 begins to count anew, whatever is in flight elsewhere. Until a round trip of the new path was measured
+    /// that says nothing; then only of what left since. What left before was acknowledged after some probe timeouts, or lost and
+    /// sent again (RFC 9002, section 6).
+    func noteNothingToWrite(now: UInt64) {
+        self.nextLookAtEnds = nil
+        guard !self.deliveries.isEmpty, self.scheduler.first == nil, self.held == nil else { return }
+        let statistics = self.native.nativeStatistics
+        guard statistics.bytes_in_flight == 0, statistics.minimum_rtt != .max else { return }
+        let (number, since) = self.pathInUse
+        let isForgotten = since &+ Self.probesUntilAnswered &* self.native.probeTimeout
+        for stream in self.native.inbox.streams.values where stream.queue.awaitsEnd {
+            if stream.queue.pathOfEnd == number || now >= isForgotten {
+                stream.queue.markEndAcknowledged()
+            } else {
+                self.nextLookAtEnds = isForgotten
+            }
+        }
         self.reviewDeliveries()
+        if self.deliveries.isEmpty { self.nextLookAtEnds = nil }
     }
 
+    private static var probesUntilAnswered: UInt64 { 3 }
+
     private func progress(_ id: StreamID, _ mark: DeliveryWatches.Mark) -> DeliveryWatches.Progress {
+        if self.streamsToReopen[id] != nil { return .waiting }
         // A stream that is forgotten was acknowledged before.
         guard let stream = self.stream(id), !stream.isEnded || stream.wasReset || stream.stoppedWith != nil else {
             return .reached
@@ -64,6 +81,7 @@ extension QUICConnectionCore {
     private func marks(of id: StreamID) throws(TransportError) -> [StreamID: DeliveryWatches.Mark] {
         guard id.isWritable(by: self.role) else { throw TransportError(.misuse, message: "\(id) only receives") }
         guard let stream = self.stream(id) else {
+            if let mark = self.streamsToReopen[id] { return [id: mark] }
             guard self.openedStreams.includes(id) else { throw TransportError(.misuse, message: "\(id) is not open") }
             return [:]
         }
@@ -71,7 +89,7 @@ extension QUICConnectionCore {
     }
 
     private func marksOfAll() -> [StreamID: DeliveryWatches.Mark] {
-        var marks: [StreamID: DeliveryWatches.Mark] = [:]
+        var marks = self.streamsToReopen
         for stream in self.native.inbox.streams.values where stream.id.isWritable(by: self.role) {
             marks[stream.id] = stream.queue.mark
         }

@@ -40,6 +40,7 @@ extension QUICConnectionCore {
             self.native.inbox.insert(stream)
             self.openedStreams.note(id)
             self.replayableStreams.append(id)
+            self.streamsToReopen[id] = nil
             stream.queue.append(next.bytes, finish: next.finishes)
             if stream.queue.hasWork { self.scheduler.insert(stream) }
         }
@@ -49,7 +50,9 @@ extension QUICConnectionCore {
     /// same numbers and all their bytes.
     func earlyDataWasRejected() {
         self.earlyData = .rejected
-        for id in self.replayableStreams {
+        for (id, sent) in zip(self.replayableStreams, self.replayable) {
+            self.streamsToReopen[id] = DeliveryWatches.Mark(
+                offset: UInt64(sent.bytes.readableBytes), includesEnd: sent.finishes)
             guard let stream = self.stream(id) else { continue }
             self.scheduler.remove(stream)
             self.progress.gaveUp(stream.queue.giveUp())

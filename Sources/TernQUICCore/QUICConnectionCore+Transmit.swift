@@ -36,7 +36,7 @@ extension QUICConnectionCore {
             if let transmit { return transmit }
         }
         guard self.pendingClose == nil else { return self.writeClose(into: buffer, now: now) }
-        self.noteNothingToWrite()
+        self.noteNothingToWrite(now: now)
         return nil
     }
 
@@ -85,6 +85,8 @@ extension QUICConnectionCore {
         }
         guard var train else { return nil }
         train.byteCount = written
+        let number = self.native.lastWritePathNumber
+        if number != self.pathInUse.number { self.pathInUse = (number, now) }
         train.isLast = self.isDrained && self.held == nil && self.isConfirmed
         self.counters.bytesSent += UInt64(written)
         self.counters.packetsSent = (self.counters.packetsSent ?? 0) + UInt64(segments)

@@ -56,6 +56,10 @@ package final class QUICConnectionCore {
     /// Who waits for acknowledgements.
     var deliveries = DeliveryWatches()
     var deliveryAnswers: [DeliveryWatches.Answer] = []
+    /// Which path packets go to, and since when.
+    var pathInUse: (number: UInt64, since: UInt64) = (0, 0)
+    /// When ends that were sent to another path are looked at again.
+    var nextLookAtEnds: UInt64?
     var progress = SendProgress()
     var wantsStreams: Set<StreamDirection> = []
     var packetSizes: PacketSizeSearch
@@ -93,6 +97,8 @@ package final class QUICConnectionCore {
     /// What the application said may be sent twice, and the streams that carry it.
     var replayable: [ReplayableStream] = []
     package internal(set) var replayableStreams: [StreamID] = []
+    /// Streams of rejected 0-RTT that the peer's limit leaves no room for, with what they will bring.
+    var streamsToReopen: [StreamID: DeliveryWatches.Mark] = [:]
     package internal(set) var earlyData = EarlyDataOutcome.notOffered
     /// Streams may be written though the handshake is not done: with 0-RTT keys by a client, in answer to 0-RTT by a server.
     var writesEarly = false
@@ -189,7 +195,7 @@ package final class QUICConnectionCore {
         case .finished: return nil
         case .closing(let until), .draining(let until): deadline = until
         // A nanosecond later: ngtcp2 forgets a retired connection ID only after the instant that it names.
-        case .open: deadline = min(self.native.expiry, self.patienceEnds ?? .max)
+        case .open: deadline = min(self.native.expiry, self.patienceEnds ?? .max, self.nextLookAtEnds ?? .max)
         }
         return deadline >= UInt64(Int64.max) ? nil : .uptimeNanoseconds(deadline + 1)
     }

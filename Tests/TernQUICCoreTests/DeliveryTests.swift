@@ -60,4 +60,47 @@ struct DeliveryTests {
         let (ofStream, ofAll) = try self.answers(pair)
         #expect(ofStream?.code == .application && ofAll?.code == .application)
     }
+
+    /// ngtcp2 counts what is in flight anew on a new path: "nothing" says nothing of an end that left on the old one.
+    @Test(
+        "The end of a stream is lost when the path changes", arguments: [false, true],
+        [0, 900, 1500, 3100])
+    func endBeforeMove(rebinds: Bool, bytesBehind: Int) throws {
+        let (pair, stream) = try self.established()
+        let sender = rebinds ? pair.server : pair.client
+        if rebinds {
+            _ = try pair.client.core?.write(ByteBuffer(bytes: pattern(10)), to: stream, finish: false)
+            try pair.run(for: .seconds(1))
+        }
+        let core = try #require(sender.core)
+        _ = try core.write(ByteBuffer(bytes: pattern(3000)), to: stream, finish: false)
+        try pair.run(for: .seconds(1))
+        _ = try core.write(ByteBuffer(), to: stream, finish: true)
+        core.watchDelivery(of: stream, tag: 1)
+        var losesAll = true
+        pair.network = { losesAll && $0.toServer != rebinds ? nil : $0 }
+        try pair.run(for: .microseconds(10))
+        losesAll = false
+        if rebinds {
+            pair.serverPath = QUICPath(
+                local: pair.serverPath.local, remote: try SocketAddress(ipAddress: "192.0.2.1", port: 40_001))
+            let other = try #require(try pair.client.core?.openStream(.unidirectional))
+            _ = try pair.client.core?.write(ByteBuffer(bytes: pattern(10)), to: other, finish: true)
+        } else {
+            try core.migrate(to: try SocketAddress(ipAddress: "192.0.2.99", port: 40_000), now: pair.now)
+        }
+        // What follows on the new path is acknowledged at once, or later.
+        let more = try #require(try core.openStream(.bidirectional))
+        _ = try core.write(ByteBuffer(bytes: pattern(bytesBehind)), to: more, finish: false)
+        let receiver = rebinds ? pair.client : pair.server
+        var answer: DeliveryWatches.Answer?
+        let isAnswered = try pair.run(for: .seconds(20)) {
+            if answer == nil {
+                answer = core.takeDeliveryAnswers().first
+                if answer != nil { #expect(receiver.finished.contains(stream), "it is said to have arrived") }
+            }
+            return answer != nil
+        }
+        #expect(isAnswered && answer?.error == nil)
+    }
 }

@@ -92,6 +92,32 @@ struct EarlyDataTests {
         #expect(pair.client.closeReason == nil)
     }
 
+    @Test("what was rejected and has to wait for the server's limit is not delivered before it was sent again")
+    func rejectedAndWaiting() throws {
+        let world = try World()
+        _ = try self.establish(world)
+        world.serverTakesEarlyData = false
+        var limits = ConnectionLimits()
+        limits.bidirectionalStreams = 1
+        let pair = try world.pair([self.request, self.request], serverLimits: limits)
+        let core = try #require(pair.client.core)
+        let second = StreamID(rawValue: 4)
+        #expect(core.replayableStreams == [self.stream, second])
+        try pair.establish()
+        try pair.run(for: .seconds(2))
+        #expect(core.earlyData == .rejected && core.replayableStreams == [self.stream])
+        core.watchDelivery(of: second, tag: 1)
+        core.watchDelivery(of: nil, tag: 2)
+        try pair.run(for: .seconds(2))
+        #expect(core.takeDeliveryAnswers().isEmpty, "it was never sent")
+        // The first stream ends, and leaves room for the second.
+        _ = try pair.server.core?.write(ByteBuffer(), to: self.stream, finish: true)
+        try pair.run(for: .seconds(2))
+        let answers = core.takeDeliveryAnswers()
+        #expect(answers.count == 2 && answers.allSatisfy { $0.error == nil })
+        #expect(self.text(pair.server.received[second]) == "GET /what-may-be-asked-twice")
+    }
+
     @Test("more than the first flight holds goes on after the handshake")
     func large() throws {
         let world = try World()
@@ -186,11 +212,13 @@ final class World {
         self.willing = try TLSServerContext(server)
     }
 
-    func pair(_ replayable: [ReplayableStream]) throws -> Pair {
+    func pair(
+        _ replayable: [ReplayableStream], serverLimits: ConnectionLimits = ConnectionLimits()
+    ) throws -> Pair {
         let context = self.serverTakesEarlyData ? self.willing : self.unwilling
         let protocols = self.protocols
         return try Pair(
-            replayable: replayable,
+            serverLimits: serverLimits, replayable: replayable,
             clientSession: try self.clientContext.makeSession(
                 for: .quic, applicationProtocols: protocols, serverName: "localhost", port: 4433,
                 hasEarlyData: !replayable.isEmpty),

@@ -118,7 +118,9 @@ final class NativeConnection {
         }
         if written.taken >= 0 {
             stream.queue.markSent(written.taken)
-            if finish, stream.queue.unsentBytes == 0 { stream.queue.markFinished(alone: written.taken == 0) }
+            if finish, stream.queue.unsentBytes == 0 {
+                stream.queue.markFinished(alone: written.taken == 0, path: self.lastWritePathNumber)
+            }
         }
         return written
     }

@@ -40,6 +40,8 @@ struct SendQueue {
     /// The end left in a frame of its own, behind the last bytes.
     private var isEndAlone = false
     private var isEndAcknowledged = false
+    /// The number of the path that packets went to before it.
+    private(set) var pathOfEnd: UInt64 = 0
 
     /// Bytes and end arrived.
     var hasArrived: Bool { self.isFinished && self.isEndAcknowledged && self.acknowledgedOffset == self.sentOffset }
@@ -95,10 +97,14 @@ struct SendQueue {
         }
     }
 
+    /// Whether only the end is not known to have arrived.
+    var awaitsEnd: Bool { self.isFinished && !self.isEndAcknowledged && self.acknowledgedOffset == self.sentOffset }
+
     /// - Parameter alone: no bytes went with it.
-    mutating func markFinished(alone: Bool) {
+    mutating func markFinished(alone: Bool, path: UInt64) {
         self.isFinished = true
         self.isEndAlone = alone
+        self.pathOfEnd = path
     }
 
     /// Nothing is in flight and nothing waits: what was sent arrived.
