@@ -144,6 +144,21 @@ struct TLSStreamTests {
         for _ in 0..<2 { #expect(try pair.server.read(into: &received, limit: 10) == .closed) }
     }
 
+    @Test func whatComesBehindACloseIsNotKept() throws {
+        let pair = try TLSPair.trusting()
+        try pair.handshake()
+        pair.client.close()
+        var bytes = try #require(pair.client.takeCiphertext())
+        let behind = ByteBuffer(repeating: 0x17, count: 4096)
+        bytes.writeImmutableBuffer(behind)
+        pair.server.receive(bytes)
+        var none = ByteBuffer()
+        #expect(try pair.server.read(into: &none, limit: 10) == .closed)
+        #expect(pair.server.waitingCiphertext == 0)
+        pair.server.receive(behind)
+        #expect(pair.server.waitingCiphertext == 0)
+    }
+
     @Test func aServerSpeaksBeforeTheClientHasFinished() throws {
         let pair = try TLSPair.trusting()
         _ = try pair.client.handshake()

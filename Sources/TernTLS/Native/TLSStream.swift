@@ -57,6 +57,7 @@ package final class TLSStream {
     package var outboundCiphertext: Int { self.wire.outbound.readableBytes }
 
     package func receive(_ ciphertext: ByteBuffer) {
+        guard !self.didPeerClose else { return }
         var ciphertext = ciphertext
         if self.wire.inbound.readableBytes == 0 {
             self.wire.inbound = ciphertext
@@ -137,6 +138,8 @@ package final class TLSStream {
                 total += status
             } else if status == 0 {
                 self.didPeerClose = true
+                // Nothing that follows is ever read.
+                self.wire.inbound = ByteBuffer()
                 return total > 0 ? .bytes : .closed
             } else if status == Int(GNUTLS_E_AGAIN) {
                 // Also said after a record that was a ticket or a key update, when more may follow it.
