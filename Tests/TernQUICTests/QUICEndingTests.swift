@@ -293,37 +293,43 @@ extension SocketTests {
                 let gate = DispatchSemaphore(value: 0)
                 let stopped = group.next().submit { gate.wait() }
                 let sent = NIOLockedBox(0)
-                let attempts = try (0..<16).map { _ in
-                    var options = UDPSocketOptions()
-                    options.makeSender = { channel, descriptor in
-                        CountingSender(channel: channel, descriptor: descriptor, sent: sent)
-                    }
-                    return try connect(to: listener.localAddress, socketOptions: options)
-                }
-                #expect(try await eventually { sent.value >= attempts.count })
+                let ends = try Self.ends(of: 16, to: listener.localAddress, sent: sent)
+                #expect(try await eventually { sent.value >= ends.count })
                 let closed = listener.close()
                 gate.signal()
                 try await stopped.get()
                 let began = NIODeadline.now()
-                for attempt in attempts {
-                    do {
-                        // What the server said before it heard of its end may have been enough for the client's handshake.
-                        let connection = try await attempt.established.get()
-                        let ended = connection.eventLoop.flatSubmit {
-                            let handler = TestHandler(connection)
-                            connection.start(handler: handler)
-                            return handler.closed
-                        }
-                        #expect(try await ended.get().initiator == .peer)
-                    } catch let error as TransportError {
-                        #expect(error.code == .connectionRefused || error.code == .handshakeFailed, "\(error)")
-                    }
-                }
+                let initiators = try await EventLoopFuture.whenAllSucceed(ends, on: group.next()).get()
+                #expect(initiators.allSatisfy { $0 == .peer })
                 // They would wait for ten seconds.
                 #expect(NIODeadline.now() - began < .seconds(9))
                 try await closed.get()
             }
             try await group.shutdownGracefully()
+        }
+
+        /// Clients, and who ended them: their handshake fails, or the server closes their connection.
+        private static func ends(
+            of count: Int, to address: SocketAddress, sent: NIOLockedBox<Int>
+        ) throws -> [EventLoopFuture<TransportError.Initiator>] {
+            var options = UDPSocketOptions()
+            options.makeSender = { channel, descriptor in
+                CountingSender(channel: channel, descriptor: descriptor, sent: sent)
+            }
+            return try (0..<count).map { _ in
+                // What the server said before it heard of its end may have been enough for the client's handshake.
+                try connect(to: address, socketOptions: options).established.flatMap { connection in
+                    connection.eventLoop.flatSubmit {
+                        let handler = TestHandler(connection)
+                        connection.start(handler: handler)
+                        return handler.closed
+                    }
+                }.map(\.initiator).flatMapErrorThrowing { error in
+                    let code = (error as? TransportError)?.code
+                    #expect(code == .connectionRefused || code == .handshakeFailed, "\(error)")
+                    return .peer
+                }
+            }
         }
 
         @Test func aListenerThatStoppedAcceptingRefusesAtOnce() async throws {
