@@ -45,6 +45,20 @@ import Testing
         }
     }
 
+    /// The file can be removed under who holds it; the directory cannot.
+    @Test func refusesASecondOpenerWhenTheLockWasRemoved() async throws {
+        try await withTemporaryDirectory { directory in
+            try await withStore(in: directory) { store in
+                try FileManager.default.removeItem(atPath: directory + "/lock")
+                for _ in 0..<2 {
+                    await storeError(.inUse) { try SQLiteMessageStore(directory: directory, logger: .silent) }
+                }
+                _ = try await store.registerUser(named: "alice")
+            }
+            try await withStore(in: directory) { #expect($0.status == .writable) }
+        }
+    }
+
     @Test func refusesAnotherVersionAndTouchesNothing() async throws {
         try await withTemporaryDirectory { directory in
             try await withStore(in: directory) { _ = try await $0.registerUser(named: "alice") }
@@ -151,83 +165,6 @@ import Testing
             let error = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
             #expect(
                 error?.message.contains("Read-only file system") == true && error?.message.contains(directory) == true)
-        }
-    }
-}
-
-/// What somebody else made, or can change, is not trusted.
-@Suite struct DataDirectoryTrustTests {
-    private func setMode(_ mode: Int, of path: String) throws {
-        try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
-    }
-
-    @Test(arguments: [0o777, 0o1777, 0o770, 0o702, 0o720])
-    func refusesADirectoryThatOthersCanWrite(mode: Int) async throws {
-        try await withTemporaryDirectory { parent in
-            let directory = parent + "/data"
-            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
-            try self.setMode(mode, of: directory)
-            let error = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
-            let message = error?.message ?? ""
-            #expect(message.contains(directory) && message.contains("chmod"), "\(message)")
-            #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
-            try self.setMode(0o755, of: directory)
-            try await withStore(in: directory) { #expect($0.status == .writable) }
-        }
-    }
-
-    @Test(.enabled(if: geteuid() == 0, "giving a file to another user needs root"))
-    func refusesADirectoryOfSomebodyElse() async throws {
-        try await withTemporaryDirectory { parent in
-            let directory = parent + "/data"
-            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
-            #expect(chown(directory, 12_345, 12_345) == 0)
-            let error = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
-            let message = error?.message ?? ""
-            #expect(message.contains("12345") && message.contains("chown"), "\(message)")
-        }
-    }
-
-    @Test(arguments: ["lock", "messages.sqlite", "stamp"])
-    func doesNotFollowALinkThatWasPlantedInIt(name: String) async throws {
-        try await withTemporaryDirectory { parent in
-            let (directory, victim) = (parent + "/data", parent + "/victim")
-            try await withStore(in: directory) { _ = try await $0.registerUser(named: "alice") }
-            let precious = Data(repeating: 7, count: 5_000)
-            try precious.write(to: URL(fileURLWithPath: victim))
-            try? FileManager.default.removeItem(atPath: directory + "/" + name)
-            try FileManager.default.createSymbolicLink(atPath: directory + "/" + name, withDestinationPath: victim)
-            let error = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
-            #expect(error?.message.contains(directory + "/" + name) == true, "\(error?.message ?? "")")
-            #expect(FileManager.default.contents(atPath: victim) == precious)
-        }
-    }
-
-    @Test func doesNotWriteThroughALinkInThePlaceOfAFreshFile() async throws {
-        try await withTemporaryDirectory { parent in
-            let (directory, victim) = (parent + "/data", parent + "/victim")
-            try await withStore(in: directory) { _ = try await $0.registerUser(named: "alice") }
-            let precious = Data(repeating: 7, count: 5_000)
-            try precious.write(to: URL(fileURLWithPath: victim))
-            for name in ["stamp.new", "messages.sqlite.new"] {
-                try FileManager.default.createSymbolicLink(
-                    atPath: directory + "/" + name, withDestinationPath: victim)
-            }
-            try await withStore(in: directory) { #expect($0.status == .writable) }
-            #expect(FileManager.default.contents(atPath: victim) == precious)
-        }
-    }
-
-    @Test func doesNotTruncateAFileThatHasAnotherName() async throws {
-        try await withTemporaryDirectory { parent in
-            let (directory, victim) = (parent + "/data", parent + "/victim")
-            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
-            try self.setMode(0o700, of: directory)
-            let precious = Data(repeating: 7, count: 5_000)
-            try precious.write(to: URL(fileURLWithPath: victim))
-            try FileManager.default.linkItem(atPath: victim, toPath: directory + "/lock")
-            _ = await storeError(.unusable) { try SQLiteMessageStore(directory: directory, logger: .silent) }
-            #expect(FileManager.default.contents(atPath: victim) == precious)
         }
     }
 }

@@ -68,7 +68,7 @@ public final class SQLiteMessageStore: MessageStore {
     /// - Throws: ``StoreError/Code/inUse``, ``StoreError/Code/otherVersion``, ``StoreError/Code/notADatabase``,
     ///   ``StoreError/Code/unusable``, ``StoreError/Code/readOnly`` on a full disk, ``StoreError/Code/corrupt``; each names the path.
     public init(directory path: String, options: Options = Options(), logger: Logger) throws(StoreError) {
-        let directory = try DataDirectory(path: path)
+        let directory = try DataDirectory(path: path, logger: logger)
         try Self.prepareDatabase(in: directory)
         let board = StatusBoard()
         let writer = try LogWriter(directory: directory, options: options, board: board, logger: logger)
@@ -105,6 +105,7 @@ public final class SQLiteMessageStore: MessageStore {
     /// Makes the database under another name and moves it into place when it is whole, so that there is never half of one.
     private static func prepareDatabase(in directory: DataDirectory) throws(StoreError) {
         guard try !directory.exists(directory.database) else {
+            try directory.checkDatabaseFiles()
             // A journal is there when a migration was ended in its commit: the header may say what will be rolled back.
             let isOld = try directory.checkHeader() < Schema.version
             let wasInterrupted = try directory.exists(directory.database + "-journal")

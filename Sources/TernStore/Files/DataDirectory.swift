@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import Synchronization
+internal import Logging
 
 #if canImport(Glibc)
 internal import Glibc
@@ -14,11 +14,11 @@ internal import Darwin
 /// The directory that holds a store, locked for this process.
 ///
 /// It knows files and their first bytes; SQLite comes later. The lock is held until ``unlock()``. What is in it is trusted, so it
-/// must be this user's or root's, and writable by nobody else.
+/// must be this user's or root's, and writable by nobody else (``FileStatus``).
 final class DataDirectory: Sendable {
     let path: String
-    /// -1 when it was given back.
-    private let lock: Mutex<Int32>
+    private let lock: DirectoryLock
+    private let logger: Logger
 
     var database: String { self.path + "/messages.sqlite" }
     /// Where a new database grows until it is complete.
@@ -30,23 +30,21 @@ final class DataDirectory: Sendable {
     /// Creates the directory if it is missing, and locks it.
     ///
     /// - Throws: ``StoreError/Code/unusable``, ``StoreError/Code/inUse``.
-    init(path: String) throws(StoreError) {
-        self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
-        try Self.makeDirectory(self.path)
-        try Self.checkTrust(self.path)
-        self.lock = Mutex(try Self.lockFile(self.path + "/lock", of: self.path))
-    }
-
-    deinit {
-        self.unlock()
+    init(path: String, logger: Logger) throws(StoreError) {
+        let path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+        self.path = path
+        self.logger = logger
+        try Self.makeDirectory(path)
+        self.lock = try DirectoryLock(directory: try Self.openDirectory(path, logger), path: path) {
+            () throws(StoreError) in
+            try Self.openFile(
+                path + "/lock", O_RDWR | O_CREAT, to: "write to the data directory: cannot open", logger)
+        }
     }
 
     /// Lets others open the directory.
     func unlock() {
-        self.lock.withLock { descriptor in
-            if descriptor >= 0 { close(descriptor) }
-            descriptor = -1
-        }
+        self.lock.unlock()
     }
 
     // MARK: Opening
@@ -68,72 +66,59 @@ final class DataDirectory: Sendable {
 
     /// Refuses a directory that somebody else made or can write: they could put other files in the place of ours, and read or
     /// change what is stored.
-    private static func checkTrust(_ path: String) throws(StoreError) {
-        var status = stat()
-        guard lstat(path, &status) == 0 else { throw Self.unusable(path, "look at") }
-        if status.st_mode & S_IFMT == S_IFLNK {
-            guard Self.isTrusted(status.st_uid) else {
-                let message = "the data directory \(path) is a symbolic link of user \(status.st_uid); name its target"
-                throw StoreError(.unusable, message: message)
-            }
-            guard stat(path, &status) == 0 else { throw Self.unusable(path, "look at") }
-        }
-        guard Self.isTrusted(status.st_uid) else {
-            let message =
-                "the data directory \(path) belongs to user \(status.st_uid), and this process runs as user \(geteuid()): "
-                + "run as that user, chown it, or name another directory"
+    private static func openDirectory(_ path: String, _ logger: Logger) throws(StoreError) -> Int32 {
+        guard let link = FileStatus(at: path) else { throw Self.unusable(path, "look at") }
+        guard link.kind != .symbolicLink || link.isTrusted() else {
+            let message = "the data directory \(path) is a symbolic link of user \(link.owner); name its target"
             throw StoreError(.unusable, message: message)
         }
-        let mode = status.st_mode & 0o7777
-        guard mode & 0o022 == 0 else {
-            let message =
-                "others may write to the data directory \(path) (mode \(String(mode, radix: 8))): "
-                + "\"chmod go-w\" it if all in it is yours, or name another directory"
-            throw StoreError(.unusable, message: message)
+        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.unusable(path, "open") }
+        try Self.check(descriptor, as: .directory, "the data directory \(path)", logger)
+        return descriptor
+    }
+
+    /// Closes what is refused.
+    private static func check(
+        _ descriptor: Int32, as role: FileStatus.Role, _ name: String, _ logger: Logger
+    ) throws(StoreError) {
+        switch FileStatus.judge(descriptor, as: role) {
+        case .usable(let note):
+            if let note { logger.warning("\(name) \(note)") }
+        case .refused(let reason):
+            close(descriptor)
+            throw StoreError(.unusable, message: "\(name) \(reason)")
         }
     }
 
-    /// Root can do everything anyway.
-    private static func isTrusted(_ user: uid_t) -> Bool { user == geteuid() || user == 0 }
-
     /// Opens a file in the directory. No link leads out of it, by whichever way it came there.
-    private static func openFile(_ file: String, _ flags: Int32, to verb: String) throws(StoreError) -> Int32 {
+    private static func openFile(
+        _ file: String, _ flags: Int32, to verb: String, _ logger: Logger
+    ) throws(StoreError) -> Int32 {
         let descriptor = open(file, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             guard errno == ELOOP else { throw Self.unusable(file, verb) }
             throw StoreError(.unusable, message: "\(file) is a symbolic link: none is followed in a data directory")
         }
-        var status = stat()
-        let isOwn =
-            fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_nlink <= 1
-            && Self.isTrusted(status.st_uid)
-        guard isOwn else {
-            close(descriptor)
-            let message = "\(file) is not a file of its own that belongs to user \(geteuid())"
-            throw StoreError(.unusable, message: message)
-        }
+        try Self.check(descriptor, as: .kept, file, logger)
         return descriptor
     }
 
-    private static func lockFile(_ file: String, of path: String) throws(StoreError) -> Int32 {
-        let descriptor = try Self.openFile(file, O_RDWR | O_CREAT, to: "write to the data directory: cannot open")
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            defer { close(descriptor) }
-            guard code == EWOULDBLOCK else { throw Self.unusable(file, "lock", code) }
-            let holder = Self.contents(of: descriptor, limit: 32).flatMap { Int(String(decoding: $0, as: UTF8.self)) }
-            let who = holder.map { "process \($0)" } ?? "another process"
-            throw StoreError(.inUse, message: "the data directory \(path) is in use by \(who)")
+    /// Looks at what SQLite will open by its name.
+    func checkDatabaseFiles() throws(StoreError) {
+        for suffix in ["-wal", "-shm", "-journal"] where try self.exists(self.database + suffix) {
+            close(try Self.openFile(self.database + suffix, O_RDONLY, to: "read", self.logger))
         }
-        // Who holds the lock is a courtesy to whoever does not get it: a full disk must not keep the store shut.
-        let pid = Array("\(getpid())".utf8)
-        _ = ftruncate(descriptor, 0)
-        _ = pid.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) }
-        return descriptor
+        guard let names = FileStatus(at: self.database)?.names, names > 1 else { return }
+        self.logger.warning(
+            """
+            \(self.database) has \(names) names (hard links): what was copied that way is no copy, and changes with it. Never \
+            run a server on it
+            """)
     }
 
     static func unusable(_ path: String, _ verb: String, _ code: Int32 = errno) -> StoreError {
-        StoreError(.unusable, message: "cannot \(verb) \(path): \(String(cString: strerror(code)))")
+        StoreError(.unusable, message: "cannot \(verb) \(path): \(systemText(code))")
     }
 
     // MARK: Files
@@ -178,9 +163,9 @@ final class DataDirectory: Sendable {
     ///
     /// - Returns: the version of the layout.
     func checkHeader() throws(StoreError) -> UInt32 {
-        let descriptor = try Self.openFile(self.database, O_RDWR, to: "write to")
+        let descriptor = try Self.openFile(self.database, O_RDWR, to: "write to", self.logger)
         defer { close(descriptor) }
-        guard let header = Self.contents(of: descriptor, limit: 100) else { throw Self.unusable(self.database, "read") }
+        guard let header = FileBytes.first(100, of: descriptor) else { throw Self.unusable(self.database, "read") }
         guard header.count == 100, header.starts(with: "SQLite format 3\0".utf8) else {
             throw StoreError(.notADatabase, message: "\(self.database) is not a database of Tern")
         }
@@ -204,12 +189,6 @@ final class DataDirectory: Sendable {
         bytes[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) }
     }
 
-    private static func contents(of descriptor: Int32, limit: Int) -> [UInt8]? {
-        var bytes = [UInt8](repeating: 0, count: limit)
-        let count = bytes.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, limit, 0) }
-        return count < 0 ? nil : Array(bytes.prefix(count))
-    }
-
     // MARK: The stamp
 
     /// What this directory knows of its database from outside, so that an older copy in its place is noticed.
@@ -222,9 +201,9 @@ final class DataDirectory: Sendable {
 
     func readStamp() throws(StoreError) -> Stamp? {
         guard try self.exists(self.stampPath) else { return nil }
-        let descriptor = try Self.openFile(self.stampPath, O_RDONLY, to: "read")
+        let descriptor = try Self.openFile(self.stampPath, O_RDONLY, to: "read", self.logger)
         defer { close(descriptor) }
-        let text = String(decoding: Self.contents(of: descriptor, limit: 256) ?? [], as: UTF8.self)
+        let text = String(decoding: FileBytes.first(256, of: descriptor) ?? [], as: UTF8.self)
         let numbers = text.split(separator: " ").compactMap { UInt64($0) }
         guard let messages = numbers.first else { return nil }
         return Stamp(generations: Array(numbers.dropFirst()), messages: messages)
@@ -234,13 +213,13 @@ final class DataDirectory: Sendable {
         let bytes = Array(([stamp.messages] + stamp.generations).map { "\($0)" }.joined(separator: " ").utf8)
         let fresh = self.stampPath + ".new"
         try self.remove(fresh)
-        let descriptor = try Self.openFile(fresh, O_WRONLY | O_CREAT | O_EXCL, to: "write")
+        let descriptor = try Self.openFile(fresh, O_WRONLY | O_CREAT | O_EXCL, to: "write", self.logger)
         let isWritten = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == bytes.count
         let isSynced = isWritten && fsync(descriptor) == 0
         let code = errno
         close(descriptor)
         guard isSynced else {
-            throw StoreError(.readOnly, message: "cannot write \(fresh): \(String(cString: strerror(code)))")
+            throw StoreError(.readOnly, message: "cannot write \(fresh): \(systemText(code))")
         }
         try self.rename(fresh, to: self.stampPath)
     }
