@@ -44,14 +44,6 @@ public struct TLSIdentity: Sendable {
         self.certificateSHA256 = leaf.fingerprint
     }
 
-    /// Secret bytes that whoever has the private key can derive, and nobody else: the same after a restart.
-    ///
-    /// - Parameter label: what for.
-    /// - Returns: 32 bytes.
-    package func secret(for label: String) throws(TLSError) -> [UInt8] {
-        try self.credentials.secret(for: label)
-    }
-
     /// What peers hold against this certificate because of the time, for a log line; `nil` when all is well.
     ///
     /// - Parameter now: seconds since 1970.

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import Foundation
+import Tern
 import Testing
 
 @testable import demo
@@ -47,7 +48,7 @@ struct TrustTests {
         #expect(linked.exitCode == 78 && linked.errors.contains("symbolic link"), "\(linked.errors)")
     }
 
-    @Test("A secret that others can read or change", arguments: [0o644, 0o604, 0o620, 0o666])
+    @Test("A secret that others can change", arguments: [0o620, 0o602, 0o666])
     func exposedSecret(mode: Int) async throws {
         try self.tern.writeSecret(String(repeating: "s", count: 40))
         try self.setMode(mode, of: "secret")
@@ -65,6 +66,58 @@ struct TrustTests {
             atPath: self.tern.path("link"), withDestinationPath: self.tern.path("secret"))
         let token = try await self.tern.run(["token", "--user", "ann", "--auth-secret", self.tern.path("link")])
         #expect(token.exitCode == 0, "\(token.errors)")
+    }
+
+    /// Secrets are mounted into containers so, where nobody can change them.
+    @Test("A secret or key that others can read is used, with a warning", arguments: [0o444, 0o644, 0o604])
+    func readableSecret(mode: Int) async throws {
+        try self.tern.writeSecret(String(repeating: "s", count: 40))
+        try self.setMode(mode, of: "secret")
+        let secret = ["--auth-secret", self.tern.path("secret")]
+        let token = try await self.tern.run(["token", "--user", "ann"] + secret)
+        let warnings = token.errors.split(separator: "\n")
+        #expect(token.exitCode == 0 && token.output.count == 1)
+        #expect(warnings.count == 1 && token.errors.contains("WARNING"), "\(token.errors)")
+        #expect(token.errors.contains(self.tern.path("secret")), "\(token.errors)")
+        let made = try TLSIdentity.selfSigned()
+        try Data(made.certificatePEM).write(to: URL(filePath: self.tern.path("chain.pem")))
+        try self.tern.writeSecret(String(decoding: made.keyPEM, as: UTF8.self), to: "key.pem")
+        try self.setMode(mode, of: "key.pem")
+        let files = ["--tls-certificate", self.tern.path("chain.pem"), "--tls-key", self.tern.path("key.pem")]
+        let run = await (try await self.tern.serve(secret + files)).stop()
+        for name in ["secret", "key.pem"] {
+            #expect(run.errors.contains("file \(self.tern.path(name)) can be read by other"), "\(run.errors)")
+        }
+    }
+
+    @Test("A private key that others can change, and one that is no file", arguments: [0o620, 0o666, 0])
+    func foreignKey(mode: Int) async throws {
+        let made = try TLSIdentity.selfSigned()
+        try Data(made.certificatePEM).write(to: URL(filePath: self.tern.path("chain.pem")))
+        let key = self.tern.path("key.pem")
+        if mode == 0 {
+            #expect(mkfifo(key, 0o600) == 0)
+        } else {
+            try self.tern.writeSecret(String(decoding: made.keyPEM, as: UTF8.self), to: "key.pem")
+            try self.setMode(mode, of: "key.pem")
+        }
+        let run = try await self.serve([
+            "--development", "--tls-certificate", self.tern.path("chain.pem"), "--tls-key", key,
+        ])
+        #expect(run.exitCode == 78 && run.errors.contains(key), "\(run.errors)")
+        #expect(!FileManager.default.fileExists(atPath: self.tern.path("data")), "nothing is made before all is read")
+    }
+
+    @Test("A private key of another user", .enabled(if: geteuid() == 0, "giving a file to another user needs root"))
+    func keyOfSomebodyElse() async throws {
+        let made = try TLSIdentity.selfSigned()
+        try Data(made.certificatePEM).write(to: URL(filePath: self.tern.path("chain.pem")))
+        try self.tern.writeSecret(String(decoding: made.keyPEM, as: UTF8.self), to: "key.pem")
+        #expect(chown(self.tern.path("key.pem"), 12_345, 12_345) == 0)
+        let run = try await self.serve([
+            "--development", "--tls-certificate", self.tern.path("chain.pem"), "--tls-key", self.tern.path("key.pem"),
+        ])
+        #expect(run.exitCode == 78 && run.errors.contains("12345"), "\(run.errors)")
     }
 
     @Test("A server whose secrets are logged says so before it is ready")

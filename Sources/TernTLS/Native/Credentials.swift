@@ -56,28 +56,6 @@ final class Credentials: @unchecked Sendable {
         }
     }
 
-    /// HMAC-SHA-256 of `label` under the private key.
-    func secret(for label: String) throws(TLSError) -> [UInt8] {
-        var key: gnutls_x509_privkey_t?
-        var encoded = gnutls_datum_t()
-        var status = gnutls_certificate_get_x509_key(self.handle, 0, &key)
-        defer { if let key { gnutls_x509_privkey_deinit(key) } }
-        if status == 0 { status = gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_DER, &encoded) }
-        defer {
-            gnutls_memset(encoded.data, 0, Int(encoded.size))
-            CGnuTLS_free(encoded.data)
-        }
-        var secret = [UInt8](repeating: 0, count: 32)
-        if status == 0 {
-            status = gnutls_hmac_fast(
-                GNUTLS_MAC_SHA256, encoded.data, Int(encoded.size), label, label.utf8.count, &secret)
-        }
-        guard status == 0 else {
-            throw TLSError(.generationFailed, message: "no secret can be derived: \(describe(status))")
-        }
-        return secret
-    }
-
     func trust(_ trust: TLSTrust) throws(TLSError) {
         if trust.includesSystem {
             let count = gnutls_certificate_set_x509_system_trust(self.handle)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import TernStore
+
 #if canImport(Glibc)
 internal import Glibc
 #elseif canImport(Musl)
@@ -9,77 +11,55 @@ internal import Musl
 internal import Darwin
 #endif
 
-/// Whose file it is, and who else can read or change it.
+/// Whose file it is, and who else can read or change it: the rules are those of `FileStatus`.
 extension NamedFile {
-    private struct Status {
-        var isRegular: Bool
-        var owner: UInt32
-        var mode: UInt32
-
-        init(_ status: stat) {
-            self.isRegular = status.st_mode & S_IFMT == S_IFREG
-            self.owner = UInt32(status.st_uid)
-            self.mode = UInt32(status.st_mode) & 0o7777
-        }
-
-        /// Root can do everything anyway.
-        var isTrusted: Bool { self.owner == geteuid() || self.owner == 0 }
-    }
-
-    /// Reads a secret that nobody else could have put there, and that others cannot read. Its group may: that is how secrets are
-    /// mounted into containers.
+    /// Reads a secret that nobody else could have put there or changed.
     ///
+    /// - Parameter tell: hears, once, that others can read it: secrets that are mounted into containers often are so, and cannot be
+    ///   changed there.
     /// - Throws: ``CommandError``; the message says what to do.
-    func readSecret(atMost limit: Int) throws(CommandError) -> [UInt8] {
+    func readSecret(atMost limit: Int = 1 << 20, tell: (String) -> Void) throws(CommandError) -> [UInt8] {
         try self.checkLink()
         let descriptor = unsafe open(self.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else { throw self.unreadable(errno) }
         defer { close(descriptor) }
-        try self.checkPrivate(try self.status(of: descriptor), forbidden: 0o004)
+        try self.judge(descriptor, as: .namedSecret, tell: tell)
         return try self.contents(of: descriptor, atMost: limit)
     }
 
-    /// Looks at a file of a data directory, where no link is followed.
+    /// Reads a file of a data directory, where no link is followed; `nil` when there is none.
     ///
-    /// - Parameter isSecret: whether nobody but its owner may read it.
-    func check(isSecret: Bool) throws(CommandError) {
+    /// - Parameters:
+    ///   - isSecret: whether nobody but its owner may read it.
+    ///   - tell: hears, once, that it was open to its group, and is not any more.
+    func readKept(
+        isSecret: Bool, atMost limit: Int = 1 << 20, tell: (String) -> Void
+    ) throws(CommandError) -> [UInt8]? {
         let descriptor = unsafe open(self.path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else {
-            guard errno == ELOOP else { throw self.unreadable(errno) }
-            throw self.error("is a symbolic link: none is followed in a data directory")
+            switch errno {
+            case ENOENT: return nil
+            case ELOOP: throw self.error("is a symbolic link: none is followed in a data directory")
+            case let number: throw self.unreadable(number)
+            }
         }
         defer { close(descriptor) }
-        try self.checkPrivate(try self.status(of: descriptor), forbidden: isSecret ? 0o077 : 0)
-    }
-
-    /// Whether others can read the file; `false` when that cannot be found out.
-    var isReadableByOthers: Bool {
-        var status = stat()
-        return fileStatus(self.path, &status) == 0 && status.st_mode & 0o004 != 0
+        try self.judge(descriptor, as: isSecret ? .keptSecret : .kept, tell: tell)
+        return try self.contents(of: descriptor, atMost: limit)
     }
 
     /// A link that somebody else made may lead to a file that they know.
     private func checkLink() throws(CommandError) {
-        var status = stat()
-        guard unsafe lstat(self.path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK else { return }
-        guard Status(status).isTrusted else { throw self.error("is a symbolic link of user \(status.st_uid)") }
+        guard let link = FileStatus(at: self.path), link.kind == .symbolicLink, !link.isTrusted() else { return }
+        throw self.error("is a symbolic link of user \(link.owner)")
     }
 
-    private func status(of descriptor: Int32) throws(CommandError) -> Status {
-        var status = stat()
-        guard unsafe fstat(descriptor, &status) == 0 else { throw self.unreadable(errno) }
-        return Status(status)
-    }
-
-    private func checkPrivate(_ status: Status, forbidden: UInt32) throws(CommandError) {
-        guard status.isRegular else { throw self.error("is not a regular file") }
-        guard status.isTrusted else { throw self.error("belongs to user \(status.owner), not to you") }
-        let mode = String(status.mode, radix: 8)
-        guard status.mode & 0o022 == 0 else {
-            throw self.error("can be changed by others (mode \(mode)): chmod go-w it")
-        }
-        guard status.mode & forbidden == 0 else {
-            throw self.error("can be read by others (mode \(mode)): chmod 600 it, and make a new one if others did")
+    private func judge(
+        _ descriptor: Int32, as role: FileStatus.Role, tell: (String) -> Void
+    ) throws(CommandError) {
+        switch FileStatus.judge(descriptor, as: role) {
+        case .usable(let note): if let note { tell("\(self.name) \(note)") }
+        case .refused(let reason): throw self.error(reason)
         }
     }
 
@@ -97,24 +77,20 @@ extension NamedFile {
             if chunk.isEmpty { return bytes }
             bytes += chunk
         }
-        throw CommandError(.unreadableFile, "the \(self.role) file \(self.path) is larger than \(limit) bytes")
+        throw CommandError(.unreadableFile, "\(self.name) is larger than \(limit) bytes")
     }
 
     private func unreadable(_ number: Int32) -> CommandError {
-        CommandError(.unreadableFile, "cannot read the \(self.role) file \(self.path): \(errorText(number))")
+        CommandError(.unreadableFile, "cannot read \(self.name): \(errorText(number))")
     }
 
-    private func error(_ what: String) -> CommandError {
-        CommandError(.configuration, "the \(self.role) file \(self.path) \(what)")
+    /// - Parameter what: goes on after the name.
+    func error(_ what: String) -> CommandError {
+        CommandError(.configuration, "\(self.name) \(what)")
     }
 }
 
 /// The name `read` is taken inside ``NamedFile``.
 private func readBytes(_ descriptor: Int32, _ space: UnsafeMutableRawPointer?, _ count: Int) -> Int {
     unsafe read(descriptor, space, count)
-}
-
-/// The name `stat` is that of a function and of a type.
-private func fileStatus(_ path: String, _ status: inout stat) -> Int32 {
-    unsafe stat(path, &status)
 }

@@ -13,6 +13,9 @@ struct NamedFile {
         self.role = role
     }
 
+    /// For messages.
+    var name: String { "the \(self.role) file \(self.path)" }
+
     /// - Throws: ``CommandError/Code/unreadableFile``.
     func read(atMost limit: Int = 1 << 20) throws(CommandError) -> [UInt8] {
         do {
@@ -20,14 +23,14 @@ struct NamedFile {
             defer { try? handle.close() }
             let bytes = try handle.read(upToCount: limit + 1) ?? Data()
             guard bytes.count <= limit else {
-                throw CommandError(.unreadableFile, "the \(self.role) file \(self.path) is larger than \(limit) bytes")
+                throw CommandError(.unreadableFile, "\(self.name) is larger than \(limit) bytes")
             }
             return Array(bytes)
         } catch let error as CommandError {
             throw error
         } catch {
             throw CommandError(
-                .unreadableFile, "cannot read the \(self.role) file \(self.path): \(Self.reason(of: error))")
+                .unreadableFile, "cannot read \(self.name): \(Self.reason(of: error))")
         }
     }
 

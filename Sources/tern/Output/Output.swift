@@ -61,6 +61,11 @@ final class Output: Sendable {
         try? self.write(Array("tern: \(Self.singleLine(text))\n".utf8), to: STDERR_FILENO)
     }
 
+    /// A line about what works, and should not be so.
+    func warn(_ text: String) {
+        self.note("WARNING: \(text)")
+    }
+
     func report(_ error: CommandError) {
         guard self.isJSON else { return self.note("error: \(error.message)") }
         var line = JSONLine(event: "error")

@@ -80,13 +80,15 @@ struct ServeCommand: AsyncParsableCommand {
         let logger = self.logOptions.makeLogger(label: "tern")
         try await output.run {
             var configuration = ServerConfiguration(name: try Name(option: "--name", self.name))
-            configuration.secret = try self.accessOptions.authSecret.map { try AccessSecret(file: $0) }
+            configuration.secret = try self.accessOptions.authSecret.map {
+                try AccessSecret(file: $0, tell: output.warn)
+            }
             configuration.acceptsDevelopmentTokens = self.accessOptions.development
             configuration.durability = self.durability.onTheWire
             configuration.quotas = self.limitOptions.quotas
             // What the command line names is read before anything is made.
-            let given = try self.identityOptions.givenIdentity()
-            self.warnOfExposedSecrets(output)
+            let given = try self.identityOptions.givenIdentity(tell: output.warn)
+            self.warnOfKeyLog(output)
             var options = SQLiteMessageStore.Options()
             options.durability = self.durability.onDisk
             let directory = URL(filePath: self.data).standardizedFileURL.path
@@ -104,24 +106,23 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// What an operator may have forgotten, and others would be glad of.
-    private func warnOfExposedSecrets(_ output: Output) {
-        if let file = ProcessInfo.processInfo.environment["SSLKEYLOGFILE"], !file.isEmpty {
-            output.note(
-                "WARNING: SSLKEYLOGFILE is set: the secrets of every connection are written to \(file); whoever reads that file "
-                    + "can read what is sent. Unset it unless you are looking for a fault")
-        }
-        if let tlsKey = self.identityOptions.tlsKey, NamedFile(tlsKey, role: "private key").isReadableByOthers {
-            output.note("WARNING: other users of this machine can read the private key \(tlsKey): chmod 600 it")
-        }
+    private func warnOfKeyLog(_ output: Output) {
+        guard let file = ProcessInfo.processInfo.environment["SSLKEYLOGFILE"], !file.isEmpty else { return }
+        output.warn(
+            "SSLKEYLOGFILE is set: the secrets of every connection are written to \(file); whoever reads that file can read what is "
+                + "sent. Unset it unless you are looking for a fault")
     }
 
     private func serve(
         _ store: SQLiteMessageStore, configuration: ServerConfiguration, given: TLSIdentity?, directory: String,
         output: Output, logger: Logger
     ) async throws {
-        let stored = try given == nil ? StoredIdentity.load(directory: directory, host: self.listen.host) : nil
+        let stored =
+            try given == nil
+            ? StoredIdentity.load(directory: directory, host: self.listen.host, tell: output.warn) : nil
         guard let identity = given ?? stored?.identity else { return }
-        let listener = try await self.bind(identity, logger: logger)
+        let secret = try ServerSecret.load(directory: directory, tell: output.warn)
+        let listener = try await self.bind(identity, secret, logger: logger)
         let caFile = stored?.certificateAuthorityFile
         let service = ServerService(
             listener: listener, server: MessageServer(store: store, configuration: configuration, logger: logger),
@@ -139,14 +140,14 @@ struct ServeCommand: AsyncParsableCommand {
         try await ServiceGroup(configuration: group).run()
     }
 
-    private func bind(_ identity: TLSIdentity, logger: Logger) async throws -> Listener {
+    private func bind(_ identity: TLSIdentity, _ secret: ServerSecret, logger: Logger) async throws -> Listener {
         do {
             var quicServer = QUICServerOptions()
-            // The same after a restart: clients of the process before learn at once that their connections are gone, and
-            // keep trusting QUIC.
-            quicServer.secret = try identity.secret(for: "tern serve quic")
+            quicServer.secret = try secret.quic()
+            var tls = TLSServerConfiguration(identity: identity)
+            tls.tickets?.secret = try secret.tickets()
             return try await Listener.bind(
-                to: self.listen, applicationProtocol: .messages, tls: TLSServerConfiguration(identity: identity),
+                to: self.listen, applicationProtocol: .messages, tls: tls,
                 listenerLimits: self.limitOptions.listener, quicServer: quicServer, logger: logger)
         } catch let error as TransportError where error.code == .cannotListen {
             throw CommandError(.cannotListen, error.message)
@@ -213,8 +214,14 @@ enum DurabilityChoice: String, ExpressibleByArgument, CaseIterable {
 
 extension IdentityOptions {
     /// The identity that the command line names; `nil` with `--self-signed`.
-    func givenIdentity() throws -> TLSIdentity? {
+    ///
+    /// - Parameter tell: hears what an operator should know of the files.
+    func givenIdentity(tell: (String) -> Void) throws -> TLSIdentity? {
         guard let tlsCertificate, let tlsKey else { return nil }
-        return try TLSIdentity(certificateFile: tlsCertificate, keyFile: tlsKey)
+        let (certificate, key) = (
+            NamedFile(tlsCertificate, role: "certificate"), NamedFile(tlsKey, role: "private key")
+        )
+        return try TLSIdentity(
+            certificatePEM: try certificate.read(), certificate, keyPEM: try key.readSecret(tell: tell), key)
     }
 }

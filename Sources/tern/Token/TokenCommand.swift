@@ -47,7 +47,7 @@ struct TokenCommand: AsyncParsableCommand {
     func run() async throws {
         let output = self.outputOptions.makeOutput()
         try await output.run {
-            let secret = try AccessSecret(file: self.authSecret)
+            let secret = try AccessSecret(file: self.authSecret, tell: output.warn)
             let now = Int64(Date().timeIntervalSince1970)
             let token = try AccessToken(
                 user: try Name(option: "--user", self.user), device: try Name(option: "--device", self.device),
@@ -65,11 +65,13 @@ struct TokenCommand: AsyncParsableCommand {
 }
 
 extension AccessSecret {
-    /// From a file that others can neither read nor change: its bytes without white space at the ends, which editors and `echo`
+    /// From a file that others cannot change: its bytes without white space at the ends, which editors and `echo`
     /// leave there.
-    init(file: String) throws(CommandError) {
+    ///
+    /// - Parameter tell: hears what an operator should know of the file.
+    init(file: String, tell: (String) -> Void) throws(CommandError) {
         let isBlank: (UInt8) -> Bool = { [0x20, 0x09, 0x0a, 0x0d].contains($0) }
-        var bytes = try NamedFile(file, role: "auth secret").readSecret(atMost: 64 << 10)[...]
+        var bytes = try NamedFile(file, role: "auth secret").readSecret(atMost: 64 << 10, tell: tell)[...]
         bytes = bytes.drop(while: isBlank)
         while let last = bytes.last, isBlank(last) { bytes.removeLast() }
         do {
