@@ -37,6 +37,8 @@ public protocol MessageStore: Sendable {
     ///
     /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for a user that does not exist.
     func registerDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32
+    /// - Returns: `nil` for a device, or a user, that does not exist.
+    func findDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32?
     func findUser(named name: String) async throws(StoreError) -> UInt64?
     /// The names of users and groups; identifiers that nobody has are left out.
     func names(of identifiers: [UInt64]) async throws(StoreError) -> [UInt64: String]

@@ -33,6 +33,29 @@ import Testing
         }
     }
 
+    /// Its owner and the server's logs are shown it.
+    @Test(arguments: imitations)
+    func soIsThatOfADevice(_ name: String) async throws {
+        try await Harness.run { harness in
+            let refused = await #expect(throws: Failure.self) { try await harness.client("alice/" + name) }
+            #expect(refused?.code == .invalidName)
+            // Who has it from before keeps it.
+            let user = try await harness.store.registerUser(named: "bob")
+            guard (try? Name(name)) != nil else { return }
+            let device = try await harness.store.registerDevice(named: name, of: user)
+            #expect(try await harness.client("bob/" + name).answer.device.rawValue == device)
+        }
+    }
+
+    @Test func deviceNamesAreComposed() async throws {
+        try await Harness.run { harness in
+            let composed = try await harness.client("alice/t\u{e9}l\u{e9}phone")
+            let decomposed = try await harness.client("alice/te\u{301}le\u{301}phone")
+            #expect(decomposed.answer.device == composed.answer.device)
+            #expect(decomposed.answer.deviceName == composed.answer.deviceName)
+        }
+    }
+
     @Test func namesOfEveryScriptAreTaken() async throws {
         try await Harness.run { harness async throws in
             for name in [

@@ -32,7 +32,7 @@ struct Authenticator: Sendable {
             let device = parts.count > 1 ? parts[1] : AccessToken.defaultDevice
             return (try Name(parts.first ?? ""), try Name(device))
         } catch {
-            throw Failure(error)
+            throw Failure(.invalidName, "the token dev:USER/DEVICE names no valid user or device: \(error.message)")
         }
     }
 

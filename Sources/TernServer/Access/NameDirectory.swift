@@ -30,10 +30,22 @@ struct NameDirectory: Sendable {
         return try Self.checked(UserID(rawValue: user))
     }
 
-    func device(_ name: Name, of user: UserID) async throws(Failure) -> DeviceID {
-        // Only its owner is shown it: it is taken as the token says it.
+    /// The device of an accepted token, registered if the name is new.
+    ///
+    /// - Parameter name: becomes the name that the device has.
+    func device(_ name: inout Name, of user: UserID) async throws(Failure) -> DeviceID {
+        let known = name
+        let canonical: Name
+        do throws(Failure) {
+            canonical = try NameRules.canonical(name)
+        } catch {
+            guard let device = try await self.findDevice(known, of: user) else { throw error }
+            return device
+        }
+        if canonical != known, let device = try await self.findDevice(known, of: user) { return device }
+        name = canonical
         let device = try await Self.asked { () async throws(StoreError) in
-            try await self.store.registerDevice(named: name.text, of: user.rawValue)
+            try await self.store.registerDevice(named: canonical.text, of: user.rawValue)
         }
         return try Self.checked(DeviceID(rawValue: device))
     }
@@ -64,6 +76,13 @@ struct NameDirectory: Sendable {
             try await self.store.findUser(named: name.text)
         }
         return user.flatMap { UserID(rawValue: $0) }
+    }
+
+    private func findDevice(_ name: Name, of user: UserID) async throws(Failure) -> DeviceID? {
+        let device = try await Self.asked { () async throws(StoreError) in
+            try await self.store.findDevice(named: name.text, of: user.rawValue)
+        }
+        return device.flatMap { DeviceID(rawValue: $0) }
     }
 
     private func findGroup(_ name: Name) async throws(Failure) -> UInt64? {

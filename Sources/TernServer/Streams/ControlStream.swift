@@ -73,10 +73,9 @@ struct ControlStream: Sendable {
         else { throw Failure(.unauthenticated, "the first message must be an authentication with a token") }
         guard !self.server.hub.isDraining else { throw Failure(.draining, "the server is about to stop") }
         let now = Int64(self.server.now.rawValue / 1000)
-        let (claimedName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
-        var userName = claimedName
+        var (userName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
         let user = try await self.server.names.user(logsInAs: &userName)
-        let device = try await self.server.names.device(deviceName, of: user)
+        let device = try await self.server.names.device(&deviceName, of: user)
         let session = Session(
             user: user, device: device, connection: self.service.connection, configuration: self.configuration)
         let answer = AuthenticationAnswer(

@@ -29,13 +29,14 @@ extension SQLiteMessageStore {
 
     public func registerDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32 {
         try Self.check(name)
-        let known = try await self.readers.read(.login) { session throws(StoreError) in
-            try session.device(named: name, of: user)
-        }
-        if let known { return known }
+        if let known = try await self.findDevice(named: name, of: user) { return known }
         return try await self.change { session throws(StoreError) in
             try session.registerDevice(named: name, of: user)
         }
+    }
+
+    public func findDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32? {
+        try await self.readers.read(.login) { session throws(StoreError) in try session.device(named: name, of: user) }
     }
 
     public func findUser(named name: String) async throws(StoreError) -> UInt64? {
