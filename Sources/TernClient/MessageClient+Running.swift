@@ -26,17 +26,22 @@ extension MessageClient {
     }
 
     private func keepConnected() async throws {
+        let policy = self.configuration.reconnecting
         var attempt = 0
         var hasConnected = false
         var lostAt = ContinuousClock.now
+        var reason: any Error = ClientError(.unreachable, message: "the server did not answer")
         while self.isOpen {
-            let reason: any Error
+            // The first connection takes what time its maker gives it.
+            let deadline = hasConnected ? policy.giveUpAfter.map { lostAt + $0 } : nil
             do {
-                let link = try await Link.open(try await self.connect(), self.configuration)
+                let link = try await self.openLink(before: deadline)
                 hasConnected = true
                 attempt = 0
                 reason = await self.serve(link)
                 lostAt = .now
+            } catch is Overdue {
+                // What ended the connection, or the attempt before, says more.
             } catch {
                 reason = error
             }
@@ -45,7 +50,8 @@ extension MessageClient {
             if let final = self.finalError(reason, hasConnected: hasConnected, unconnectedFor: .now - lostAt) {
                 throw final
             }
-            let delay = self.configuration.reconnecting.delay(beforeAttempt: attempt, random: .random(in: 0..<1))
+            var delay = policy.delay(beforeAttempt: attempt, random: .random(in: 0..<1))
+            if hasConnected, let limit = policy.giveUpAfter { delay = min(delay, lostAt + limit - .now) }
             attempt += 1
             self.queue.append(.disconnected("\(reason)".printable(), retryingAfter: delay))
             await self.rest(for: delay)
@@ -55,10 +61,45 @@ extension MessageClient {
     private func finalError(_ reason: any Error, hasConnected: Bool, unconnectedFor: Duration) -> ClientError? {
         let policy = self.configuration.reconnecting
         if let error = reason as? ClientError, error.code == .authenticationRefused { return error }
-        let unreachable = ClientError(.unreachable, message: "\(reason)".printable(), cause: nil)
-        if !hasConnected, !policy.retriesFirstConnection { return (reason as? ClientError) ?? unreachable }
-        if let limit = policy.giveUpAfter, unconnectedFor >= limit { return unreachable }
-        return nil
+        let text = Self.words(reason)
+        if !hasConnected, !policy.retriesFirstConnection {
+            return (reason as? ClientError) ?? ClientError(.unreachable, message: text)
+        }
+        guard let limit = policy.giveUpAfter, unconnectedFor >= limit else { return nil }
+        return ClientError(.unreachable, message: "there was no connection for \(limit): \(text)")
+    }
+
+    private static func words(_ reason: any Error) -> String {
+        let message =
+            switch reason {
+            case let error as TransportError: error.message
+            case let error as ClientError: error.message
+            default: ""
+            }
+        return (message.isEmpty ? "\(reason)" : message).printable()
+    }
+
+    /// There is no time left for another connection.
+    private struct Overdue: Error {}
+
+    /// Connects and authenticates.
+    ///
+    /// - Throws: ``Overdue`` when there is no connection by `deadline`, or why there is none.
+    private func openLink(before deadline: ContinuousClock.Instant?) async throws -> Link {
+        guard let deadline else { return try await Link.open(try await self.connect(), self.configuration) }
+        return try await withThrowingTaskGroup(of: Link?.self) { group in
+            group.addTask { try await Link.open(try await self.connect(), self.configuration) }
+            group.addTask {
+                try await Task.sleep(until: deadline, clock: .continuous)
+                return nil
+            }
+            defer { group.cancelAll() }
+            if let link = try await group.next() ?? nil { return link }
+            group.cancelAll()
+            // It may have come in the last moment: then nobody else would close it.
+            guard let late = try? await group.next(), let link = late else { throw Overdue() }
+            return link
+        }
     }
 
     private func rest(for delay: Duration) async {

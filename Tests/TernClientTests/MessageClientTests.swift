@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
+import Synchronization
 import TernMessages
 import TernStore
 import TernTransport
@@ -282,6 +283,31 @@ struct MessageClientTests {
             #expect(error?.code == .closed)
             try await run.value
             await #expect(throws: ClientError.self) { _ = try await alice.enqueue(ByteBuffer(), to: toBob) }
+        }
+    }
+
+    /// An attempt that hangs must not make the client's time longer.
+    @Test func givesUpWhileAnAttemptHangs() async throws {
+        try await House.run { house in
+            var configuration = ClientConfiguration(token: "dev:alice")
+            configuration.reconnecting.giveUpAfter = .seconds(1)
+            let attempts = Mutex(0)
+            let client = MessageClient(configuration) {
+                let number = attempts.withLock { attempts in
+                    attempts += 1
+                    return attempts
+                }
+                if number == 1 { return try house.connect() }
+                if number == 2 { throw TransportError(.unreachable, message: "the cable is out") }
+                try await Task.sleep(for: .seconds(3_600))
+                return try house.connect()
+            }
+            let running = Task { try await client.run() }
+            _ = try await client.identity()
+            house.cutAll()
+            let error = await #expect(throws: ClientError.self) { try await running.value }
+            #expect(error?.code == .unreachable)
+            #expect(error?.message == "there was no connection for 1.0 seconds: the cable is out")
         }
     }
 }

@@ -27,14 +27,18 @@ final class ClientSession: Sendable {
         var configuration = ClientConfiguration(token: try token.read(), receives: receives)
         configuration.program = Program.nameAndVersion
         configuration.reconnecting.giveUpAfter = .seconds(connection.timeout)
+        configuration.requestTimeout = min(configuration.requestTimeout, .seconds(connection.timeout))
         let connector = try connection.makeConnector(logger: logger)
         let reports = Reports()
         self.output = output
         self.reports = reports
         self.client = MessageClient(configuration) {
-            let (connection, report) = try await connector.race(to: connection.server)
+            let isFirst = reports.last.withLock { $0 == nil }
+            let (made, report) =
+                isFirst
+                ? try await connection.connect(by: connector) : try await connector.race(to: connection.server)
             reports.last.withLock { $0 = report }
-            return connection
+            return made
         }
     }
 

@@ -3,6 +3,7 @@
 
 internal import Logging
 internal import NIOCore
+internal import Synchronization
 internal import Tern
 internal import TernMessages
 
@@ -11,10 +12,58 @@ extension ConnectionOptions {
     ///
     /// - Throws: ``CommandError`` for a CA file or a pin that cannot be used.
     func makeConnector(logger: Logger) throws -> Connector {
-        try Connector(
-            applicationProtocol: .messages, tls: TLSClientConfiguration(trust: try self.trust()),
-            policy: ConnectionPolicy(self.carrier.mode), serverName: self.serverName, logger: logger)
+        var policy = ConnectionPolicy(self.carrier.mode)
+        policy.timeout = min(policy.timeout, .seconds(Int64(self.timeout)))
+        let trust = try self.trust()
+        do {
+            return try Connector(
+                applicationProtocol: .messages, tls: TLSClientConfiguration(trust: trust), policy: policy,
+                serverName: self.serverName, logger: logger)
+        } catch let error as TransportError where error.cause is TLSError {
+            guard let ca else { throw error }
+            throw NamedFile(ca, role: "CA").error("cannot be used: \(error.message)")
+        }
     }
+
+    /// The first connection: where nobody answers it is tried again until ``timeout`` is over. What a server or its system refuses
+    /// ends it at once: whoever typed the command wants to know.
+    ///
+    /// - Throws: `TransportError`, ``CommandError``.
+    func connect(by connector: Connector) async throws -> (Connection, ConnectionReport) {
+        let timeout = Duration.seconds(self.timeout)
+        let began = ContinuousClock.now
+        let (server, silence) = (self.server, Silence())
+        return try await withThrowingTaskGroup(of: (Connection, ConnectionReport)?.self) { group in
+            group.addTask {
+                while true {
+                    do {
+                        return try await connector.race(to: server)
+                    } catch let error as TransportError where error.code == .timedOut {
+                        guard began.duration(to: .now) + Self.shortestAttempt < timeout else { throw error }
+                        silence.last.withLock { $0 = error }
+                    }
+                }
+            }
+            // An attempt that began with the time ends with it, by itself, and says more.
+            group.addTask {
+                try await Task.sleep(until: began + timeout + Self.shortestAttempt, clock: .continuous)
+                return nil
+            }
+            defer { group.cancelAll() }
+            if let connected = try await group.next() ?? nil { return connected }
+            throw silence.last.withLock { $0 }
+                ?? TransportError(
+                    .timedOut, message: "could not connect to \(self.server) within \(self.timeout) seconds")
+        }
+    }
+
+    /// What the last attempt met that nobody answered.
+    private final class Silence: Sendable {
+        let last = Mutex<TransportError?>(nil)
+    }
+
+    /// No attempt is begun that would have less time than this.
+    private static let shortestAttempt = Duration.milliseconds(250)
 
     private func trust() throws(CommandError) -> TLSTrust {
         if let pin {

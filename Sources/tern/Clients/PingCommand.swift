@@ -40,7 +40,7 @@ struct PingCommand: AsyncParsableCommand {
     }
 
     private func ping(_ connector: Connector, number: Int, output: Output) async throws {
-        let (connection, report) = try await connector.race(to: self.connectionOptions.server)
+        let (connection, report) = try await self.connectionOptions.connect(by: connector)
         let statistics = await connection.statistics()
         await connection.close()
         let roundTrip = statistics.latestRoundTripTime ?? statistics.smoothedRoundTripTime

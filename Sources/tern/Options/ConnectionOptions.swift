@@ -35,12 +35,20 @@ struct ConnectionOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Give up when there was no connection for this long, or when lines that wait were not acknowledged.",
+            "Give up when there was no connection for this long, or when lines that wait were not acknowledged. A first connection that is refused ends it at once.",
             valueName: "seconds"))
     var timeout: Int = 60
 
     func validate() throws {
         guard self.server.port != 0 else { throw ValidationError("--server needs a port other than 0") }
+        if let serverName, (try? ServerName(serverName)) == nil {
+            throw ValidationError(
+                "--server-name \"\(Output.singleLine(serverName))\" is neither the name of a host nor an address")
+        }
+        if self.ca != nil, self.pin != nil { throw ValidationError("give --ca or --pin, not both") }
+        if let pin, Self.digest(pin) == nil {
+            throw ValidationError("--pin takes the 32 bytes of a SHA-256, in base64 or as 64 hexadecimal digits")
+        }
         guard (1...86_400).contains(self.timeout) else { throw ValidationError("--timeout takes 1 to 86400 seconds") }
     }
 }
