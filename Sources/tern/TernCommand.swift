@@ -23,6 +23,25 @@ struct TernCommand: AsyncParsableCommand {
             ServeCommand.self, TokenCommand.self, SendCommand.self, TailCommand.self, ChatCommand.self,
             PingCommand.self, BenchCommand.self,
         ])
+
+    static func main() async {
+        do {
+            var command = try Self.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            let arguments = CommandLine.arguments.dropFirst().prefix { $0 != "--" }
+            // What ArgumentParser finds wrong is told as every other error is.
+            if Self.exitCode(for: error).rawValue == CommandError.Code.usage.rawValue, arguments.contains("--json") {
+                Output(json: true).report(CommandError(.usage, Self.message(for: error)))
+                Self.exit(withError: ExitCode(CommandError.Code.usage.rawValue))
+            }
+            Self.exit(withError: error)
+        }
+    }
 }
 
 /// What the program says of itself.

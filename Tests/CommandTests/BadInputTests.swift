@@ -40,8 +40,8 @@ struct BadInputTests {
     func keyThatDoesNotFit() async throws {
         let (one, other) = (try TLSIdentity.selfSigned(), try TLSIdentity.selfSigned())
         try Data(one.certificatePEM).write(to: URL(filePath: self.tern.path("certificate.pem")))
-        try Data(other.keyPEM).write(to: URL(filePath: self.tern.path("other.pem")))
-        try Data("no key".utf8).write(to: URL(filePath: self.tern.path("text.pem")))
+        try self.tern.writeSecret(String(decoding: other.keyPEM, as: UTF8.self), to: "other.pem")
+        try self.tern.writeSecret("no key", to: "text.pem")
         for key in ["other.pem", "text.pem"] {
             let run = try await self.tern.run(
                 self.serve("data") + [
@@ -163,6 +163,51 @@ struct BadInputTests {
         let error = try JSON(run.errors)
         #expect(error.event == "error" && error.string("code") == "unreadableFile" && error.number("exitCode") == 66)
         #expect(error.string("message")?.contains("/nonexistent") == true)
+    }
+
+    @Test(
+        "With --json a wrong command line is a JSON line, too",
+        arguments: [
+            ["ping", "--json"], ["ping", "--json", "--server", "localhost:0"], ["serve", "--json", "--self-signed"],
+            ["send", "--server", "localhost:1", "--json", "--to", "a", "--group", "b"], ["fly", "--json"],
+            ["token", "--json", "--auth-secret"], ["tail", "--server", "localhost:1", "--count=x", "--json"],
+            ["ping", "--server", "localhost:1", "--pin", "x", "--json"],
+        ])
+    func usageAsJSON(arguments: [String]) async throws {
+        let run = try await self.tern.run(arguments)
+        #expect(run.exitCode == 64 && run.output.isEmpty)
+        let error = try JSON(run.errors)
+        #expect(error.event == "error" && error.string("code") == "usage" && error.number("exitCode") == 64)
+        #expect(error.string("message")?.isEmpty == false)
+    }
+
+    @Test("Help stays help with --json")
+    func helpAsJSON() async throws {
+        let run = try await self.tern.run(["ping", "--json", "--help"])
+        #expect(run.exitCode == 0 && run.errors.isEmpty && run.output.contains { $0.contains("USAGE") })
+    }
+
+    @Test("A server name that is none", arguments: ["", " ", "a b", "a..b", String(repeating: "a", count: 64)])
+    func badServerName(name: String) async throws {
+        let run = try await self.tern.run(["ping", "--server", "localhost:1", "--server-name", name])
+        #expect(run.exitCode == 64 && run.errors.contains("--server-name"), "\(run.errors)")
+    }
+
+    @Test("A CA file without a certificate is named", arguments: ["empty.pem", "text.pem"])
+    func emptyCA(name: String) async throws {
+        try Data((name == "empty.pem" ? "" : "no certificate").utf8).write(to: URL(filePath: self.tern.path(name)))
+        let run = try await self.tern.run(["ping", "--server", "localhost:1", "--ca", self.tern.path(name)])
+        self.expect(run, code: 78, says: self.tern.path(name))
+    }
+
+    @Test(
+        "A development token that names nobody", arguments: ["dev:", "dev:/", "dev:ann/", "dev:a\u{200b}nn", "dev", ""])
+    func badToken(token: String) async throws {
+        let server = try await self.tern.serve()
+        let run = try await self.tern.run(
+            ["send", "--server", server.address, "--ca", server.caFile, "--token", token, "--to", "bob"], input: "x\n")
+        self.expect(run, code: token.isEmpty ? 64 : 77, says: token.isEmpty ? "token is empty" : "refused")
+        _ = await server.stop()
     }
 
     private func serve(_ data: String, listen: String = "127.0.0.1:0") -> [String] {

@@ -58,8 +58,9 @@ extension CommandError {
     }
 
     private static func code(of error: ClientError) -> Code {
-        if let failure = error.failure { return Self.code(of: failure.code) }
-        return error.code == .authenticationRefused ? .notPermitted : .unavailable
+        // Also a name that the token carries and the server does not take.
+        if error.code == .authenticationRefused, error.failure?.code != .unsupportedVersion { return .notPermitted }
+        return error.failure.map { Self.code(of: $0.code) } ?? .unavailable
     }
 
     private static func text(of error: ClientError) -> String {
