@@ -145,6 +145,8 @@ extension TransportError {
         switch self.cause {
         case let cause as IOError where self.message.contains(cause.systemWords): nil
         case let cause as IOError: "\(cause.systemWords), errno \(cause.errnoCode)"
+        // A message that was made of the cause's says it already.
+        case let cause as TransportError where !cause.message.isEmpty && self.message.contains(cause.message): nil
         // NIO's names for what the message says in words.
         case is ChannelError, nil: nil
         case let cause?: "\(cause)"

@@ -33,13 +33,12 @@ struct TernCommand: AsyncParsableCommand {
                 try command.run()
             }
         } catch {
-            let arguments = CommandLine.arguments.dropFirst().prefix { $0 != "--" }
-            // What ArgumentParser finds wrong is told as every other error is.
-            if Self.exitCode(for: error).rawValue == CommandError.Code.usage.rawValue, arguments.contains("--json") {
-                Output(json: true).report(CommandError(.usage, Self.message(for: error)))
-                Self.exit(withError: ExitCode(CommandError.Code.usage.rawValue))
-            }
-            Self.exit(withError: error)
+            let usage = ExitCode(CommandError.Code.usage.rawValue)
+            // A verb that ran has said what was wrong.
+            guard !(error is ExitCode), Self.exitCode(for: error) == usage else { Self.exit(withError: error) }
+            let isJSON = CommandLine.arguments.dropFirst().prefix { $0 != "--" }.contains("--json")
+            Output(json: isJSON).reportUsage(Self.message(for: error), explained: Self.fullMessage(for: error))
+            Self.exit(withError: usage)
         }
     }
 }

@@ -193,6 +193,29 @@ struct BadInputTests {
         #expect(run.exitCode == 64 && run.errors.contains("--server-name"), "\(run.errors)")
     }
 
+    @Test(
+        "A file without a name",
+        arguments: [
+            ["ping", "--server", "localhost:1", "--ca", ""], ["token", "--user", "a", "--auth-secret", ""],
+            ["tail", "--server", "localhost:1", "--token-file", ""], ["serve", "--self-signed", "--auth-secret", ""],
+            ["serve", "--development", "--tls-certificate", "", "--tls-key", "x"],
+            ["serve", "--development", "--tls-certificate", "x", "--tls-key", ""],
+        ])
+    func emptyFileName(arguments: [String]) async throws {
+        let run = try await self.tern.run(arguments)
+        #expect(run.exitCode == 64 && run.errors.contains("takes the name of a file"), "\(run.errors)")
+    }
+
+    @Test("What is wrong is quoted once, and steers no terminal", arguments: ["\u{1b}[31m", "a\u{202e}b", "a:b"])
+    func quotedOnce(address: String) async throws {
+        let run = try await self.tern.run(["ping", "--server", address])
+        let shown = address.unicodeScalars.map { $0 == "\u{1b}" || $0 == "\u{202e}" ? "\u{fffd}" : String($0) }.joined()
+        #expect(run.exitCode == 64)
+        #expect(run.errors.components(separatedBy: shown).count == 2, "\(run.errors)")
+        #expect(!run.errors.unicodeScalars.contains { $0 == "\u{1b}" || $0 == "\u{202e}" })
+        #expect(run.errors.contains("Usage: tern ping"))
+    }
+
     @Test("A CA file without a certificate is named", arguments: ["empty.pem", "text.pem"])
     func emptyCA(name: String) async throws {
         try Data((name == "empty.pem" ? "" : "no certificate").utf8).write(to: URL(filePath: self.tern.path(name)))

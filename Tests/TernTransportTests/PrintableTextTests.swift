@@ -34,4 +34,15 @@ import Testing
         #expect(String(repeating: "x", count: 5).printable(atMost: 5) == "xxxxx")
         #expect(String(repeating: "x", count: 6).printable(atMost: 5) == "xxxxx\u{2026}")
     }
+
+    /// An error that was made of another one says what that says once.
+    @Test func aCauseIsNotSaidTwice() {
+        let cause = TransportError(.unreachable, message: "no.such.invalid does not resolve")
+        let error = TransportError(
+            .cannotListen, message: "cannot listen on no.such.invalid:1: \(cause.message)", cause: cause)
+        #expect(
+            error.description == "cannotListen: cannot listen on no.such.invalid:1: no.such.invalid does not resolve")
+        let other = TransportError(.carrierLost, message: "the link went down", cause: cause)
+        #expect(other.description.hasSuffix("(unreachable: no.such.invalid does not resolve)"))
+    }
 }

@@ -78,7 +78,7 @@ struct EchoClient: AsyncParsableCommand {
 
 private func endpoint(_ text: String) throws -> Endpoint {
     guard let endpoint = Endpoint(text) else {
-        throw ValidationError("\"\(text)\" is no address such as localhost:4433, 192.0.2.1:4433 or [2001:db8::1]:4433")
+        throw ValidationError("it is no address such as localhost:4433, 192.0.2.1:4433 or [2001:db8::1]:4433")
     }
     return endpoint
 }

@@ -44,7 +44,13 @@ struct EchoServer: AsyncParsableCommand {
         // README.md: to here
         // Only now: another server that has the port may have written the file.
         if let development {
-            try Data(development.certificateAuthorityPEM).write(to: URL(filePath: "echo-ca.pem"), options: .atomic)
+            do {
+                try Data(development.certificateAuthorityPEM).write(to: URL(filePath: "echo-ca.pem"), options: .atomic)
+            } catch {
+                let reason = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+                let text = reason.map { String(cString: strerror(Int32($0.code))) } ?? error.localizedDescription
+                throw StartError(description: "cannot write echo-ca.pem in this folder: \(text)")
+            }
         }
         let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
         // At once, also into a pipe: somebody may wait for this line.
@@ -62,9 +68,13 @@ struct EchoServer: AsyncParsableCommand {
     }
 }
 
+private struct StartError: Error, CustomStringConvertible {
+    let description: String
+}
+
 private func endpoint(_ text: String) throws -> Endpoint {
     guard let endpoint = Endpoint(text) else {
-        throw ValidationError("\"\(text)\" is no address such as 127.0.0.1:4433, [::]:4433 or localhost:0")
+        throw ValidationError("it is no address such as 127.0.0.1:4433, [::]:4433 or localhost:0")
     }
     return endpoint
 }

@@ -45,6 +45,7 @@ struct ConnectionOptions: ParsableArguments {
             throw ValidationError(
                 "--server-name \"\(Output.singleLine(serverName))\" is neither the name of a host nor an address")
         }
+        try NamedFile.checkName(self.ca, option: "--ca")
         if self.ca != nil, self.pin != nil { throw ValidationError("give --ca or --pin, not both") }
         if let pin, Self.digest(pin) == nil {
             throw ValidationError("--pin takes the 32 bytes of a SHA-256, in base64 or as 64 hexadecimal digits")
@@ -72,7 +73,8 @@ extension Endpoint {
     /// For `@Option(transform:)`.
     init(argument text: String) throws {
         guard let endpoint = Endpoint(text) else {
-            throw ValidationError("\"\(text)\" is no address such as name:4433, 192.0.2.1:4433 or [2001:db8::1]:4433")
+            // What was given is said before this.
+            throw ValidationError("it is no address such as name:4433, 192.0.2.1:4433 or [2001:db8::1]:4433")
         }
         self = endpoint
     }

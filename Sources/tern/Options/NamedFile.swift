@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import ArgumentParser
 internal import Foundation
 
 /// A file that the command line names, and what it is for: an error names both.
@@ -11,6 +12,13 @@ struct NamedFile {
     init(_ path: String, role: String) {
         self.path = path
         self.role = role
+    }
+
+    /// An empty name is none; the system would take it for the folder in which the command runs.
+    ///
+    /// - Throws: `ValidationError`.
+    static func checkName(_ path: String?, option: String) throws {
+        if path?.isEmpty == true { throw ValidationError("\(option) takes the name of a file") }
     }
 
     /// For messages.

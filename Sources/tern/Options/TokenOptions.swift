@@ -18,6 +18,7 @@ struct TokenOptions: ParsableArguments {
     var tokenFile: String?
 
     func validate() throws {
+        try NamedFile.checkName(self.tokenFile, option: "--token-file")
         if self.token != nil, self.tokenFile != nil { throw ValidationError("give --token or --token-file, not both") }
     }
 

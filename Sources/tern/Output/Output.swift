@@ -75,6 +75,16 @@ final class Output: Sendable {
         try? self.write(Array(line.line.utf8), to: STDERR_FILENO)
     }
 
+    /// What is wrong with the command line: in JSON as every other error, for people with the usage below it.
+    func reportUsage(_ message: String, explained: String) {
+        guard !self.isJSON else { return self.report(CommandError(.usage, message)) }
+        // It quotes the command line, which may be a script's.
+        let lines = explained.split(separator: "\n", omittingEmptySubsequences: false).map {
+            Self.singleLine(String($0))
+        }
+        try? self.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: STDERR_FILENO)
+    }
+
     /// Messages may quote what a peer said: it must not forge lines or move the cursor of a terminal.
     static func singleLine(_ text: String) -> String {
         var line = String.UnicodeScalarView()

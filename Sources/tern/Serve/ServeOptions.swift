@@ -31,6 +31,8 @@ struct IdentityOptions: ParsableArguments {
     var selfSigned = false
 
     func validate() throws {
+        try NamedFile.checkName(self.tlsCertificate, option: "--tls-certificate")
+        try NamedFile.checkName(self.tlsKey, option: "--tls-key")
         switch (self.tlsCertificate, self.tlsKey, self.selfSigned) {
         case (_?, _?, false), (nil, nil, true): return
         default: throw ValidationError("give --tls-certificate and --tls-key, or --self-signed")
@@ -54,6 +56,7 @@ struct AccessOptions: ParsableArguments {
     var development = false
 
     func validate() throws {
+        try NamedFile.checkName(self.authSecret, option: "--auth-secret")
         guard (self.authSecret != nil) != self.development else {
             throw ValidationError("give --auth-secret or --development")
         }

@@ -39,6 +39,7 @@ struct TokenCommand: AsyncParsableCommand {
     @OptionGroup var outputOptions: OutputOptions
 
     func validate() throws {
+        try NamedFile.checkName(self.authSecret, option: "--auth-secret")
         guard (1...3_650 * 86_400).contains(self.lifetime) else {
             throw ValidationError("--lifetime takes 1 second to 10 years")
         }
