@@ -46,7 +46,7 @@ extension ConnectionBridge: LoopConnectionHandler {
     }
 
     func streamClosed(_ id: StreamID) {
-        self.streams[id] = nil
+        self.streams.removeValue(forKey: id)?.outbound.closed()
     }
 
     func streamsAvailable(_ direction: StreamDirection) {

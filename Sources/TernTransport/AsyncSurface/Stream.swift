@@ -60,6 +60,14 @@ public final class Stream: Sendable {
         await self.state.inbound.resetCode()
     }
 
+    /// Waits until the peer wants no more of what is written here (STOP_SENDING) and returns its code; `nil` when it took everything,
+    /// when this end reset the stream or lost the connection, or the task is cancelled.
+    ///
+    /// ``write(_:)`` tells the same. This is for a second task, which wants to know while there is nothing to write.
+    public func stoppedByPeer() async -> UInt64? {
+        await self.state.outbound.stopCode()
+    }
+
     /// The bytes as a sequence; the same as calling ``read()`` until it returns `nil`.
     public var inbound: InboundBytes { InboundBytes(stream: self) }
 

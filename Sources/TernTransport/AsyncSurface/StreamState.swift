@@ -41,22 +41,64 @@ final class StreamState: Sendable {
     }
 }
 
-/// The receiving side of a stream.
-final class StreamInlet: Sendable {
-    private enum ResetWatch {
+/// Whether the peer gave up one side of a stream, for the one task that wants to know while it neither reads nor writes.
+final class StreamCodeWatch: Sendable {
+    private enum State {
         case idle
         case waiting(CheckedContinuation<UInt64?, Never>)
-        /// With the code of the reset, or `nil` when the stream ended in another way.
+        /// With the peer's code, or `nil` when the side ended in another way.
         case settled(UInt64?)
     }
 
+    private let state = Mutex(State.idle)
+
+    /// Waits for the peer; `nil` when the side ends in another way, when the task is cancelled, or when another task waits.
+    func code() async -> UInt64? {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let answer = self.state.withLock { state -> UInt64?? in
+                    if case .settled(let code) = state { return .some(code) }
+                    guard case .idle = state, !Task.isCancelled else { return .some(nil) }
+                    state = .waiting(continuation)
+                    return nil
+                }
+                if let answer { continuation.resume(returning: answer) }
+            }
+        } onCancel: {
+            self.resume(with: nil, leaving: .idle)
+        }
+    }
+
+    /// The first answer stays.
+    func settle(_ code: UInt64?) {
+        self.resume(with: code, leaving: .settled(code))
+    }
+
+    private func resume(with code: UInt64?, leaving next: State) {
+        let waiter = self.state.withLock { state -> CheckedContinuation<UInt64?, Never>? in
+            switch state {
+            case .settled: return nil
+            case .idle:
+                state = next
+                return nil
+            case .waiting(let continuation):
+                state = next
+                return continuation
+            }
+        }
+        waiter?.resume(returning: code)
+    }
+}
+
+/// The receiving side of a stream.
+final class StreamInlet: Sendable {
     private let inlet = Inlet<ByteBuffer>(keep: { $0.wait(behind: &$1) })
-    private let resetWatch = Mutex(ResetWatch.idle)
+    private let resetWatch = StreamCodeWatch()
 
     init(isReadable: Bool) {
         if isReadable { return }
         self.inlet.end(TransportError(.misuse, message: "this end only sends on this stream"))
-        self.settleReset(nil)
+        self.resetWatch.settle(nil)
     }
 
     /// Whether more bytes can come, or wait to be read.
@@ -66,60 +108,27 @@ final class StreamInlet: Sendable {
     func received(_ bytes: ByteBuffer) -> Bool { self.inlet.push(bytes) }
     func finished() {
         self.inlet.end()
-        self.settleReset(nil)
+        self.resetWatch.settle(nil)
     }
 
     /// - Returns: how many bytes were dropped unread; their credit is the caller's to return.
     func failed(_ error: TransportError) -> Int {
-        self.settleReset(error.wireCode ?? 0)
+        self.resetWatch.settle(error.wireCode ?? 0)
         return self.inlet.abort(error).reduce(0) { $0 + $1.readableBytes }
     }
     /// The connection ended: what waits is still delivered, then `reason`.
     func endAfterDelivery(_ reason: TransportError) {
         self.inlet.end(reason)
-        self.settleReset(nil)
+        self.resetWatch.settle(nil)
     }
     func stop() -> Int {
-        self.settleReset(nil)
+        self.resetWatch.settle(nil)
         return self.inlet.abort(nil).reduce(0) { $0 + $1.readableBytes }
     }
     func next() async throws -> ByteBuffer? { try await self.inlet.next() }
 
     /// Waits for the peer's reset; `nil` when there will be none, when the task is cancelled, or when another task waits.
-    func resetCode() async -> UInt64? {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let answer = self.resetWatch.withLock { watch -> UInt64?? in
-                    if case .settled(let code) = watch { return .some(code) }
-                    guard case .idle = watch, !Task.isCancelled else { return .some(nil) }
-                    watch = .waiting(continuation)
-                    return nil
-                }
-                if let answer { continuation.resume(returning: answer) }
-            }
-        } onCancel: {
-            self.resumeResetWatch(with: nil, leaving: .idle)
-        }
-    }
-
-    private func settleReset(_ code: UInt64?) {
-        self.resumeResetWatch(with: code, leaving: .settled(code))
-    }
-
-    private func resumeResetWatch(with code: UInt64?, leaving next: ResetWatch) {
-        let waiter = self.resetWatch.withLock { watch -> CheckedContinuation<UInt64?, Never>? in
-            switch watch {
-            case .settled: return nil
-            case .idle:
-                watch = next
-                return nil
-            case .waiting(let continuation):
-                watch = next
-                return continuation
-            }
-        }
-        waiter?.resume(returning: code)
-    }
+    func resetCode() async -> UInt64? { await self.resetWatch.code() }
 }
 
 /// The sending side of a stream: counts what is on its way to the event loop and suspends writers above the watermark.
@@ -136,6 +145,7 @@ final class StreamOutlet: Sendable {
     }
 
     private let state: Mutex<State>
+    private let stopWatch = StreamCodeWatch()
     private let highWatermark: Int
 
     init(isWritable: Bool, limits: ConnectionLimits) {
@@ -143,6 +153,7 @@ final class StreamOutlet: Sendable {
         var state = State()
         if !isWritable { state.end = TransportError(.misuse, message: "this end only receives on this stream") }
         self.state = Mutex(state)
+        if !isWritable { self.stopWatch.settle(nil) }
     }
 
     /// Whether the sending side was neither finished, reset nor lost.
@@ -185,8 +196,15 @@ final class StreamOutlet: Sendable {
             defer { state.waiters = [:] }
             return state.waiters
         }
+        self.stopWatch.settle(reason.code == .streamStopped ? reason.wireCode ?? 0 : nil)
         for waiter in waiters.values { waiter.resume(throwing: reason) }
     }
+
+    /// Everything arrived, or will never.
+    func closed() { self.stopWatch.settle(nil) }
+
+    /// Waits until the peer wants no more; `nil` when it took all, when the task is cancelled, or when another task waits.
+    func stopCode() async -> UInt64? { await self.stopWatch.code() }
 
     func untilBelowWatermark() async throws {
         guard let ticket = self.state.withLock({ $0.takeTicket(highWatermark: self.highWatermark) }) else { return }
