@@ -66,7 +66,7 @@ public final class MessageServer: Sendable {
     public func drain(grace: Duration) async {
         let milliseconds = UInt32(min(max(grace / .milliseconds(1), 0), Double(UInt32.max)))
         let sessions = self.hub.startDraining()
-        for session in sessions { session.control.sendNow(GoOffline(retryAfter: milliseconds).message) }
+        for session in sessions { session.drain(retryAfter: milliseconds) }
         self.logger.info("draining", metadata: ["sessions": "\(sessions.count)", "grace": "\(grace)"])
         await self.waitUntilEmpty(atMost: grace)
         let rest = self.hub.connections
@@ -88,6 +88,9 @@ public final class MessageServer: Sendable {
             group.cancelAll()
         }
     }
+
+    /// What tokens are compared with.
+    var time: ServerTime { ServerTime(wall: Int64(self.now.rawValue / 1000), monotonic: .now) }
 
     /// Milliseconds since 1970.
     var now: MessageTimestamp {

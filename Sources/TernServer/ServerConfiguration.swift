@@ -30,6 +30,9 @@ public struct ServerConfiguration: Sendable {
 
     public var maximumConnections = 50_000
     public var maximumConnectionsPerUser = 64
+    /// When a user has as many connections as allowed, the one that was silent for longest gives way to a new one, if that is as long
+    /// as this. Longer than clients take between two pings.
+    public var silenceBeforeGivingWay = Duration.seconds(10)
     /// Requests of one connection that are worked on at once; above it the server stops reading them.
     public var maximumRequestsInFlight = 32
     /// Requests of one user, on all connections together, that the store works on at once; the others wait, so that nobody

@@ -4,9 +4,10 @@
 import Foundation
 import NIOCore
 import TernMessages
-import TernServer
 import TernTransport
 import Testing
+
+@testable import TernServer
 
 @Suite struct AuthenticationTests {
     static let secret = AccessSecret.random()
@@ -45,6 +46,8 @@ import Testing
             ("a.b.c", .unauthenticated),
             ("dev:alice", .unauthenticated),
             (String(repeating: "x", count: 9000), .unauthenticated),
+            (String(repeating: "x", count: 70_000), .unauthenticated),
+            (try Self.token(user: "al\u{200b}ice"), .invalidName),
         ]
         try await Harness.run(configure: {
             $0.secret = Self.secret
@@ -124,14 +127,62 @@ import Testing
     }
 
     @Test func aUserHasSoManyConnections() async throws {
-        try await Harness.run(configure: { $0.maximumConnectionsPerUser = 2 }) { harness in
+        try await Harness.run(configure: {
+            $0.maximumConnectionsPerUser = 2
+            $0.silenceBeforeGivingWay = .seconds(100)
+        }) { harness in
             let first = try await harness.client("alice")
             let second = try await harness.client("alice/other")
-            let refused = await #expect(throws: Failure.self) { try await harness.client("alice/third") }
+            let connection = harness.connect()
+            let refused = await #expect(throws: Failure.self) {
+                try await TestClient(connection, token: "dev:alice/third")
+            }
             #expect(refused?.code == .rateLimited)
+            #expect(refused?.isRetryable == true)
+            // When the one that is silent for longest would give way.
+            #expect((1...100_000).contains(try #require(refused?.retryAfter)))
+            #expect(await connection.closed().wireCode == CloseCode.tooManyConnectionsOfUser.rawValue)
             _ = try await harness.client("bob")
             await first.close()
             withExtendedLifetime(second) {}
+        }
+    }
+
+    /// As many as a user may have vanished without a word: the next one is not locked out until their carriers notice.
+    @Test func aSilentConnectionGivesWay() async throws {
+        try await Harness.run(configure: {
+            $0.maximumConnectionsPerUser = 2
+            $0.silenceBeforeGivingWay = .zero
+        }) { harness in
+            let vanished = try await harness.client("alice")
+            let lively = try await harness.client("alice")
+            let bob = try await harness.client("bob")
+            let sessions = harness.server.hub.sessions(of: vanished.user)
+            for session in sessions where session.connection.role == .server { session.heard() }
+            // Heard after the other one, whichever came first.
+            try await lively.control.write(Message(type: .ping))
+            _ = try await lively.control.message()
+            let next = try await harness.client("alice")
+            #expect(await vanished.connection.closed().wireCode == CloseCode.gaveWay.rawValue)
+            #expect(harness.server.hub.sessions(of: next.user).count == 2)
+            try await bob.send("hello", to: PartyID(next.user))
+            for client in [lively, next] { #expect(await client.nextPushes(1).count == 1) }
+        }
+    }
+
+    /// A token that is nearly over; 60 s are forgiven, here as at the login.
+    @Test func aSessionEndsWithItsToken() async throws {
+        try await Harness.run(configure: { $0.secret = Self.secret }) { harness in
+            let client = try await TestClient(harness.connect(), token: try Self.token(expiresIn: -57))
+            let lasting = try await TestClient(harness.connect(), token: try Self.token(expiresIn: 3600))
+            let end = await client.connection.closed()
+            #expect(end.wireCode == CloseCode.tokenExpired.rawValue)
+            #expect(end.initiator == .peer)
+            let again = await #expect(throws: Failure.self) {
+                try await TestClient(harness.connect(), token: try Self.token(expiresIn: -60))
+            }
+            #expect(again?.code == .tokenExpired)
+            try await lasting.send("still here", to: PartyID(lasting.user))
         }
     }
 

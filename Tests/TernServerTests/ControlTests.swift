@@ -66,6 +66,18 @@ import Testing
         }
     }
 
+    /// Nothing is on its way to the client, and nothing will be for long: the end is noticed all the same.
+    @Test func aControlStreamThatTheClientStopsEndsTheConnection() async throws {
+        try await Harness.run { harness in
+            let alice = try await harness.client("alice")
+            alice.control.stream.stopSending(code: CloseCode.streamCancelled.rawValue)
+            let end = await alice.connection.closed()
+            #expect(end.code == .application)
+            #expect(end.wireCode == 0)
+            #expect(end.initiator == .peer)
+        }
+    }
+
     @Test func aClientThatLeavesIsPushedNothingMore() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")

@@ -37,7 +37,7 @@ import Testing
         for sequence in 1...20_000 as ClosedRange<UInt64> {
             let message = try self.message(sequence, text: "hi")
             let outcome = state.offer(message)
-            guard outcome.switchedToPull.isEmpty else { break }
+            guard outcome.switchedToPull == nil else { break }
             held += message.draft.payload.storageCapacity
         }
         #expect(held <= 1 << 20)
@@ -55,7 +55,7 @@ import Testing
                 channel: .direct(1, 2), sender: DeviceKey(user: 1, device: 1),
                 key: IdempotencyKey(high: 1, low: sequence), type: 32, clientTimestamp: 0, payload: slice)
             let receipt = TernStore.Receipt(epoch: 9, sequence: sequence, timestamp: 1, isDuplicate: false)
-            if state.offer(CommittedMessage(draft: draft, receipt: receipt)).switchedToPull.isEmpty { taken += 1 }
+            if state.offer(CommittedMessage(draft: draft, receipt: receipt)).switchedToPull == nil { taken += 1 }
             if !state.pulling.isEmpty { break }
         }
         #expect(taken <= 2)

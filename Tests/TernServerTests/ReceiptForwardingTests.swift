@@ -46,6 +46,32 @@ import Testing
         }
     }
 
+    /// The store answers a question of a membership that is over: what is learned is not kept, and goes nowhere.
+    @Test func whatWasAskedBeforeALeaveIsNotKnownAfterIt() async throws {
+        let group = try #require(GroupID(rawValue: 1 << 36))
+        let other = try #require(GroupID(rawValue: 1 << 36 + 1))
+        let sender = try #require(UserID(rawValue: 1))
+        let forwarding = ReceiptForwarding()
+        let receipt = TernMessages.Receipt(
+            kind: .read, sender: sender, receiver: PartyID(group), sequence: MessageSequence.zero.next)
+        let asked = forwarding.now
+        forwarding.offer(receipt, in: ChannelID(group: group), asOf: asked)
+        forwarding.forget(.group(group.rawValue))
+        forwarding.remember(TernStore.Offsets(delivered: 9, read: 9), in: .group(group.rawValue), asOf: asked)
+        forwarding.offer(receipt, in: ChannelID(group: group), asOf: asked)
+        #expect(forwarding.stored(in: .group(group.rawValue)) == nil)
+        // Another channel has nothing to do with it, nor has what is asked from now on.
+        forwarding.remember(TernStore.Offsets(delivered: 8, read: 8), in: .group(other.rawValue), asOf: asked)
+        forwarding.offer(receipt, in: ChannelID(group: other), asOf: asked)
+        #expect(forwarding.stored(in: .group(other.rawValue))?.read == 8)
+        forwarding.remember(TernStore.Offsets(delivered: 1, read: 0), in: .group(group.rawValue), asOf: forwarding.now)
+        #expect(forwarding.stored(in: .group(group.rawValue))?.delivered == 1)
+        forwarding.finish()
+        var forwarded: [ChannelID] = []
+        await forwarding.run { _, channel in forwarded.append(channel) }
+        #expect(forwarded == [ChannelID(group: other)])
+    }
+
     /// With more copies than the rate allows, what waits becomes one, and the last one comes.
     @Test func receiptsWaitForTheirTurnAndBecomeOne() async throws {
         try await Harness.run(configure: { $0.fanOutRate = RateLimit(rate: 100, burst: 1) }) { harness in

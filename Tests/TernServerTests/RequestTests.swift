@@ -104,6 +104,47 @@ import Testing
         }
     }
 
+    /// Whoever gives a stream up has said nothing wrong.
+    @Test func aFrameThatIsGivenUpIsNotAnswered() async throws {
+        try await Harness.run { harness in
+            let alice = try await harness.client("alice")
+            let stream = try await self.open(alice)
+            var bytes = try NoOperation().frame(identifier: 1).encoded()
+            bytes.writeRepeatingByte(0, count: 15)
+            try await stream.write(bytes)
+            // The server has read what stands before the half frame, and what came with it.
+            let first = try #require(try await stream.read())
+            stream.reset(code: CloseCode.streamCancelled.rawValue)
+            var decoder = RequestFrameDecoder(maximumBodyLength: RequestFrame.maximumResponseLength)
+            decoder.append(first)
+            while let more = try await stream.read() { decoder.append(more) }
+            #expect(try decoder.next()?.identifier == 1)
+            #expect(try decoder.next() == nil)
+            try decoder.finish()
+        }
+    }
+
+    /// The field has 64 bits, and every number in it a meaning.
+    @Test func aPageMayBeginBeyondEveryLog() async throws {
+        try await Harness.run { harness in
+            let alice = try await harness.client("alice")
+            for text in ["1", "2"] { try await alice.send(text, to: PartyID(alice.user)) }
+            let channel = ChannelID(direct: alice.user, alice.user)
+            for from in [3, 1 << 44 - 1, 1 << 44, 1 << 63, .max] as [UInt64] {
+                for (direction, expected) in [(UInt8(0), []), (1, [1, 2])] as [(UInt8, [UInt64])] {
+                    var body = ByteBuffer()
+                    channel.encode(into: &body)
+                    body.writeMultipleIntegers(from, direction, UInt16(0))
+                    let frame = RequestFrame(identifier: 7, resource: .history, body: body)
+                    let answer = try History.answer(in: try await alice.ask(frame: frame))
+                    #expect(answer.messages.map(\.sequence.rawValue) == expected, "from \(from), \(direction)")
+                    #expect(answer.head.rawValue == 2)
+                    #expect(!answer.hasMore)
+                }
+            }
+        }
+    }
+
     @Test func aCancelledRequestIsAnsweredOnce() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")

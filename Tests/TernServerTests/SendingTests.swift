@@ -124,6 +124,65 @@ import Testing
         }
     }
 
+    /// The first message says whom a stream is for, whatever becomes of it: a client that writes many without waiting knows
+    /// which answers to expect.
+    @Test func aRefusedMessageBindsItsStreamToo() async throws {
+        try await Harness.run(configure: { $0.maximumPayloadLength = 100 }) { harness in
+            let alice = try await harness.client("alice")
+            let (bob, carol) = (try await harness.client("bob"), try await harness.client("carol"))
+            let good = alice.text("good", to: PartyID(bob.user))
+            var (spoofed, edit, critical) = (good, good, good)
+            spoofed.sender = PartyID(carol.user)
+            edit.type = .edit
+            critical.extensions.set(
+                MessageExtension(try #require(ExtensionType(rawValue: 99)), isCritical: true, value: ByteBuffer()))
+            let large = alice.text(String(repeating: "x", count: 101), to: PartyID(bob.user))
+            let cases: [(Message, ErrorCode)] = [
+                (spoofed, .unauthenticated), (edit, .unsupportedType), (critical, .unknownCriticalExtension),
+                (large, .payloadTooLarge),
+            ]
+            for (first, code) in cases {
+                let stream = try await alice.sender()
+                try await stream.write(first)
+                try await stream.write(alice.text("other", to: PartyID(carol.user)))
+                try await stream.write(alice.text("good", to: PartyID(bob.user)))
+                #expect(try await stream.failure().code == code)
+                #expect(try await stream.failure().code == .wrongChannel, "after \(code)")
+                _ = try await stream.acknowledgement()
+            }
+        }
+    }
+
+    /// Ids that are counters: everybody uses the same ones at the same time, and everybody gets every message of the others.
+    @Test func membersMayUseTheSameIds() async throws {
+        let count = 200
+        try await Harness.run { harness in
+            let carol = try await harness.client("carol")
+            let group = PartyID(try await carol.ask(CreateGroup(name: try Name("team"))).group)
+            let senders = [try await harness.client("alice"), try await harness.client("bob")]
+            for sender in senders {
+                _ = try await sender.ask(JoinGroup(group: try #require(group.group)))
+            }
+            try await withThrowingDiscardingTaskGroup { tasks in
+                for sender in senders {
+                    tasks.addTask {
+                        let stream = try await sender.sender()
+                        for index in 1...UInt64(count) {
+                            let id = ClientMessageID(high: 0, low: index)
+                            try await stream.write(sender.text("\(index)", to: group, id: id))
+                        }
+                        for _ in 0..<count { _ = try await stream.acknowledgement() }
+                    }
+                }
+            }
+            for (reader, expected) in [(carol, 2 * count), (senders[0], count), (senders[1], count)] {
+                let pushed = await reader.nextPushes(expected)
+                #expect(pushed.count == expected)
+                #expect(pushed.allSatisfy { $0.sender != reader.user })
+            }
+        }
+    }
+
     @Test func receiversMustExist() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")

@@ -35,7 +35,9 @@ public struct History: RequestBody {
 
     public init(decoding buffer: inout ByteBuffer) throws(WireError) {
         self.channel = try ChannelID(decoding: &buffer)
-        self.from = try buffer.readSequence()
+        // No log reaches beyond the largest sequence, wherever a client wants to begin.
+        let from = try buffer.readField(UInt64.self)
+        self.from = MessageSequence(rawValue: min(from, MessageSequence.maximumRawValue)) ?? .zero
         guard let direction = Direction(rawValue: try buffer.readField()) else {
             throw WireError(.malformed, "a direction is 0 or 1")
         }

@@ -25,6 +25,12 @@ public struct CloseCode: RawRepresentable, Sendable, Hashable, CustomStringConve
     /// The same device of the same user connected again.
     public static let replaced = CloseCode(rawValue: 0x106)
     public static let tooManyConnections = CloseCode(rawValue: 0x107)
+    /// The token with which the connection began is not accepted any more.
+    public static let tokenExpired = CloseCode(rawValue: 0x108)
+    /// The user has too many connections, all in use; an error message on the control stream said when to try again.
+    public static let tooManyConnectionsOfUser = CloseCode(rawValue: 0x109)
+    /// The connection was silent, and its user needed its place for another one.
+    public static let gaveWay = CloseCode(rawValue: 0x10a)
 
     // Of streams.
     public static let streamCancelled = CloseCode(rawValue: 0x200)
@@ -41,7 +47,9 @@ public struct CloseCode: RawRepresentable, Sendable, Hashable, CustomStringConve
         .none: "none", .internalError: "internal-error", .protocolViolation: "protocol-violation",
         .authenticationFailed: "authentication-failed", .authenticationTimeout: "authentication-timeout",
         .unsupportedVersion: "unsupported-version", .draining: "draining", .replaced: "replaced",
-        .tooManyConnections: "too-many-connections", .streamCancelled: "stream-cancelled",
+        .tooManyConnections: "too-many-connections", .tokenExpired: "token-expired",
+        .tooManyConnectionsOfUser: "too-many-connections-of-user", .gaveWay: "gave-way",
+        .streamCancelled: "stream-cancelled",
         .unknownStreamKind: "unknown-stream-kind", .streamMalformed: "stream-malformed",
         .streamUnsupportedVersion: "stream-unsupported-version", .streamInternalError: "stream-internal-error",
         .streamFrameTooLarge: "stream-frame-too-large", .streamDraining: "stream-draining",

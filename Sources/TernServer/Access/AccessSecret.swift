@@ -33,7 +33,8 @@ public struct AccessSecret: Sendable {
 /// Why a token was refused.
 public struct AccessError: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Code: String, Sendable, Hashable {
-        case weakSecret, malformed, unsupportedAlgorithm, wrongSignature, expired, notYetValid, wrongAudience, noSecret
+        case weakSecret, malformed, unsupportedAlgorithm, wrongSignature, expired, notYetValid, wrongAudience, noSecret,
+            invalidName
     }
 
     public var code: Code

@@ -112,7 +112,7 @@ public struct AccessToken: Sendable, Hashable {
                 notBefore: claims.nbf.flatMap { Int64(exactly: $0.rounded(.down)) },
                 issuedAt: claims.iat.flatMap { Int64(exactly: $0.rounded(.down)) })
         } catch {
-            throw AccessError(.malformed, "the token names no valid user or device")
+            throw AccessError(.invalidName, "the token names no valid user or device: \(error.message)")
         }
     }
 

@@ -4,16 +4,16 @@
 internal import DequeModule
 internal import NIOCore
 internal import TernMessages
-internal import TernStore
+package import TernStore
 
 /// One push stream in the life of a session.
-struct FeedStart: Sendable, Hashable {
-    var channel: ChannelKey
+package struct FeedStart: Sendable, Hashable {
+    package var channel: ChannelKey
     /// Tells it from earlier and later streams of the same channel.
-    var number: Int
+    package var number: Int
 }
 
-/// What waits to be pushed to one session, and which of its channels are pushed at all.
+/// What waits to be pushed to one session, and which of its channels are pushed at all: a part of ``SessionState``.
 ///
 /// A channel is live: its messages are queued in order and pushed; or it is pulling: only its head is noted. It
 /// begins live, is switched to pulling when the session has too much queued, and becomes live again when the client
@@ -25,14 +25,14 @@ struct PushState: Sendable {
         var bytes = 0
         /// A batch was taken and not all of it is written yet.
         var isWriting = true
+        /// Its task wants to hear of the next message, or of the end.
+        var isWaiting = false
         var lastUse = 0
-        var waiter: CheckedContinuation<Void, Never>?
     }
 
     struct Outcome: Sendable {
-        var waiter: CheckedContinuation<Void, Never>?
-        var start: FeedStart?
-        var switchedToPull: [ChannelKey] = []
+        var effects: [SessionState.Effect] = []
+        var switchedToPull: ChannelKey?
     }
 
     enum Batch: Sendable {
@@ -41,10 +41,19 @@ struct PushState: Sendable {
         case ended
     }
 
-    /// What was pushed last of a channel.
+    /// A place in the log of a channel.
     struct Mark: Sendable, Hashable {
         var sequence: UInt64
         var epoch: UInt32
+
+        init(sequence: UInt64, epoch: UInt32) {
+            self.sequence = sequence
+            self.epoch = epoch
+        }
+
+        init(_ message: CommittedMessage) {
+            self.init(sequence: message.receipt.sequence, epoch: message.receipt.epoch)
+        }
     }
 
     /// A message costs this much beside its payload.
@@ -54,43 +63,63 @@ struct PushState: Sendable {
 
     let maximumBytes: Int
     let maximumFeeds: Int
-    var feeds: [ChannelKey: Feed] = [:]
+    private(set) var feeds: [ChannelKey: Feed] = [:]
     /// Channels that are not pushed, and how far their logs reach.
-    var pulling: [ChannelKey: UInt64] = [:]
+    private(set) var pulling: [ChannelKey: Mark] = [:]
     /// The last message of each channel that was given to a push stream.
-    var lastPushed: [ChannelKey: Mark] = [:]
-    /// Messages that this session is storing itself.
-    var ownMessages: [IdempotencyKey: Int] = [:]
-    private var bytes = 0
+    private(set) var lastPushed: [ChannelKey: Mark] = [:]
+    /// Messages that this session is storing itself: it gets acknowledgements for them, not copies.
+    private var ownMessages: [OwnMessage: Int] = [:]
+    private(set) var bytes = 0
     private var uses = 0
-    private var isStopped = false
+    private(set) var isStopped = false
 
     init(maximumBytes: Int, maximumFeeds: Int) {
         self.maximumBytes = maximumBytes
         self.maximumFeeds = maximumFeeds
     }
 
+    // MARK: Own messages
+
+    mutating func beginSending(_ drafts: [Draft]) {
+        for draft in drafts { self.ownMessages[OwnMessage(draft), default: 0] += 1 }
+    }
+
+    mutating func endSending(_ drafts: [Draft]) {
+        for draft in drafts {
+            let own = OwnMessage(draft)
+            let count = self.ownMessages[own, default: 1] - 1
+            self.ownMessages[own] = count > 0 ? count : nil
+        }
+    }
+
+    var hasOwnMessages: Bool { !self.ownMessages.isEmpty }
+
+    // MARK: New messages
+
     mutating func offer(_ message: CommittedMessage) -> Outcome {
         var outcome = Outcome()
         let channel = message.draft.channel
-        guard !self.isStopped, self.ownMessages[message.draft.key] == nil else { return outcome }
+        guard !self.isStopped, self.ownMessages.isEmpty || self.ownMessages[OwnMessage(message.draft)] == nil else {
+            return outcome
+        }
         guard self.pulling[channel] == nil else {
-            self.pulling[channel] = message.receipt.sequence
+            self.pulling[channel] = Mark(message)
             return outcome
         }
         if self.feeds[channel] == nil {
             guard self.makeRoomForFeed(&outcome) else {
-                self.pulling[channel] = message.receipt.sequence
-                outcome.switchedToPull = [channel]
+                self.pulling[channel] = Mark(message)
+                outcome.switchedToPull = channel
                 return outcome
             }
             self.uses += 1
             self.feeds[channel] = Feed(number: self.uses)
-            outcome.start = FeedStart(channel: channel, number: self.uses)
+            outcome.effects.append(.open(FeedStart(channel: channel, number: self.uses)))
         }
         self.enqueue(message)
         if self.bytes > self.maximumBytes { self.shed(&outcome) }
-        if outcome.waiter == nil { outcome.waiter = self.feeds[channel]?.waiter.take() }
+        self.wake(channel, &outcome)
         return outcome
     }
 
@@ -108,6 +137,12 @@ struct PushState: Sendable {
         message.draft.payload.storageCapacity + Self.overhead
     }
 
+    private mutating func wake(_ channel: ChannelKey, _ outcome: inout Outcome) {
+        guard let feed = self.feeds[channel], feed.isWaiting, !feed.queue.isEmpty else { return }
+        self.feeds[channel]?.isWaiting = false
+        outcome.effects.append(.wake(FeedStart(channel: channel, number: feed.number)))
+    }
+
     /// Ends the feed that was idle for longest when there are too many.
     ///
     /// - Returns: `false` when all are busy.
@@ -115,7 +150,7 @@ struct PushState: Sendable {
         guard self.feeds.count >= self.maximumFeeds else { return true }
         let idle = self.feeds.filter { $0.value.queue.isEmpty && !$0.value.isWriting }
         guard let oldest = idle.min(by: { $0.value.lastUse < $1.value.lastUse })?.key else { return false }
-        outcome.waiter = self.feeds.removeValue(forKey: oldest)?.waiter
+        outcome.effects += self.remove(oldest)
         return true
     }
 
@@ -125,8 +160,8 @@ struct PushState: Sendable {
             let last = feed.queue.last
         else { return }
         self.drop(channel)
-        self.pulling[channel] = last.receipt.sequence
-        outcome.switchedToPull.append(channel)
+        self.pulling[channel] = Mark(last)
+        outcome.switchedToPull = channel
     }
 
     private mutating func drop(_ channel: ChannelKey) {
@@ -135,9 +170,18 @@ struct PushState: Sendable {
         self.feeds[channel]?.bytes = 0
     }
 
+    private mutating func remove(_ channel: ChannelKey) -> [SessionState.Effect] {
+        self.drop(channel)
+        guard let feed = self.feeds.removeValue(forKey: channel), feed.isWaiting else { return [] }
+        return [.wake(FeedStart(channel: channel, number: feed.number))]
+    }
+
+    // MARK: Feeds
+
     mutating func takeBatch(for start: FeedStart) -> Batch {
         guard var feed = self.feeds[start.channel], feed.number == start.number else { return .ended }
         feed.isWriting = !feed.queue.isEmpty
+        feed.isWaiting = feed.queue.isEmpty
         var messages: [ChannelMessage] = []
         var taken = 0
         while taken < Self.batchBytes, let message = feed.queue.popFirst() {
@@ -148,7 +192,7 @@ struct PushState: Sendable {
                 message.draft, epoch: receipt.epoch, sequence: receipt.sequence, timestamp: receipt.timestamp,
                 previous: previous)
             if let pushed { messages.append(pushed) }
-            self.lastPushed[start.channel] = Mark(sequence: receipt.sequence, epoch: receipt.epoch)
+            self.lastPushed[start.channel] = Mark(message)
         }
         feed.bytes -= taken
         self.bytes -= taken
@@ -156,53 +200,72 @@ struct PushState: Sendable {
         return messages.isEmpty ? .wait : .messages(messages)
     }
 
-    /// - Returns: whether the continuation is kept; otherwise the caller resumes it.
-    mutating func wait(
-        for start: FeedStart, _ continuation: CheckedContinuation<Void, Never>, isCancelled: Bool
-    ) -> Bool {
-        guard !isCancelled, let feed = self.feeds[start.channel], feed.number == start.number, feed.queue.isEmpty
-        else { return false }
-        self.feeds[start.channel]?.waiter = continuation
+    /// Whether the feed's task is to be woken later; asked again where the answer cannot change before it waits.
+    func isWaiting(_ start: FeedStart) -> Bool {
+        guard let feed = self.feeds[start.channel], feed.number == start.number else { return false }
+        return feed.isWaiting
+    }
+
+    /// The stream of the feed is over, and wanted no more.
+    mutating func end(_ start: FeedStart) -> [SessionState.Effect] {
+        guard self.feeds[start.channel]?.number == start.number else { return [] }
+        return self.remove(start.channel)
+    }
+
+    /// The stream of the feed broke, or the client refused it.
+    ///
+    /// - Returns: whether the channel was switched to pull by this.
+    mutating func fail(_ start: FeedStart) -> Bool {
+        guard !self.isStopped, let feed = self.feeds[start.channel], feed.number == start.number else { return false }
+        let queued = feed.queue.last.map { Mark($0) }
+        _ = self.remove(start.channel)
+        guard let last = queued ?? self.lastPushed[start.channel], self.pulling[start.channel] == nil else {
+            return false
+        }
+        self.pulling[start.channel] = last
         return true
     }
 
-    mutating func end(_ start: FeedStart) -> CheckedContinuation<Void, Never>? {
-        guard self.feeds[start.channel]?.number == start.number else { return nil }
-        self.drop(start.channel)
-        return self.feeds.removeValue(forKey: start.channel)?.waiter
-    }
+    // MARK: Channels
 
-    /// - Returns: the channel's epoch, if the channel was switched to pull by this.
-    mutating func fail(_ start: FeedStart) -> UInt32? {
-        guard !self.isStopped, let feed = self.feeds[start.channel], feed.number == start.number else { return nil }
-        let queued = feed.queue.last.map { Mark(sequence: $0.receipt.sequence, epoch: $0.receipt.epoch) }
-        _ = self.end(start)
-        guard let last = queued ?? self.lastPushed[start.channel], self.pulling[start.channel] == nil else {
-            return nil
-        }
-        self.pulling[start.channel] = last.sequence
-        return last.epoch
-    }
-
+    /// - Returns: `nil` when the channel is pushed from there on, or how far its log reaches in fact.
     mutating func caughtUp(_ channel: ChannelKey, to sequence: UInt64) -> UInt64? {
         guard let head = self.pulling[channel] else { return nil }
-        if head > sequence { return head }
+        if head.sequence > sequence { return head.sequence }
         self.pulling[channel] = nil
         return nil
     }
 
     /// Ends the channel's stream without what is queued, and knows nothing of the channel any more.
-    mutating func forget(_ channel: ChannelKey) -> CheckedContinuation<Void, Never>? {
-        self.drop(channel)
+    mutating func forget(_ channel: ChannelKey) -> [SessionState.Effect] {
         self.pulling[channel] = nil
         self.lastPushed[channel] = nil
-        return self.feeds.removeValue(forKey: channel)?.waiter
+        return self.remove(channel)
     }
 
-    mutating func stop() -> [CheckedContinuation<Void, Never>] {
+    mutating func stop() -> [SessionState.Effect] {
         self.isStopped = true
-        defer { self.feeds = [:] }
-        self.bytes = 0
-        return self.feeds.values.compactMap(\.waiter)
+        return self.feeds.keys.flatMap { self.remove($0) }
+    }
+}
+
+/// A message on its way into the store. Whoever else sends a message with the same id sends another message.
+private struct OwnMessage: Sendable, Hashable {
+    let draft: Draft
+
+    init(_ draft: Draft) {
+        self.draft = draft
+    }
+
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(self.draft.sender)
+        hasher.combine(self.draft.key)
+    }
+
+    /// What the store takes for the same message sent again; anything else with the id is refused, and acknowledged to nobody here.
+    static func == (one: Self, other: Self) -> Bool {
+        let (one, other) = (one.draft, other.draft)
+        return one.key == other.key && one.sender == other.sender && one.channel == other.channel
+            && one.type == other.type && one.flags == other.flags && one.payload == other.payload
     }
 }

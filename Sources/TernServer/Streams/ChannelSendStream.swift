@@ -52,13 +52,16 @@ struct ChannelSendStream: Sendable {
     private func read(_ first: ByteBuffer, into queue: BoundedQueue<Queued>) async {
         var reader = MessageReader(
             stream: self.stream, first: first,
-            maximumPayloadLength: self.server.configuration.maximumPayloadLength)
+            maximumPayloadLength: self.server.configuration.maximumPayloadLength,
+            heard: { [session] in session.heard() })
         var receiver: PartyID?
         while true {
             do throws(WireError) {
                 guard let message = try await reader.next() else { break }
                 await self.put(self.item(message, receiver: &receiver), into: queue)
             } catch {
+                // Refused or not, the first message says whom the stream is for.
+                receiver = receiver ?? error.header?.receiver
                 await self.put(.refusal(Failure(error)), into: queue)
                 guard error.isSkipped else {
                     return self.stream.stopSending(code: CloseCode.streamUnsupportedVersion.rawValue)
@@ -80,16 +83,17 @@ struct ChannelSendStream: Sendable {
 
     private func item(_ message: Message, receiver: inout PartyID?) -> Item {
         let id = try? message.extensions.clientMessageID
+        let bound = receiver ?? message.receiver
+        receiver = bound
         if let refusal = self.session.refuseAboveRate(sequence: message.sequence, id: id) { return .refusal(refusal) }
         guard message.sender == .server || message.sender == PartyID(self.session.user) else {
             return .refusal(
                 Failure(.unauthenticated, "the sender is somebody else", sequence: message.sequence, id: id))
         }
-        guard message.receiver == receiver ?? message.receiver else {
+        guard message.receiver == bound else {
             return .refusal(
-                Failure(.wrongChannel, "this stream is for \(receiver ?? .server)", sequence: message.sequence, id: id))
+                Failure(.wrongChannel, "this stream is for \(bound)", sequence: message.sequence, id: id))
         }
-        receiver = message.receiver
         var message = message
         message.sender = PartyID(self.session.user)
         return self.draft(message, id: id)
@@ -142,10 +146,9 @@ struct ChannelSendStream: Sendable {
 
     private func store(_ batch: [Item]) async -> ByteBuffer {
         let drafts = batch.compactMap { item in if case .draft(let draft, _, _) = item { draft } else { nil } }
-        let keys = drafts.map(\.key)
-        self.session.beginSending(keys)
+        self.session.beginSending(drafts)
         var results = Deque(await self.server.store.append(contentsOf: drafts))
-        self.session.endSending(keys)
+        self.session.endSending(drafts)
         var buffer = ByteBuffer()
         for item in batch {
             let answer: Message

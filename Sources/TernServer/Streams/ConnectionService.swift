@@ -111,11 +111,21 @@ struct ConnectionService: Sendable {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.readDatagrams(session) }
             group.addTask { await self.writeDatagrams(session) }
+            group.addTask { await session.endWithToken { self.server.time } }
+            group.addTask { await self.close(with: session) }
             group.addTask { await session.forwarding.run { await self.forward($0, in: $1, from: session) } }
             while let start = try? await session.feedStarts.next() {
                 group.addTask { await self.push(start, session) }
             }
         }
+    }
+
+    /// The server wants the connection to end.
+    private func close(with session: Session) async {
+        guard let ending = try? await session.endings.next() else { return }
+        self.server.logger.info(
+            "ended", metadata: ["user": "\(session.user.rawValue)", "reason": "\(ending.reason)"])
+        await self.connection.close(code: ending.code.rawValue, reason: ending.reason)
     }
 
     private func push(_ start: FeedStart, _ session: Session) async {
@@ -142,8 +152,9 @@ struct ConnectionService: Sendable {
 
     private func readDatagrams(_ session: Session) async {
         do {
-            for try await datagram in self.connection.inboundDatagrams where session.allowsDatagram() {
-                self.forward(datagram, from: session)
+            for try await datagram in self.connection.inboundDatagrams {
+                session.heard()
+                if session.allowsDatagram() { self.forward(datagram, from: session) }
             }
         } catch {
             // The connection is over; `run` hears why.
@@ -169,6 +180,8 @@ struct ConnectionService: Sendable {
         while let wait = session.waitForCopies(others.count) {
             guard (try? await Task.sleep(for: wait)) != nil else { return }
         }
+        // It may have waited for longer than the membership lasted.
+        guard self.server.hub.isMember(session.user, of: channel) else { return }
         for other in others { other.control.offer(receipt, in: channel) }
     }
 }

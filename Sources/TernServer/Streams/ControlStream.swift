@@ -29,8 +29,10 @@ struct ControlStream: Sendable {
             guard let session = try await self.authenticate(&reader) else {
                 return await self.service.connection.close(code: 0, reason: "the control stream ended")
             }
+            reader.heard = { session.heard() }
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.write(session) }
+                group.addTask { await self.closeWhenStopped() }
                 await self.serve(session, &reader)
                 session.control.finish()
             }
@@ -48,8 +50,7 @@ struct ControlStream: Sendable {
             guard let first = try await reader.next() else { return nil }
             message = first
         } catch {
-            let code: CloseCode = error.code == .unsupportedVersion ? .unsupportedVersion : .authenticationFailed
-            throw Refusal(failure: Failure(error), code: code)
+            throw Self.refusal(of: error)
         }
         guard self.service.authentication.begin() else { return nil }
         do throws(Failure) {
@@ -63,33 +64,55 @@ struct ControlStream: Sendable {
         } catch {
             self.server.logger.info(
                 "refused", metadata: ["code": "\(error.code)", "reason": "\(error.text.printable())"])
-            throw Refusal(failure: error, code: error.code == .draining ? .draining : .authenticationFailed)
+            throw Refusal(failure: error, code: Self.closeCode(for: error))
+        }
+    }
+
+    private static func refusal(of error: WireError) -> Refusal {
+        switch error.code {
+        case .unsupportedVersion: Refusal(failure: Failure(error), code: .unsupportedVersion)
+        case .payloadTooLarge: Refusal(failure: Self.longToken, code: .authenticationFailed)
+        default: Refusal(failure: Failure(error), code: .authenticationFailed)
+        }
+    }
+
+    private static let longToken = Failure(
+        .unauthenticated, "a token has at most \(AccessToken.maximumBytes) bytes")
+
+    private static func closeCode(for failure: Failure) -> CloseCode {
+        switch failure.code {
+        case .draining: .draining
+        case .rateLimited: .tooManyConnectionsOfUser
+        default: .authenticationFailed
         }
     }
 
     private func admit(_ message: Message) async throws(Failure) -> Session {
-        guard message.type == .authentication, message.payload.readableBytes <= AccessToken.maximumBytes,
-            let request = try? AuthenticationRequest(message)
-        else { throw Failure(.unauthenticated, "the first message must be an authentication with a token") }
-        guard !self.server.hub.isDraining else { throw Failure(.draining, "the server is about to stop") }
-        let now = Int64(self.server.now.rawValue / 1000)
-        var (userName, deviceName) = try self.server.authenticator.identify(request.token, now: now)
-        let user = try await self.server.names.user(logsInAs: &userName)
-        let device = try await self.server.names.device(&deviceName, of: user)
+        guard message.payload.readableBytes <= AccessToken.maximumBytes else { throw Self.longToken }
+        guard message.type == .authentication, let request = try? AuthenticationRequest(message) else {
+            throw Failure(.unauthenticated, "the first message must be an authentication with a token")
+        }
+        try self.checkNotDraining()
+        let now = self.server.time
+        var claim = try self.server.authenticator.identify(request.token, now: now.wall)
+        let user = try await self.server.names.user(logsInAs: &claim.user)
+        let device = try await self.server.names.device(&claim.device, of: user)
         let session = Session(
-            user: user, device: device, connection: self.service.connection, configuration: self.configuration)
+            user: user, device: device, connection: self.service.connection, configuration: self.configuration,
+            token: claim.expires.map { TokenEnd(expires: $0, acceptedAt: now) })
         let answer = AuthenticationAnswer(
             user: user, device: device, maximumPayloadLength: UInt32(clamping: self.configuration.maximumPayloadLength),
             maximumRequestLength: UInt32(clamping: self.configuration.maximumRequestLength),
             maximumPageCount: UInt32(clamping: self.configuration.maximumPageCount),
             idempotencyWindow: self.configuration.idempotencyWindow, durability: self.configuration.durability,
-            serverName: self.configuration.name, userName: userName, deviceName: deviceName,
+            serverName: self.configuration.name, userName: claim.user, deviceName: claim.device,
             serverTime: self.server.now)
         // The answer is the first message; pushes may come from the moment in which the session is entered.
         session.control.sendNow(answer.message)
         do throws(Failure) {
-            try await self.server.hub.enter(
-                session, limit: self.configuration.maximumConnectionsPerUser, store: self.server.store)
+            try await self.enter(session)
+            // Whoever is among the sessions when the server begins to stop is told; whoever comes later must find it out here.
+            try self.checkNotDraining()
         } catch {
             self.server.hub.leave(session)
             throw error
@@ -97,11 +120,42 @@ struct ControlStream: Sendable {
         self.server.logger.debug(
             "connected",
             metadata: [
-                "user": "\(userName.text.printable())", "device": "\(deviceName.text.printable())",
+                "user": "\(claim.user.text.printable())", "device": "\(claim.device.text.printable())",
                 "carrier": "\(self.service.connection.carrier)",
                 "program": "\((request.clientProgram ?? "").printable(atMost: 64))",
             ])
         return session
+    }
+
+    private func checkNotDraining() throws(Failure) {
+        if self.server.hub.isDraining { throw Failure(.draining, "the server is about to stop") }
+    }
+
+    /// Enters the session; where the user has as many as allowed, one that is silent gives way.
+    private func enter(_ session: Session) async throws(Failure) {
+        while true {
+            do throws(Failure) {
+                return try await self.server.hub.enter(
+                    session, limit: self.configuration.maximumConnectionsPerUser, store: self.server.store)
+            } catch {
+                guard error.code == .rateLimited else { throw error }
+                try self.makeRoom(for: session)
+            }
+        }
+    }
+
+    private func makeRoom(for session: Session) throws(Failure) {
+        let now = ContinuousClock.now
+        let patience = self.configuration.silenceBeforeGivingWay
+        let others = self.server.hub.sessions(of: session.user).map { (session: $0, silence: $0.silence(at: now)) }
+        guard let quietest = others.max(by: { $0.silence < $1.silence }), quietest.silence >= patience else {
+            let longest = others.map(\.silence).max() ?? .zero
+            throw Failure(
+                .rateLimited, "the user has \(self.configuration.maximumConnectionsPerUser) connections, all in use",
+                retryAfter: (patience - longest).wholeMilliseconds)
+        }
+        self.server.hub.leave(quietest.session)
+        quietest.session.end(.gaveWay, reason: "the connection was silent, and the user opened another one")
     }
 
     /// Says why, and closes when the client has had time to read it.
@@ -130,6 +184,12 @@ struct ControlStream: Sendable {
             }
         }
         try? await self.stream.finish()
+    }
+
+    /// A client that wants to hear no more would never be answered again; the next answer may be a long time off.
+    private func closeWhenStopped() async {
+        guard await self.stream.stoppedByPeer() != nil else { return }
+        await self.service.connection.close(code: 0, reason: "the control stream ended")
     }
 
     private func serve(_ session: Session, _ reader: inout MessageReader) async {
@@ -221,6 +281,7 @@ struct ControlStream: Sendable {
         let key = ChannelKey(channel)
         let told = Offsets(
             delivered: receipt.sequence.rawValue, read: receipt.kind == .read ? receipt.sequence.rawValue : 0)
+        let asked = session.forwarding.now
         let known = session.forwarding.stored(in: key)
         // Most are sent again, or merged with others on their way.
         if let known, told.read <= known.read, told.delivered <= known.delivered { return nil }
@@ -231,13 +292,15 @@ struct ControlStream: Sendable {
             let before: TernStore.Offsets
             if let known { before = known } else { before = try await store.offsets(of: session.deviceKey, in: key) }
             guard told.read > before.read || told.delivered > before.delivered else {
-                session.forwarding.remember(before, in: key)
+                session.forwarding.remember(before, in: key, asOf: asked)
                 return nil
             }
             try await store.advanceOffsets(told, of: session.deviceKey, in: key)
             let after = try await store.offsets(of: session.deviceKey, in: key)
-            session.forwarding.remember(after, in: key)
-            self.forward(receipt, in: channel, before, after, session)
+            session.forwarding.remember(after, in: key, asOf: asked)
+            if let news = self.news(in: receipt, before, after, session) {
+                session.forwarding.offer(news, in: channel, asOf: asked)
+            }
             return nil
         } catch {
             return Failure(error, notFound: .noSuchChannel, sequence: receipt.sequence)
@@ -248,15 +311,14 @@ struct ControlStream: Sendable {
     private static let costOfAskingTheStore = 7
 
     /// Others hear what advanced, and how far it is now.
-    private func forward(
-        _ receipt: TernMessages.Receipt, in channel: ChannelID, _ before: TernStore.Offsets,
-        _ after: TernStore.Offsets, _ session: Session
-    ) {
+    private func news(
+        in receipt: TernMessages.Receipt, _ before: TernStore.Offsets, _ after: TernStore.Offsets, _ session: Session
+    ) -> TernMessages.Receipt? {
         let isRead = receipt.kind == .read
-        guard isRead ? after.read > before.read : after.delivered > before.delivered else { return }
-        var forwarded = receipt
-        forwarded.senderDevice = session.device
-        forwarded.sequence = MessageSequence(stored: isRead ? after.read : after.delivered)
-        session.forwarding.offer(forwarded, in: channel)
+        guard isRead ? after.read > before.read : after.delivered > before.delivered else { return nil }
+        var news = receipt
+        news.senderDevice = session.device
+        news.sequence = MessageSequence(stored: isRead ? after.read : after.delivered)
+        return news
     }
 }

@@ -10,9 +10,15 @@ struct MessageReader {
     private let stream: TernTransport.Stream
     private var decoder: MessageDecoder
     private var isAtEnd = false
+    /// Called for everything that comes.
+    var heard: @Sendable () -> Void
 
-    init(stream: TernTransport.Stream, first: ByteBuffer, maximumPayloadLength: Int) {
+    init(
+        stream: TernTransport.Stream, first: ByteBuffer, maximumPayloadLength: Int,
+        heard: @escaping @Sendable () -> Void = {}
+    ) {
         self.stream = stream
+        self.heard = heard
         self.decoder = MessageDecoder(maximumPayloadLength: maximumPayloadLength)
         self.decoder.append(first)
     }
@@ -32,7 +38,10 @@ struct MessageReader {
     /// More bytes, or `nil` at the end.
     private mutating func read() async -> ByteBuffer? {
         do {
-            if let bytes = try await self.stream.read() { return bytes }
+            if let bytes = try await self.stream.read() {
+                self.heard()
+                return bytes
+            }
         } catch {
             // A stream that the client reset, or a connection that is over: what came in part is worth nothing.
             self.decoder = MessageDecoder()

@@ -37,7 +37,13 @@ struct RequestStream: Sendable {
                 while let chunk = bytes {
                     decoder.append(chunk)
                     guard await self.take(from: &decoder, in: &requests) else { return }
-                    bytes = try? await self.stream.read()
+                    do {
+                        bytes = try await self.stream.read()
+                    } catch {
+                        // A stream that the client reset, or a connection that is over: what came in part is worth nothing.
+                        return
+                    }
+                    self.session.heard()
                 }
                 do throws(WireError) {
                     try decoder.finish()

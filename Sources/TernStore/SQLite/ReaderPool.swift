@@ -73,6 +73,9 @@ final class ReaderPool: Sendable {
         return try result.get()
     }
 
+    /// Jobs that no thread has taken yet.
+    var waiting: Int { self.monitor.withLock { $0.jobs.count + $0.logins.count } }
+
     /// Takes no more jobs; the threads end when they have done those they have.
     func stop() {
         self.monitor.update { $0.isClosed = true }
