@@ -47,7 +47,7 @@ struct EchoServer: AsyncParsableCommand {
             do {
                 try Data(development.certificateAuthorityPEM).write(to: URL(filePath: "echo-ca.pem"), options: .atomic)
             } catch {
-                let reason = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+                let reason = ((error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error).map { $0 as NSError }
                 let text = reason.map { String(cString: strerror(Int32($0.code))) } ?? error.localizedDescription
                 throw StartError(description: "cannot write echo-ca.pem in this folder: \(text)")
             }

@@ -18,7 +18,7 @@ internal import Darwin
 final class DataDirectory: Sendable {
     let path: String
     private let lock: DirectoryLock
-    private let logger: Logger
+    private let notes: Notes
 
     var database: String { self.path + "/messages.sqlite" }
     /// Where a new database grows until it is complete.
@@ -33,12 +33,14 @@ final class DataDirectory: Sendable {
     init(path: String, logger: Logger) throws(StoreError) {
         let path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
         self.path = path
-        self.logger = logger
         try Self.makeDirectory(path)
-        self.lock = try DirectoryLock(directory: try Self.openDirectory(path, logger), path: path) {
+        let directory = try Self.openDirectory(path, logger)
+        let notes = Notes(logger: logger, level: directory.wasOpen ? .info : .warning)
+        self.notes = notes
+        self.lock = try DirectoryLock(directory: directory.descriptor, path: path) {
             () throws(StoreError) in
             try Self.openFile(
-                path + "/lock", O_RDWR | O_CREAT, to: "write to the data directory: cannot open", logger)
+                path + "/lock", O_RDWR | O_CREAT, to: "write to the data directory: cannot open", notes)
         }
     }
 
@@ -66,7 +68,9 @@ final class DataDirectory: Sendable {
 
     /// Refuses a directory that somebody else made or can write: they could put other files in the place of ours, and read or
     /// change what is stored.
-    private static func openDirectory(_ path: String, _ logger: Logger) throws(StoreError) -> Int32 {
+    private static func openDirectory(
+        _ path: String, _ logger: Logger
+    ) throws(StoreError) -> (descriptor: Int32, wasOpen: Bool) {
         guard let link = FileStatus(at: path) else { throw Self.unusable(path, "look at") }
         guard link.kind != .symbolicLink || link.isTrusted() else {
             let message = "the data directory \(path) is a symbolic link of user \(link.owner); name its target"
@@ -74,17 +78,28 @@ final class DataDirectory: Sendable {
         }
         let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Self.unusable(path, "open") }
-        try Self.check(descriptor, as: .directory, "the data directory \(path)", logger)
-        return descriptor
+        let notes = Notes(logger: logger, level: .warning)
+        return (descriptor, try Self.check(descriptor, as: .directory, "the data directory \(path)", notes))
+    }
+
+    /// Who is told what was done to files. Where the directory was open to its group, as after a mount, all files are, and are
+    /// not warned of one by one.
+    private struct Notes: Sendable {
+        let logger: Logger
+        let level: Logger.Level
     }
 
     /// Closes what is refused.
+    ///
+    /// - Returns: whether something was to be told.
+    @discardableResult
     private static func check(
-        _ descriptor: Int32, as role: FileStatus.Role, _ name: String, _ logger: Logger
-    ) throws(StoreError) {
+        _ descriptor: Int32, as role: FileStatus.Role, _ name: String, _ notes: Notes
+    ) throws(StoreError) -> Bool {
         switch FileStatus.judge(descriptor, as: role) {
         case .usable(let note):
-            if let note { logger.warning("\(name) \(note)") }
+            if let note { notes.logger.log(level: notes.level, "\(name) \(note)") }
+            return note != nil
         case .refused(let reason):
             close(descriptor)
             throw StoreError(.unusable, message: "\(name) \(reason)")
@@ -93,24 +108,24 @@ final class DataDirectory: Sendable {
 
     /// Opens a file in the directory. No link leads out of it, by whichever way it came there.
     private static func openFile(
-        _ file: String, _ flags: Int32, to verb: String, _ logger: Logger
+        _ file: String, _ flags: Int32, to verb: String, _ notes: Notes
     ) throws(StoreError) -> Int32 {
         let descriptor = open(file, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             guard errno == ELOOP else { throw Self.unusable(file, verb) }
             throw StoreError(.unusable, message: "\(file) is a symbolic link: none is followed in a data directory")
         }
-        try Self.check(descriptor, as: .kept, file, logger)
+        try Self.check(descriptor, as: .kept, file, notes)
         return descriptor
     }
 
     /// Looks at what SQLite will open by its name.
     func checkDatabaseFiles() throws(StoreError) {
         for suffix in ["-wal", "-shm", "-journal"] where try self.exists(self.database + suffix) {
-            close(try Self.openFile(self.database + suffix, O_RDONLY, to: "read", self.logger))
+            close(try Self.openFile(self.database + suffix, O_RDONLY, to: "read", self.notes))
         }
         guard let names = FileStatus(at: self.database)?.names, names > 1 else { return }
-        self.logger.warning(
+        self.notes.logger.warning(
             """
             \(self.database) has \(names) names (hard links): what was copied that way is no copy, and changes with it. Never \
             run a server on it
@@ -163,7 +178,7 @@ final class DataDirectory: Sendable {
     ///
     /// - Returns: the version of the layout.
     func checkHeader() throws(StoreError) -> UInt32 {
-        let descriptor = try Self.openFile(self.database, O_RDWR, to: "write to", self.logger)
+        let descriptor = try Self.openFile(self.database, O_RDWR, to: "write to", self.notes)
         defer { close(descriptor) }
         guard let header = FileBytes.first(100, of: descriptor) else { throw Self.unusable(self.database, "read") }
         guard header.count == 100, header.starts(with: "SQLite format 3\0".utf8) else {
@@ -201,7 +216,7 @@ final class DataDirectory: Sendable {
 
     func readStamp() throws(StoreError) -> Stamp? {
         guard try self.exists(self.stampPath) else { return nil }
-        let descriptor = try Self.openFile(self.stampPath, O_RDONLY, to: "read", self.logger)
+        let descriptor = try Self.openFile(self.stampPath, O_RDONLY, to: "read", self.notes)
         defer { close(descriptor) }
         let text = String(decoding: FileBytes.first(256, of: descriptor) ?? [], as: UTF8.self)
         let numbers = text.split(separator: " ").compactMap { UInt64($0) }
@@ -213,7 +228,7 @@ final class DataDirectory: Sendable {
         let bytes = Array(([stamp.messages] + stamp.generations).map { "\($0)" }.joined(separator: " ").utf8)
         let fresh = self.stampPath + ".new"
         try self.remove(fresh)
-        let descriptor = try Self.openFile(fresh, O_WRONLY | O_CREAT | O_EXCL, to: "write", self.logger)
+        let descriptor = try Self.openFile(fresh, O_WRONLY | O_CREAT | O_EXCL, to: "write", self.notes)
         let isWritten = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == bytes.count
         let isSynced = isWritten && fsync(descriptor) == 0
         let code = errno

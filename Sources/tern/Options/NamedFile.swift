@@ -45,7 +45,9 @@ struct NamedFile {
     /// The system's words, without Foundation's wrapping.
     static func reason(of error: any Error) -> String {
         let error = error as NSError
-        if let beneath = error.userInfo[NSUnderlyingErrorKey] as? NSError, beneath.domain == NSPOSIXErrorDomain {
+        // Not "as? NSError", which a POSIXError is not everywhere.
+        let beneath = (error.userInfo[NSUnderlyingErrorKey] as? any Error).map { $0 as NSError }
+        if let beneath, beneath.domain == NSPOSIXErrorDomain {
             return errorText(Int32(beneath.code))
         }
         if error.domain == NSPOSIXErrorDomain { return errorText(Int32(error.code)) }

@@ -117,11 +117,15 @@ struct ServeCommand: AsyncParsableCommand {
         _ store: SQLiteMessageStore, configuration: ServerConfiguration, given: TLSIdentity?, directory: String,
         output: Output, logger: Logger
     ) async throws {
+        var notes: [String] = []
         let stored =
             try given == nil
-            ? StoredIdentity.load(directory: directory, host: self.listen.host, tell: output.warn) : nil
+            ? StoredIdentity.load(directory: directory, host: self.listen.host) { notes.append($0) } : nil
         guard let identity = given ?? stored?.identity else { return }
-        let secret = try ServerSecret.load(directory: directory, tell: output.warn)
+        let secret = try ServerSecret.load(directory: directory) { notes.append($0) }
+        if let first = notes.first {
+            output.warn(first + (notes.count > 1 ? "; so were \(notes.count - 1) other files of the directory" : ""))
+        }
         let listener = try await self.bind(identity, secret, logger: logger)
         let caFile = stored?.certificateAuthorityFile
         let service = ServerService(
