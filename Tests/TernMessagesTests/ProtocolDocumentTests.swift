@@ -52,24 +52,6 @@ import Testing
         }
     }
 
-    @Test func everyNameOfAnErrorCodeIsInThePage() throws {
-        let page = URL(fileURLWithPath: #filePath)
-            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-            .appendingPathComponent("Docs/PROTOCOL.md")
-        let text = try String(contentsOf: page, encoding: .utf8)
-        for value in UInt16(1)...0x42 {
-            let code = ErrorCode(rawValue: value)
-            guard !code.description.hasPrefix("error-") else { continue }
-            let number = String(value, radix: 16)
-            let row =
-                "| 0x\(number.utf8.count == 1 ? "0" : "")\(number) | \(code) | \(code.isRetryable ? "yes |" : "|")"
-            #expect(text.contains(row), "\(row)")
-        }
-        for value in Array(UInt64(0x100)...0x107) + Array(UInt64(0x200)...0x206) {
-            #expect(text.contains("| 0x\(String(value, radix: 16)) | \(CloseCode(rawValue: value)) |"), "\(value)")
-        }
-    }
-
     @Test(.enabled(if: ProcessInfo.processInfo.environment["TERN_PRINT_EXAMPLES"] != nil))
     func printExamples() throws {
         for (name, message) in try ProtocolExamples.messages() {

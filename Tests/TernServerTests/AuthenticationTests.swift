@@ -4,6 +4,7 @@
 import Foundation
 import NIOCore
 import TernMessages
+import TernStore
 import TernTransport
 import Testing
 
@@ -60,6 +61,24 @@ import Testing
                 let end = await connection.closed()
                 #expect(end.wireCode == CloseCode.authenticationFailed.rawValue)
             }
+        }
+    }
+
+    /// Nothing is wrong with the token of a new user when the disk is full.
+    @Test func aServerThatCannotRegisterANameDoesNotBlameTheToken() async throws {
+        try await Harness.run(store: { $0.maximumPages = 64 }) { harness in
+            let alice = try await harness.client("alice")
+            let text = String(repeating: "x", count: 60_000)
+            let full = await #expect(throws: Failure.self) {
+                for _ in 0..<20 { try await alice.send(text, to: PartyID(alice.user)) }
+            }
+            #expect(full?.code == .storageFull)
+            let connection = harness.connect()
+            let refused = await #expect(throws: Failure.self) { try await TestClient(connection, token: "dev:bob") }
+            #expect(refused?.code == .storageFull)
+            #expect(await connection.closed().wireCode == CloseCode.internalError.rawValue)
+            // Who is known is let in.
+            _ = try await harness.client("alice")
         }
     }
 

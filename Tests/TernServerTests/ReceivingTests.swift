@@ -348,6 +348,10 @@ import Testing
             var spoofed = LiveNotice(type: .typing, state: .on, sender: carol.user, receiver: PartyID(bob.user)).message
             try await alice.connection.sendDatagram(spoofed.encoded())
             spoofed.sender = .server
+            // There is no such thing as typing from afar.
+            var away = spoofed
+            away.payload = ByteBuffer(bytes: [2])
+            try await alice.connection.sendDatagram(away.encoded())
             try await alice.connection.sendDatagram(spoofed.encoded())
             var datagrams = bob.connection.inboundDatagrams.makeAsyncIterator()
             var found: [LiveNotice] = []

@@ -221,7 +221,8 @@ public struct LiveNotice: Sendable, Hashable {
         let payload = message.payload
         guard message.type == .typing || message.type == .presence, let sender = message.sender.user,
             message.channel != nil, payload.readableBytes == 1,
-            let state = payload.getInteger(at: payload.readerIndex, as: UInt8.self).flatMap(State.init(rawValue:))
+            let state = payload.getInteger(at: payload.readerIndex, as: UInt8.self).flatMap(State.init(rawValue:)),
+            state != .away || message.type == .presence
         else { throw WireError(.malformed, "no typing or presence notice", header: message.header) }
         self.init(type: message.type, state: state, sender: sender, receiver: message.receiver)
     }

@@ -83,6 +83,8 @@ struct ControlStream: Sendable {
         switch failure.code {
         case .draining: .draining
         case .rateLimited: .tooManyConnectionsOfUser
+        // Nothing is wrong with the token: whoever did not read why shall come again.
+        case .internal, .storageFull: .internalError
         default: .authenticationFailed
         }
     }
@@ -175,6 +177,9 @@ struct ControlStream: Sendable {
 
     // MARK: After it
 
+    /// Bytes of a ping's payload.
+    static let maximumPing = 256
+
     private func write(_ session: Session) async {
         while let bytes = await session.control.next() {
             // The connection is over when this fails, or the client stopped this side: it would never be answered again.
@@ -226,7 +231,7 @@ struct ControlStream: Sendable {
             return true
         }
         switch message.type {
-        case .ping where message.payload.readableBytes <= 256:
+        case .ping where message.payload.readableBytes <= Self.maximumPing:
             await self.answer(message, with: .pong, session)
         case .echo where message.payload.readableBytes <= self.configuration.maximumPayloadLength:
             await self.answer(message, with: .echo, session)
