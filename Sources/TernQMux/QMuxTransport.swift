@@ -54,7 +54,12 @@ enum QMuxTransport {
         case ECONNREFUSED:
             return TransportError(
                 .connectionRefused,
-                message: "nobody listens on TCP port \(address.port ?? 0) of \(address.ipAddress ?? "\(address)")",
+                message: "nobody listens at \(address.hostAndPort) over TCP",
+                initiator: .peer, isRetrySafe: true, cause: error)
+        case ECONNRESET:
+            // A listener that closes resets what its kernel had taken for it.
+            return TransportError(
+                .connectionRefused, message: "\(address.hostAndPort) reset the TCP connection before it accepted it",
                 initiator: .peer, isRetrySafe: true, cause: error)
         case ETIMEDOUT:
             return Self.slow(address, limits)

@@ -19,15 +19,18 @@ import Glibc
 func withListener(
     on host: String = "127.0.0.1", port: Int = 0, tls: TLSServerConfiguration? = nil,
     limits: ConnectionLimits = ConnectionLimits(), listenerLimits: ListenerLimits = ListenerLimits(),
-    options: TCPOptions = TCPOptions(),
+    options: TCPOptions = TCPOptions(), group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
     onConnection: @escaping @Sendable (any LoopConnection) -> Void = { echo($0) },
     _ body: (QMuxListener) async throws -> Void
 ) async throws {
-    let listener = try await QMuxListener.bind(
-        to: try SocketAddress(ipAddress: host, port: port), tls: try tls ?? TestTLS.server(),
-        applicationProtocols: [testProtocol], limits: limits, listenerLimits: listenerLimits, options: options,
-        eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: testLogger, onConnection: onConnection
-    ).get()
+    let (address, server) = (try SocketAddress(ipAddress: host, port: port), try tls ?? TestTLS.server())
+    // The socket belongs to the network of the thread that makes it.
+    let listener = try await group.next().flatSubmit {
+        QMuxListener.bind(
+            to: address, tls: server, applicationProtocols: [testProtocol], limits: limits,
+            listenerLimits: listenerLimits, options: options, eventLoopGroup: group, logger: testLogger,
+            onConnection: onConnection)
+    }.get()
     do {
         try await body(listener)
     } catch {
@@ -60,9 +63,11 @@ func withConnection<Answer: Sendable>(
 
 /// Connects and starts; whoever calls closes.
 func started(
-    at address: SocketAddress, limits: ConnectionLimits = ConnectionLimits()
+    at address: SocketAddress, limits: ConnectionLimits = ConnectionLimits(),
+    on eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
 ) async throws -> TestHandler {
-    let connection = try await connect(to: address, limits: limits).established.get()
+    let attempt = try await eventLoop.submit { try connect(to: address, limits: limits, on: eventLoop) }.get()
+    let connection = try await attempt.established.get()
     return try await connection.eventLoop.submit {
         let handler = TestHandler(connection)
         connection.start(handler: handler)
