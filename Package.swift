@@ -163,7 +163,7 @@ let package = Package(
 
         .testTarget(
             name: "TernTransportTests",
-            dependencies: ["TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded],
+            dependencies: ["TestTimeLimits", "TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded],
             swiftSettings: dialect),
         .testTarget(
             name: "TernTLSTests", dependencies: ["TernTLS", "TernTransport", "CGnuTLS", nioCore], swiftSettings: dialect
@@ -175,7 +175,8 @@ let package = Package(
         .testTarget(
             name: "TernQUICTests",
             dependencies: [
-                "CarrierSupport", "TernQUIC", "TernQUICCore", "TernTLS", "TernTransport", "CTernSystem", nioCore,
+                "TestTimeLimits", "CarrierSupport", "TernQUIC", "TernQUICCore", "TernTLS", "TernTransport",
+                "CTernSystem", nioCore,
                 nioPosix,
             ],
             swiftSettings: dialect),
@@ -184,14 +185,16 @@ let package = Package(
         .testTarget(
             name: "TernQMuxTests",
             dependencies: [
-                "CarrierSupport", "TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore, nioPosix,
+                "TestTimeLimits", "CarrierSupport", "TernQMux", "TernQMuxCore", "TernTLS", "TernTransport", nioCore,
+                nioPosix,
                 nioEmbedded, logging,
             ],
             swiftSettings: dialect),
         .testTarget(
             name: "TernTests",
             dependencies: [
-                "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded, logging, metrics,
+                "TestTimeLimits", "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, nioEmbedded, logging,
+                metrics,
                 metricsTesting,
             ],
             swiftSettings: dialect),
@@ -201,19 +204,22 @@ let package = Package(
             name: "tern-store-victim", dependencies: ["TernStore", nioCore, logging], path: "Tests/Support/StoreVictim",
             swiftSettings: dialect),
         .testTarget(
-            name: "TernStoreTests", dependencies: ["TernStore", "tern-store-victim", nioCore, logging],
+            name: "TernStoreTests",
+            dependencies: ["TestTimeLimits", "TernStore", "tern-store-victim", nioCore, logging],
             swiftSettings: dialect),
         .testTarget(
             name: "TernServerTests",
             dependencies: [
-                "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", "TernClient", nioCore,
+                "TestTimeLimits", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting",
+                "TernClient", nioCore,
                 nioPosix,
                 logging, crypto,
             ], swiftSettings: dialect),
         .testTarget(
             name: "TernClientTests",
             dependencies: [
-                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore,
+                "TestTimeLimits", "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport",
+                "TernTesting", nioCore,
                 nioPosix, logging,
             ],
             swiftSettings: dialect),
@@ -221,13 +227,15 @@ let package = Package(
         .testTarget(
             name: "DocumentationTests",
             dependencies: [
-                "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging, metrics, metricsTesting,
+                "TestTimeLimits", "Tern", "TernTransport", "TernTesting", nioCore, nioPosix, logging, metrics,
+                metricsTesting,
             ], swiftSettings: dialect),
         // One suite of behaviours, run over every carrier.
         .testTarget(
             name: "ConformanceTests",
             dependencies: [
-                "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix, logging,
+                "TestTimeLimits", "TernTesting", "TernTransport", "TernTLS", "TernQUIC", "TernQMux", nioCore, nioPosix,
+                logging,
             ], swiftSettings: dialect),
         // Two ends of a connection on a simulated network, and the applications on them.
         .target(
@@ -238,6 +246,8 @@ let package = Package(
         .target(
             name: "QUICPacketSupport", dependencies: ["TernTLS", "TernTransport", "CGnuTLS"],
             path: "Tests/Support/QUICPackets", swiftSettings: dialect),
+        // How long a test may take before it is said to hang.
+        .target(name: "TestTimeLimits", path: "Tests/Support/TimeLimits", swiftSettings: dialect),
         // Handlers, patterns and identities for the tests of both carriers.
         .target(
             name: "CarrierSupport",
@@ -273,7 +283,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "tern-command", "demo", "Tern", "TernMessages", "TernServer", nioCore, nioPosix, arguments,
+                "TestTimeLimits", "tern-command", "demo", "Tern", "TernMessages", "TernServer", nioCore, nioPosix,
+                arguments,
             ],
             swiftSettings: dialect),
     ]

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import TestTimeLimits
 import Testing
 
 @testable import tern_command
 
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct ProgressWatchTests {
     private let start = ContinuousClock.now
 

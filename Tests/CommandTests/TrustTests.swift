@@ -3,12 +3,13 @@
 
 import Foundation
 import Tern
+import TestTimeLimits
 import Testing
 
 @testable import demo
 
 /// What others made, or can read or change, is not trusted; and what gives secrets away is said.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct TrustTests {
     private let tern: TernProgram
 

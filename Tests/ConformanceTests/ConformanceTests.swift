@@ -4,10 +4,11 @@
 import NIOPosix
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
 /// One suite of behaviours, over every carrier.
-@Suite("Conformance", .timeLimit(.minutes(5)))
+@Suite("Conformance", .untilItHangs)
 struct ConformanceTests {
     @Test("In memory", arguments: TransportConformance.behaviours)
     func inMemory(_ behaviour: ConformanceBehaviour) async throws {

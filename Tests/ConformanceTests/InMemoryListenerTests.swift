@@ -5,9 +5,10 @@ import NIOCore
 import NIOPosix
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite("The in-memory listener", .timeLimit(.minutes(5)))
+@Suite("The in-memory listener", .untilItHangs)
 struct InMemoryListenerTests {
     private let group = MultiThreadedEventLoopGroup.singleton
 

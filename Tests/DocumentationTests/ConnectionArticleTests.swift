@@ -2,10 +2,11 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import Tern
+import TestTimeLimits
 import Testing
 
 /// The code of the articles about the handshake: 0-RTT, migration, the race, TLS.
-@Suite("Connections", .timeLimit(.minutes(5)))
+@Suite("Connections", .untilItHangs)
 struct ConnectionArticleTests {
     private let development = Result { try TLSIdentity.selfSigned() }
 

@@ -2,10 +2,11 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import Tern
+import TestTimeLimits
 import Testing
 
 /// The code of the article "Getting started".
-@Suite("Getting started", .timeLimit(.minutes(5)))
+@Suite("Getting started", .untilItHangs)
 struct GettingStartedTests {
     @Test func whatTheArticleShows() async throws {
         let development = try TLSIdentity.selfSigned()

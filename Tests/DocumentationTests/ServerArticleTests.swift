@@ -9,10 +9,11 @@ import NIOPosix
 import Synchronization
 import Tern
 import TernTesting
+import TestTimeLimits
 import Testing
 
 /// The code of the articles about servers, the handler surface, errors, statistics and tests.
-@Suite("Servers and tests", .timeLimit(.minutes(5)))
+@Suite("Servers and tests", .untilItHangs)
 struct ServerArticleTests {
     private let development = Result { try TLSIdentity.selfSigned() }
 

@@ -4,10 +4,11 @@
 import NIOPosix
 import Tern
 import TernTesting
+import TestTimeLimits
 import Testing
 
 /// The code of the articles about streams and datagrams, over the in-memory carrier.
-@Suite("Streams and datagrams", .timeLimit(.minutes(5)))
+@Suite("Streams and datagrams", .untilItHangs)
 struct StreamAndDatagramTests {
     @Test func aTransferIsAsFastAsItsReader() async throws {
         try await withPair { client, server in

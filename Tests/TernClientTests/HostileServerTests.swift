@@ -8,13 +8,14 @@ import Synchronization
 import TernMessages
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernClient
 
 /// A server that says what it likes, from a seed: valid messages, and such that are not quite. The client neither crashes nor hangs,
 /// and what it delivers of a channel never goes back.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct HostileServerTests {
     /// `TERN_MESSAGE_SEEDS=200` looks harder.
     private static let seeds = ProcessInfo.processInfo.environment["TERN_MESSAGE_SEEDS"].flatMap { UInt64($0) } ?? 6

@@ -6,12 +6,13 @@ import Synchronization
 import TernMessages
 import TernStore
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernClient
 
 /// Clients of a real server and a real store, over in-memory connections.
-@Suite("The message client", .timeLimit(.minutes(5)))
+@Suite("The message client", .untilItHangs)
 struct MessageClientTests {
     @Test func twoUsersTalk() async throws {
         try await House.run { house in

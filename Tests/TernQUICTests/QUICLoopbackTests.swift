@@ -5,13 +5,14 @@ import CarrierSupport
 import NIOCore
 import NIOPosix
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernQUIC
 @testable import TernQUICCore
 
 /// Everything that needs real sockets, one test at a time: some count descriptors.
-@Suite(.serialized) struct SocketTests {}
+@Suite(.serialized, .untilItHangs) struct SocketTests {}
 
 extension SocketTests {
     @Suite(.serialized) struct Echo {

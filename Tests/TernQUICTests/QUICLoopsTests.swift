@@ -6,6 +6,7 @@ import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernQUIC
@@ -170,7 +171,7 @@ extension SocketTests {
     }
 }
 
-@Suite struct QUICServerLoopsTests {
+@Suite(.untilItHangs) struct QUICServerLoopsTests {
     private let group = MultiThreadedEventLoopGroup.singleton
 
     private func loops(_ count: Int, node: UInt16 = 7) -> QUICServerLoops {

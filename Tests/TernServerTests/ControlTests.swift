@@ -5,9 +5,10 @@ import NIOCore
 import TernMessages
 import TernServer
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite struct ControlTests {
+@Suite(.untilItHangs) struct ControlTests {
     @Test func pingsAndEchoesComeBack() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")

@@ -5,9 +5,10 @@ import NIOCore
 import TernMessages
 import TernServer
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite struct GroupTests {
+@Suite(.untilItHangs) struct GroupTests {
     @Test func groupsAreMadeFoundJoinedAndLeft() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")

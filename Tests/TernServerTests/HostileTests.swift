@@ -5,10 +5,11 @@ import NIOCore
 import TernMessages
 import TernServer
 import TernTransport
+import TestTimeLimits
 import Testing
 
 /// Random and mutated bytes on every stream: the server answers or ends what was wrong, and goes on to serve others.
-@Suite struct HostileTests {
+@Suite(.untilItHangs) struct HostileTests {
     struct Random: RandomNumberGenerator {
         var state: UInt64
 

@@ -6,12 +6,13 @@ import Synchronization
 import TernMessages
 import TernStore
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernServer
 
 /// What waits for a client that does not read is counted by the memory that it holds.
-@Suite struct SessionMemoryTests {
+@Suite(.untilItHangs) struct SessionMemoryTests {
     /// As a channel-send stream makes it of a small message that came in a large buffer.
     private func message(_ sequence: UInt64, text: String) throws -> CommittedMessage {
         var bytes = ByteBuffer()

@@ -5,9 +5,10 @@ import NIOCore
 import TernMessages
 import TernServer
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct QuotaTests {
+@Suite(.untilItHangs) struct QuotaTests {
     private func refusal(_ body: () async throws -> Void) async -> Failure? {
         await #expect(throws: Failure.self) { try await body() }
     }

@@ -5,11 +5,12 @@ import NIOCore
 import TernMessages
 import TernStore
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernServer
 
-@Suite struct ReceiptForwardingTests {
+@Suite(.untilItHangs) struct ReceiptForwardingTests {
     private func receipt(
         _ kind: TernMessages.Receipt.Kind, _ sequence: UInt64, from client: TestClient, to receiver: PartyID
     ) -> Message {

@@ -6,9 +6,10 @@ import Synchronization
 import TernMessages
 import TernServer
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite struct ReceivingTests {
+@Suite(.untilItHangs) struct ReceivingTests {
     @Test func messagesWaitForSomebodyWhoNeverConnected() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice")

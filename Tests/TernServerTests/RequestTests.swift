@@ -5,9 +5,10 @@ import NIOCore
 import TernMessages
 import TernServer
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite struct RequestTests {
+@Suite(.untilItHangs) struct RequestTests {
     /// A request stream that is written frame by frame.
     private func open(_ client: TestClient) async throws -> TernTransport.Stream {
         let stream = try await client.connection.openStream()

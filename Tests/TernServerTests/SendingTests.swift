@@ -6,9 +6,10 @@ import TernMessages
 import TernServer
 import TernStore
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite struct SendingTests {
+@Suite(.untilItHangs) struct SendingTests {
     @Test func aMessageIsAcknowledgedAndPushedToEverybodyButItsConnection() async throws {
         try await Harness.run { harness in
             let alice = try await harness.client("alice/phone")

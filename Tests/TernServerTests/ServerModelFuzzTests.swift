@@ -6,13 +6,14 @@ import NIOCore
 import TernMessages
 import TernStore
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernServer
 
 /// Valid and slightly invalid messages and requests of several users, from a seed, with a model beside the server: logs, offsets,
 /// members and pages are what the model says, and nothing of what was counted is left at the end.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct ServerModelFuzzTests {
     private static let payloadLimit = 1_000
     private static let pageLimit = 7

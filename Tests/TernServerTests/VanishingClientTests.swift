@@ -5,6 +5,7 @@ import NIOCore
 import Synchronization
 import TernMessages
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernServer
@@ -12,7 +13,7 @@ import Testing
 
 /// Clients that go away while the store looks at their tokens leave no session behind: so many would lock their user out, and each
 /// would keep what is pushed to it.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct VanishingClientTests {
     /// The server begins to stop while the store looks at a token: the client is told, one way or the other.
     @Test func whoLogsInWhileTheServerBeginsToStopHearsOfIt() async throws {

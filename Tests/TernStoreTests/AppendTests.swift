@@ -3,9 +3,10 @@
 
 import NIOCore
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct AppendTests {
+@Suite(.untilItHangs) struct AppendTests {
     @Test func manyWritersGetContiguousSequences() async throws {
         try await withStore { store in
             let owner = try await store.registerUser(named: "owner")

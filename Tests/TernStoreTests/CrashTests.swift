@@ -3,9 +3,10 @@
 
 import NIOCore
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct CrashTests {
+@Suite(.untilItHangs) struct CrashTests {
     @Test func whatWasAcknowledgedSurvivesBeingKilled() async throws {
         var random = SplitMix(seed: 20_261_121)
         try await withTemporaryDirectory { directory in

@@ -4,9 +4,10 @@
 import Foundation
 import NIOCore
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct EpochTests {
+@Suite(.untilItHangs) struct EpochTests {
     private func write(
         _ count: Int, in directory: String, _ options: SQLiteMessageStore.Options = .init()
     ) async throws -> ChannelHead {

@@ -4,9 +4,10 @@
 import Foundation
 import NIOCore
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct FullDiskTests {
+@Suite(.untilItHangs) struct FullDiskTests {
     private static var quickProbes: SQLiteMessageStore.Options {
         var options = SQLiteMessageStore.Options()
         options.probeInterval = .milliseconds(20)

@@ -3,9 +3,10 @@
 
 import Dispatch
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct GroupCommitTests {
+@Suite(.untilItHangs) struct GroupCommitTests {
     /// Holds the writer at the commit of one message until the test lets it go on.
     private final class Gate: Sendable {
         private let isHeld = DispatchSemaphore(value: 0)

@@ -3,9 +3,10 @@
 
 import NIOCore
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct HistoryTests {
+@Suite(.untilItHangs) struct HistoryTests {
     /// A log of ten messages of ten bytes.
     private func withTen(_ body: (SQLiteMessageStore, ChannelKey) async throws -> Void) async throws {
         try await withStore { store in

@@ -3,12 +3,13 @@
 
 import Foundation
 import NIOCore
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
 /// Data of an older version of the tables is brought to the present one when it is opened.
-@Suite struct MigrationTests {
+@Suite(.untilItHangs) struct MigrationTests {
     /// The tables of version 1, as it made them.
     private static let versionOne = """
         PRAGMA application_id = 1415934574; PRAGMA user_version = 1;

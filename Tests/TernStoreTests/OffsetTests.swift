@@ -2,9 +2,10 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct OffsetTests {
+@Suite(.untilItHangs) struct OffsetTests {
     @Test func offsetsNeverGoBackNorBeyondTheHead() async throws {
         try await withTemporaryDirectory { directory in
             try await withStore(in: directory) { store in

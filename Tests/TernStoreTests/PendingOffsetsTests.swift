@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
-@Suite struct PendingOffsetsTests {
+@Suite(.untilItHangs) struct PendingOffsetsTests {
     private func place(_ user: UInt64, _ channel: UInt64, device: UInt32 = 1) -> PendingOffsets.Place {
         PendingOffsets.Place(device: DeviceKey(user: user, device: device), channel: channel)
     }

@@ -2,9 +2,10 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import TernStore
+import TestTimeLimits
 import Testing
 
-@Suite struct PeopleTests {
+@Suite(.untilItHangs) struct PeopleTests {
     @Test func namesKeepTheirIdentifiers() async throws {
         try await withTemporaryDirectory { directory in
             try await withStore(in: directory) { store in

@@ -2,11 +2,12 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import Synchronization
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
-@Suite struct ReaderPoolTests {
+@Suite(.untilItHangs) struct ReaderPoolTests {
     /// Everybody who reads is busy, and more wait in line: whoever logs in is served all the same.
     @Test func loginsDoNotWaitBehindReaders() async throws {
         try await withStore { store async throws in

@@ -2,11 +2,12 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
-@Suite struct WriteQueueTests {
+@Suite(.untilItHangs) struct WriteQueueTests {
     /// A draft that is a slice of something large takes as much of the bound as it keeps alive.
     @Test func anItemCostsWhatItHolds() {
         var large = ByteBuffer(repeating: 0, count: 1 << 20)

@@ -7,12 +7,13 @@ import NIOPosix
 import Synchronization
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import Tern
 
 /// The connector over carriers that do what a test says; the race itself is tested in ``ConnectionRaceTests``.
-@Suite("The connector", .timeLimit(.minutes(5)))
+@Suite("The connector", .untilItHangs)
 struct ConnectorTests {
     @Test func quicWinsWhenItAnswers() async throws {
         let tcp = ScriptedCarrier(.tls, .silence)

@@ -4,10 +4,11 @@
 import NIOCore
 import NIOPosix
 import Tern
+import TestTimeLimits
 import Testing
 
 /// Both carriers on one port, over loopback.
-@Suite("Listener and connector", .timeLimit(.minutes(5)))
+@Suite("Listener and connector", .untilItHangs)
 struct ListenerTests {
     @Test(arguments: [ConnectionPolicy.Mode.preferQUIC, .quicOnly, .tcpOnly, .race])
     func echoesOverEveryPolicy(mode: ConnectionPolicy.Mode) async throws {

@@ -10,11 +10,12 @@ import NIOPosix
 import Synchronization
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import Tern
 
-@Suite("Metrics and logs", .timeLimit(.minutes(5)))
+@Suite("Metrics and logs", .untilItHangs)
 struct ObservationTests {
     private let metrics = TestMetrics()
     private let log = RecordedLog()

@@ -5,10 +5,11 @@ import Logging
 import NIOCore
 import NIOPosix
 import Tern
+import TestTimeLimits
 import Testing
 
 /// A router that lets the beginning of a UDP flow pass, and drops the rest.
-@Suite("QUIC that dies young", .timeLimit(.minutes(5)))
+@Suite("QUIC that dies young", .untilItHangs)
 struct YoungDeathTests {
     #if os(Linux)
     @Test func theNextConnectionStartsWithTCP() async throws {

@@ -4,9 +4,10 @@
 import NIOCore
 import NIOPosix
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite("The async surface before and after the handshake", .timeLimit(.minutes(5)))
+@Suite("The async surface before and after the handshake", .untilItHangs)
 struct ConnectionHandshakeTests {
     private let carrier = ScriptedConnection(
         role: .server, isHandshakeComplete: false, on: MultiThreadedEventLoopGroup.singleton.next())
@@ -153,7 +154,7 @@ struct ConnectionHandshakeTests {
     }
 }
 
-@Suite("The fates of datagrams", .timeLimit(.minutes(5)))
+@Suite("The fates of datagrams", .untilItHangs)
 struct DatagramDeliveryTests {
     private let carrier = ScriptedConnection(role: .client, on: MultiThreadedEventLoopGroup.singleton.next())
 

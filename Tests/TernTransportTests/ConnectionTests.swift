@@ -6,9 +6,10 @@ import NIOPosix
 import Synchronization
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite("The async surface", .timeLimit(.minutes(5)))
+@Suite("The async surface", .untilItHangs)
 struct ConnectionTests {
     @Test func echoesAStream() async throws {
         try await withPair { client, server in

@@ -3,11 +3,12 @@
 
 import DequeModule
 import NIOCore
+import TestTimeLimits
 import Testing
 
 @testable import TernTransport
 
-@Suite("What waits for a reader")
+@Suite("What waits for a reader", .untilItHangs)
 struct InletTests {
     private func capacity(_ pieces: Deque<ByteBuffer>) -> Int { pieces.reduce(0) { $0 + $1.storageCapacity } }
 
