@@ -5,12 +5,23 @@ package import NIOCore
 
 extension SocketAddress {
     /// How people write an address: `192.0.2.1:4433` or `[2001:db8::1]:4433`. An IPv4 address that a socket for both families
-    /// shows as IPv6 (RFC 4291, section 2.5.5.2) is written as IPv4.
+    /// shows as IPv6 (RFC 4291, section 2.5.5.2) is written as IPv4. An address that is unique on its link only has its zone
+    /// (RFC 4007, section 11): `[fe80::1%eth0]:4433`.
     package var hostAndPort: String {
         guard var host = self.ipAddress, let port = self.port else { return "\(self)" }
         let mapping = "::ffff:"
         if host.hasPrefix(mapping), host.dropFirst(mapping.count).contains(".") { host.removeFirst(mapping.count) }
-        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        return host.contains(":") ? "[\(host)\(self.zone)]:\(port)" : "\(host):\(port)"
+    }
+
+    /// Of a link-local address (RFC 4291, section 2.5.6).
+    private var zone: String {
+        // The field belongs to a module of C, which this target knows none of.
+        guard case .v6(let address) = self, let host = self.ipAddress, host.hasPrefix("fe80:"),
+            let number = Mirror(reflecting: address.address).descendant("sin6_scope_id") as? UInt32, number != 0
+        else { return "" }
+        let device = (try? System.enumerateDevices())?.first { $0.interfaceIndex == Int(number) }
+        return "%\(device?.name ?? "\(number)")"
     }
 }
 

@@ -144,6 +144,9 @@ extension TransportError {
     private var causeText: String? {
         switch self.cause {
         case let cause as IOError where self.message.contains(cause.systemWords): nil
+        // It was made of what the cause says, and says it in its own way.
+        case let cause as TransportError where !cause.message.isEmpty && self.message.contains(cause.message):
+            cause.causeText
         case let cause as IOError: "\(cause.systemWords), errno \(cause.errnoCode)"
         // A message that was made of the cause's says it already.
         case let cause as TransportError where !cause.message.isEmpty && self.message.contains(cause.message): nil

@@ -60,6 +60,21 @@ struct ConnectorTests {
         #expect(error?.message.contains("nobody listens") == true)
     }
 
+    @Test func theErrorNamesEveryAddressOnce() async throws {
+        let address = "127.0.0.1:4433"
+        let connector = Self.connector([
+            ScriptedCarrier(.quic, .fail(TransportError(.certificateRejected, message: "unknown issuer"))),
+            ScriptedCarrier(
+                .tls, .fail(TransportError(.connectionRefused, message: "nobody listens at \(address) over TCP"))),
+        ])
+        let error = await #expect(throws: TransportError.self) {
+            _ = try await connector.connect(to: Endpoint(host: "127.0.0.1", port: 4433))
+        }
+        let attempts = try #require(error?.message.split(separator: "; ").dropFirst())
+        #expect(attempts.contains { $0.hasPrefix("quic to \(address): ") })
+        #expect(attempts.contains("tls: connectionRefused: nobody listens at \(address) over TCP"))
+    }
+
     @Test func aCancelledTaskGivesUpItsAttempts() async throws {
         let quic = ScriptedCarrier(.quic, .silence)
         let connector = Self.connector([quic], policy: ConnectionPolicy(.quicOnly))

@@ -142,6 +142,29 @@ struct AddressTextTests {
         #expect(try SocketAddress(ipAddress: "::", port: 0).hostAndPort == "[::]:0")
     }
 
+    @Test func anAddressOfALinkHasItsZone() throws {
+        let device = try #require(try System.enumerateDevices().first)
+        // A name, and the number of one that is gone.
+        for zone in [device.name, "4000000"] {
+            let address = try SocketAddress.makeAddressResolvingHost("fe80::1%\(zone)", port: 4433)
+            #expect(address.hostAndPort == "[fe80::1%\(zone)]:4433")
+        }
+    }
+
+    @Test func nothingIsSaidTwice() throws {
+        let cause = TransportError(
+            .unreachable, message: "nowhere.test does not resolve: name or service not known",
+            cause: IOError(errnoCode: EHOSTUNREACH, reason: "getaddrinfo"))
+        let error = TransportError(
+            .cannotListen, message: "cannot listen on nowhere.test:1: \(cause.message)", cause: cause)
+        #expect(
+            error.description == "cannotListen: cannot listen on nowhere.test:1: nowhere.test does not resolve: "
+                + "name or service not known (\(try #require(cause.description.split(separator: "(").last))")
+        // What the message does not say, the cause says.
+        let other = TransportError(.undelivered, message: "not everything arrived", cause: cause)
+        #expect(other.description == "undelivered: not everything arrived (\(cause.description))")
+    }
+
     @Test func systemErrorsAreSaidInWords() throws {
         let inUse = IOError(errnoCode: EADDRINUSE, reason: "bind(descriptor:ptr:bytes:)")
         #expect(inUse.systemText == "address already in use (errno \(EADDRINUSE))")

@@ -303,7 +303,8 @@ package struct ConnectionRace {
             let outcome =
                 attempt.error.map { $0.description }
                 ?? (attempt.heardAfter == nil ? "no answer" : "unfinished handshake")
-            return "\(attempt.carrier) to \(attempt.address.hostAndPort): \(outcome)"
+            let address = attempt.address.hostAndPort
+            return "\(attempt.carrier)\(outcome.contains(address) ? "" : " to \(address)"): \(outcome)"
         }
         return TransportError(
             code ?? telling?.code ?? .unreachable,
