@@ -4,12 +4,13 @@
 import Foundation
 import NIOCore
 import NIOPosix
+import TestTimeLimits
 import Testing
 
 @testable import demo
 
 /// How long a verb waits for its first connection.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct FirstConnectionTests {
     private let tern: TernProgram
     private static let verbs = [

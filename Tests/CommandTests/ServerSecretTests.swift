@@ -5,12 +5,13 @@ import Foundation
 import NIOCore
 import NIOPosix
 import Tern
+import TestTimeLimits
 import Testing
 
 @testable import demo
 
 /// What a server keeps for itself, so that a restart is noticed and nobody else can play it.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct ServerSecretTests {
     private let tern: TernProgram
 
