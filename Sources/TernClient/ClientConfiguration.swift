@@ -15,11 +15,13 @@ public struct ClientConfiguration: Sendable {
     public var outboxCapacity = 1024
     /// Messages of one channel that are written without waiting for their answers.
     public var messagesInFlight = 256
-    /// Updates that wait for their reader; above it the client stops reading from the connection.
+    /// Updates that wait for their reader; above it the client reads no more messages from the connection. Of what is only of the
+    /// moment, such as receipts and the story of the connection, the newest is kept.
     public var updateCapacity = 1024
     /// Whether the server is told what this device received. Each update that was taken counts as received.
     public var sendsDeliveredReceipts = true
-    /// A request without an answer for this long fails, and so does an authentication.
+    /// An authentication without an answer for this long fails. So does a request, after it was asked once more on another
+    /// connection.
     public var requestTimeout: Duration = .seconds(10)
     public var liveness = LivenessPolicy()
     public var reconnecting = ReconnectPolicy()
@@ -47,7 +49,11 @@ public struct LivenessPolicy: Sendable, Hashable {
 
 /// From where a client wants a channel's messages, when it sees the channel for the first time.
 public enum ReceiveStart: Sendable, Hashable {
-    /// What is stored from now on.
+    /// What is stored from now on. "Now" is the moment in which the server first told all channels of the user (its index): of
+    /// those everything is delivered that is stored after it, and perhaps a little of what was stored since the client connected. A
+    /// channel that comes to light later, while the client is connected or away, is new: a conversation is delivered from its first
+    /// message, a group from the user's joining on. Where a server tells neither when that was nor that earlier messages may not be
+    /// read, a group that this client joined begins when the join was answered, and any other with its first message.
     case live
     /// From this sequence of every channel on; 1 is the beginning.
     case sequence(UInt64)
@@ -60,6 +66,9 @@ public struct ReconnectPolicy: Sendable, Hashable {
     public var maximumDelay: Duration = .seconds(5)
     /// Up to this part of a delay is taken away at random.
     public var jitter = 0.5
+    /// A connection that ends sooner, without having done anything for the application, counts as a failed attempt: the delays go
+    /// on to grow.
+    public var settlesAfter: Duration = .seconds(5)
     /// Give up when there was no connection for this long; `nil`: never.
     public var giveUpAfter: Duration?
     /// Whether the very first connection is tried again too; otherwise its failure ends the client at once.

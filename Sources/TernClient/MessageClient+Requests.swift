@@ -2,13 +2,12 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 public import TernMessages
-internal import TernTransport
 
 /// What a client asks; each waits for a connection, and asks again when the connection is lost before the answer.
 extension MessageClient {
     /// Who we are, once connected.
     public func identity() async throws -> AuthenticationAnswer {
-        try await self.connectedLink().answer
+        try await self.driver.identity()
     }
 
     /// The number of a user name.
@@ -32,16 +31,12 @@ extension MessageClient {
         return names
     }
 
+    /// Makes a group. When the answer was lost and the request is repeated, a group of that name which we are in counts as made.
     public func createGroup(_ name: Name) async throws -> GroupState { try await self.request(CreateGroup(name: name)) }
     public func findGroup(_ name: Name) async throws -> GroupState { try await self.request(FindGroup(name: name)) }
+    /// Joins a group, whose messages are delivered from then on: see ``ReceiveStart/live``.
     public func joinGroup(_ group: GroupID) async throws -> GroupState {
-        let state = try await self.request(JoinGroup(group: group))
-        if self.configuration.receives != nil {
-            // The server announces the channel to our other connections; this one has to ask how far its log reaches.
-            let channel = try await self.channelState(ChannelID(group: group))
-            if let link { self.indexed(channel, on: link) }
-        }
-        return state
+        try await self.request(JoinGroup(group: group))
     }
     public func leaveGroup(_ group: GroupID) async throws { _ = try await self.request(LeaveGroup(group: group)) }
 
@@ -66,7 +61,10 @@ extension MessageClient {
         repeat {
             let page = try await self.request(SyncIndex(cursor: cursor))
             states += page.channels
-            cursor = try page.cursor(after: cursor)
+            guard page.next == 0 || page.next != cursor && !page.channels.isEmpty else {
+                throw ClientError(.protocolViolation, message: "an index that does not get on")
+            }
+            cursor = page.next
         } while cursor != 0
         return states
     }
@@ -84,39 +82,10 @@ extension MessageClient {
     }
 
     /// Asks the server anything.
-    public func request<Body: RequestBody>(_ body: Body) async throws -> Body.Answer {
-        while true {
-            let link = try await self.connectedLink()
-            do {
-                return try await link.requests.perform(body)
-            } catch let error as ClientError where error.code == .refused || error.code == .protocolViolation {
-                throw error
-            } catch {
-                try Task.checkCancellation()
-                try self.checkOpen()
-                // The connection is lost, or will be replaced because it does not answer.
-                if self.link === link { await link.connection.close() }
-                self.forget(link)
-            }
-        }
-    }
-
-    /// The present connection, or the next one.
-    func connectedLink() async throws -> Link {
-        try self.checkOpen()
-        if let link { return link }
-        return try await withCheckedThrowingContinuation { self.linkWaiters.append($0) }
-    }
-}
-
-extension SyncIndex.Answer {
-    /// The cursor of the next page; 0 after the last one.
     ///
-    /// - Throws: ``ClientError/Code/protocolViolation`` for a server that never comes to an end.
-    func cursor(after last: UInt64) throws -> UInt64 {
-        guard self.next == 0 || self.next != last && !self.channels.isEmpty else {
-            throw ClientError(.protocolViolation, message: "an index that does not get on")
-        }
-        return self.next
+    /// - Throws: ``ClientError``; ``ClientError/Code/timedOut`` when two connections brought no answer within
+    ///   ``ClientConfiguration/requestTimeout``; or `CancellationError`.
+    public func request<Body: RequestBody>(_ body: Body) async throws -> Body.Answer {
+        try await self.driver.request(body)
     }
 }

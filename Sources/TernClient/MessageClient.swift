@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-internal import DequeModule
 public import NIOCore
 public import TernMessages
 public import TernTransport
@@ -24,43 +23,31 @@ public import TernTransport
 /// ```
 ///
 /// It takes `import Tern` and `import TernClient`; `.messages` is the ALPN of Docs/PROTOCOL.md.
-public actor MessageClient {
-    enum Phase {
-        case idle
-        case running
-        case closing
-        case ended(ClientError?)
-    }
+///
+/// **Isolation.** Every method may be called from any task. Whatever waits ends with `CancellationError` when its task is cancelled,
+/// and disturbs nobody else.
+public final class MessageClient: Sendable {
+    let driver: ClientDriver
 
-    nonisolated public let configuration: ClientConfiguration
-    nonisolated let connect: @Sendable () async throws -> Connection
-    nonisolated let queue: UpdateQueue
-    nonisolated let receipts = ReceiptLedger()
-
-    var phase = Phase.idle
-    var outbox = Outbox()
-    var logs: [ChannelID: ChannelLog] = [:]
-    var link: Link?
-    var linkWaiters: [CheckedContinuation<Link, any Error>] = []
-    var roomWaiters: Deque<CheckedContinuation<Void, Never>> = []
-    var emptyWaiters: [CheckedContinuation<Void, Never>] = []
-    /// Of the present connection.
-    var health: LinkHealth
-    /// Ends a pause between two attempts.
-    var pause: Task<Void, Never>?
+    public var configuration: ClientConfiguration { self.driver.configuration }
 
     /// - Parameters:
     ///   - configuration: who the client is, and how it behaves.
-    ///   - connect: opens a connection with the ALPN of Docs/PROTOCOL.md; called again whenever one was lost.
+    ///   - connect: opens a connection with the ALPN of Docs/PROTOCOL.md; called again whenever one was lost. Its task is cancelled
+    ///     when the connection is not wanted any more.
     public init(_ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection) {
-        self.configuration = configuration
-        self.connect = connect
-        self.queue = UpdateQueue(capacity: configuration.updateCapacity)
-        self.health = LinkHealth(configuration.liveness, now: .now)
+        self.driver = ClientDriver(configuration, connect: connect)
+    }
+
+    /// Keeps the client connected until ``close(timeout:)``. Call it once, in a task of its own.
+    ///
+    /// - Throws: ``ClientError`` when the server refuses the token, or when ``ReconnectPolicy`` gives up; or `CancellationError`.
+    public func run() async throws {
+        try await self.driver.run()
     }
 
     /// What happens, for one reading task. Ends when the client ends; throws why, if it was not closed.
-    nonisolated public var updates: ClientUpdates { ClientUpdates(client: self) }
+    public var updates: ClientUpdates { ClientUpdates(client: self) }
 
     // MARK: Sending
 
@@ -70,7 +57,7 @@ public actor MessageClient {
     ///   - payload: the server does not look inside.
     ///   - receiver: a user, or a group that we are a member of.
     ///   - type: what the payload is to those who read it.
-    /// - Throws: ``ClientError``.
+    /// - Throws: ``ClientError``; or `CancellationError`, after which the message may be sent all the same.
     @discardableResult
     public func send(
         _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text
@@ -83,99 +70,40 @@ public actor MessageClient {
     /// Messages for one receiver are stored in the order of these calls, except that a message which the server refused for the
     /// moment (rate limit, full disk) may come after later ones.
     ///
-    /// - Throws: ``ClientError``; ``ClientError/Code/refused`` for a payload that no message has room for.
+    /// - Throws: ``ClientError``; ``ClientError/Code/refused`` for a payload that no message has room for; or `CancellationError` when
+    ///   the task was cancelled while there was no room: then the message is not sent.
     public func enqueue(
         _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text
     ) async throws -> SendReceipt {
-        let limit = MessageHeader.maximumPayloadLength
-        guard payload.readableBytes <= limit else {
-            // It could not be written: the connection would fail by it, and the next one, and so on.
-            throw ClientError.refused(
-                Failure(.payloadTooLarge, "a payload of \(payload.readableBytes) bytes; \(limit) are the most"))
-        }
-        while self.outbox.count >= self.configuration.outboxCapacity, self.isOpen {
-            await withCheckedContinuation { self.roomWaiters.append($0) }
-        }
-        try self.checkOpen()
-        let id = ClientMessageID.random()
-        let receipt = SendReceipt(id: id)
-        self.outbox.append(payload, type: type, to: receiver, id: id, receipt: receipt)
-        self.link?.post(.send(to: receiver))
-        return receipt
+        try await self.driver.enqueue(payload, to: receiver, type: type)
     }
 
     /// Says that the user has seen a channel up to `sequence`. It reaches the server a little later, or after a reconnect.
-    nonisolated public func markRead(_ channel: ChannelID, upTo sequence: MessageSequence) {
-        self.receipts.reached(sequence, of: channel, .read)
+    ///
+    /// `sequence` is one of the messages that ``updates`` gave, or from before them. When the channel's log began anew
+    /// (``ClientUpdate/channelRestarted(_:_:)``) what is said after that update was taken is of the new log; see also ``markRead(_:)``.
+    public func markRead(_ channel: ChannelID, upTo sequence: MessageSequence) {
+        self.driver.tell { $0.markRead(channel, upTo: sequence, epoch: nil, now: $1) }
+    }
+
+    /// Says that the user has seen a channel up to `message`. Nothing happens when the channel's log began anew since.
+    public func markRead(_ message: ChannelMessage) {
+        self.driver.tell { $0.markRead(message.channel, upTo: message.sequence, epoch: message.epoch, now: $1) }
     }
 
     /// Sends a typing or presence notice to whoever is online; unreliable, and dropped without a connection.
     public func notify(_ type: MessageType, _ state: LiveNotice.State, to receiver: PartyID) async {
-        guard let link else { return }
-        let notice = LiveNotice(type: type, state: state, sender: link.answer.user, receiver: receiver)
-        guard let bytes = try? notice.message.encoded() else { return }
-        _ = try? await link.connection.sendDatagram(bytes)
+        self.driver.tell { machine, _ in machine.notify(type, state, to: receiver) }
     }
 
     // MARK: Ending
 
     /// Waits until everything is acknowledged, at most for `timeout`, and ends the client. Messages without acknowledgement fail
-    /// with ``ClientError/Code/closed``.
+    /// with ``ClientError/Code/closed``. From this call on no others are taken, and from its return on nothing is sent any more.
+    ///
+    /// What was read and received by then is told to the server, if that is possible within a second. A cancelled task closes at once.
     public func close(timeout: Duration = .seconds(10)) async {
-        if self.outbox.count > 0, self.isOpen {
-            _ = try? await withTimeout(timeout, "the server did not acknowledge everything") { await self.untilEmpty() }
-        }
-        guard self.isOpen else { return }
-        let wasIdle = if case .idle = self.phase { true } else { false }
-        self.phase = .closing
-        self.pause?.cancel()
-        await self.link?.connection.close()
-        if wasIdle { self.end(nil) }
-    }
-
-    private func untilEmpty() async {
-        while self.outbox.count > 0, self.isOpen, !Task.isCancelled {
-            await withTaskCancellationHandler {
-                await withCheckedContinuation { self.emptyWaiters.append($0) }
-            } onCancel: {
-                Task { await self.wakeWhoWaitsForEmpty() }
-            }
-        }
-    }
-
-    func wakeWhoWaitsForEmpty() {
-        let waiters = self.emptyWaiters
-        self.emptyWaiters = []
-        for waiter in waiters { waiter.resume() }
-    }
-
-    var isOpen: Bool {
-        switch self.phase {
-        case .idle, .running: true
-        case .closing, .ended: false
-        }
-    }
-
-    func checkOpen() throws {
-        switch self.phase {
-        case .idle, .running: return
-        case .closing: throw ClientError(.closed, message: "the client is closing")
-        case .ended(let error): throw error ?? ClientError(.closed, message: "the client was closed")
-        }
-    }
-
-    /// Nothing more will happen.
-    func end(_ error: ClientError?) {
-        if case .ended = self.phase { return }
-        self.phase = .ended(error)
-        let closed = error ?? ClientError(.closed, message: "the client was closed")
-        for receipt in self.outbox.removeAll() { receipt.complete(.failure(closed)) }
-        for waiter in self.linkWaiters { waiter.resume(throwing: closed) }
-        for waiter in self.roomWaiters { waiter.resume() }
-        self.linkWaiters = []
-        self.roomWaiters = []
-        self.wakeWhoWaitsForEmpty()
-        self.queue.finish(error.map { .failure($0) } ?? .success(()))
+        await self.driver.close(timeout: timeout)
     }
 }
 
@@ -189,12 +117,6 @@ public struct ClientUpdates: AsyncSequence, Sendable {
         let client: MessageClient
 
         /// - Throws: ``ClientError`` with which the client ended, or `CancellationError`.
-        public mutating func next() async throws -> ClientUpdate? {
-            let update = try await self.client.queue.next()
-            if case .message(let message) = update, self.client.configuration.sendsDeliveredReceipts {
-                self.client.receipts.reached(message.sequence, of: message.channel, .delivered)
-            }
-            return update
-        }
+        public mutating func next() async throws -> ClientUpdate? { try await self.client.driver.nextUpdate() }
     }
 }

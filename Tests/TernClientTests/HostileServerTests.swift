@@ -78,7 +78,7 @@ struct HostileServerTests {
     private static func withDeadline<Value: Sendable>(
         _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
-        try await withTimeout(.milliseconds(200), "nothing came", body)
+        try await withTimeout(.milliseconds(200), body)
     }
 
     private static func read(_ client: MessageClient) async throws {

@@ -8,7 +8,8 @@ public import TernMessages
 public final class SendReceipt: Sendable {
     private struct State {
         var result: Result<SentMessage, ClientError>?
-        var waiters: [CheckedContinuation<SentMessage, any Error>] = []
+        var waiters: [UInt64: CheckedContinuation<SentMessage, any Error>] = [:]
+        var lastWaiter: UInt64 = 0
     }
 
     /// By which the server knows the message, however often it is sent.
@@ -22,14 +23,27 @@ public final class SendReceipt: Sendable {
     /// Waits until the message is stored.
     ///
     /// - Throws: ``ClientError/Code/refused`` when the server does not take it, ``ClientError/Code/closed`` when the client ended
-    ///   before its acknowledgement came: then it may be stored or not.
+    ///   before its acknowledgement came: then it may be stored or not; or `CancellationError`, which ends the wait and not the
+    ///   message.
     public func acknowledgement() async throws -> SentMessage {
-        try await withCheckedThrowingContinuation { continuation in
-            let result = self.state.withLock { state -> Result<SentMessage, ClientError>? in
-                if state.result == nil { state.waiters.append(continuation) }
-                return state.result
+        let number = self.state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
+        }
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                self.state.withLock { state in
+                    if let result = state.result {
+                        continuation.resume(with: result.mapError { $0 as any Error })
+                    } else if Task.isCancelled {
+                        continuation.resume(throwing: CancellationError())
+                    } else {
+                        state.waiters[number] = continuation
+                    }
+                }
             }
-            if let result { continuation.resume(with: result.mapError { $0 as any Error }) }
+        } onCancel: {
+            self.state.withLock { $0.waiters.removeValue(forKey: number) }?.resume(throwing: CancellationError())
         }
     }
 
@@ -37,8 +51,8 @@ public final class SendReceipt: Sendable {
         let waiters = self.state.withLock { state -> [CheckedContinuation<SentMessage, any Error>] in
             guard state.result == nil else { return [] }
             state.result = result
-            defer { state.waiters = [] }
-            return state.waiters
+            defer { state.waiters = [:] }
+            return Array(state.waiters.values)
         }
         for waiter in waiters { waiter.resume(with: result.mapError { $0 as any Error }) }
     }

@@ -21,10 +21,13 @@ public struct ChannelState: WireBody {
     public var timestamp: MessageTimestamp
     /// The group's name, or that of the other user.
     public var name: Name
+    /// Of a group: the first sequence that was given after the user joined it. `nil` when the server does not say.
+    public var since: MessageSequence?
 
     public init(
         channel: ChannelID, epoch: Epoch, head: MessageSequence, first: MessageSequence, delivered: MessageSequence,
-        read: MessageSequence, unread: UInt32, timestamp: MessageTimestamp, name: Name
+        read: MessageSequence, unread: UInt32, timestamp: MessageTimestamp, name: Name,
+        since: MessageSequence? = nil
     ) {
         self.channel = channel
         self.epoch = epoch
@@ -35,6 +38,7 @@ public struct ChannelState: WireBody {
         self.unread = unread
         self.timestamp = timestamp
         self.name = name
+        self.since = since
     }
 
     public func encode(into buffer: inout ByteBuffer) {
@@ -43,6 +47,7 @@ public struct ChannelState: WireBody {
             self.epoch.rawValue, self.head.rawValue, self.first.rawValue, self.delivered.rawValue, self.read.rawValue,
             self.unread, self.timestamp.rawValue)
         self.name.encode(into: &buffer)
+        if let since { buffer.writeInteger(since.rawValue) }
     }
 
     public init(decoding buffer: inout ByteBuffer) throws(WireError) {
@@ -55,6 +60,7 @@ public struct ChannelState: WireBody {
         self.unread = try buffer.readField()
         self.timestamp = try buffer.readTimestamp()
         self.name = try Name(decoding: &buffer)
+        self.since = buffer.readableBytes >= MemoryLayout<UInt64>.size ? try buffer.readSequence() : nil
     }
 }
 

@@ -78,7 +78,7 @@ final class ClientSession: Sendable {
             try self.output.status(line, orText: "the server takes nothing for now (\(failure.code)); trying again")
         case .serverIsDraining:
             try self.output.status(JSONLine(event: "draining"), orText: "the server is about to stop")
-        case .message, .channelRestarted, .receipt, .notice:
+        case .message, .channelRestarted, .messagesMissing, .receipt, .notice:
             return false
         }
         return true

@@ -34,7 +34,10 @@ final class MessagePrinter {
         case .channelRestarted(let channel, let epoch) where wanted == nil || channel == wanted:
             try self.printRestart(of: channel, epoch: epoch)
             return nil
-        case .message, .channelRestarted, .receipt, .notice, .connected, .disconnected, .refusedForNow,
+        case .messagesMissing(let channel, let epoch, let range) where wanted == nil || channel == wanted:
+            try self.printMissing(range, of: channel, epoch: epoch)
+            return nil
+        case .message, .channelRestarted, .messagesMissing, .receipt, .notice, .connected, .disconnected, .refusedForNow,
             .serverIsDraining:
             return nil
         }
@@ -55,6 +58,16 @@ final class MessagePrinter {
         try self.output.event(
             try await self.line(for: message),
             orText: Output.singleLine("\(name.map { "\($0)" } ?? "\(message.sender)"): \(text)"))
+    }
+
+    private func printMissing(_ range: ClosedRange<MessageSequence>, of channel: ChannelID, epoch: Epoch) throws {
+        var line = JSONLine(event: "messages-missing")
+        line.add("channel", channel.description)
+        line.add("epoch", epoch.description)
+        line.add("first", range.lowerBound.rawValue)
+        line.add("last", range.upperBound.rawValue)
+        try self.output.status(
+            line, orText: "\(channel): the server has no messages \(range.lowerBound) to \(range.upperBound)")
     }
 
     private func printRestart(of channel: ChannelID, epoch: Epoch) throws {

@@ -3,7 +3,7 @@
 
 /// Whether the server is still there: silence is asked after with a ping, and a ping without any answer means that the connection
 /// is dead, whatever its carrier believes. A pure machine; it reads no clock.
-package struct LinkHealth {
+package struct LinkHealth: Sendable {
     package enum Verdict: Equatable {
         case wait
         case ping
@@ -38,7 +38,25 @@ package struct LinkHealth {
         self.lastProgress = stillWaiting ? now : nil
     }
 
-    /// What to do now; ask about four times in the shortest interval of the policy.
+    /// When to ``check(at:)`` next, unless something is heard before.
+    package var nextCheck: ContinuousClock.Instant {
+        // The checks are for more than the interval.
+        let grain = Duration.milliseconds(1)
+        let answer = self.lastProgress.map { $0 + self.policy.answerTimeout + grain }
+        let silence =
+            if let pingedAt {
+                pingedAt + self.policy.pingTimeout + grain
+            } else {
+                max(self.lastHeard, self.lastProgress ?? self.lastHeard) + self.silenceAllowed + grain
+            }
+        return min(answer ?? silence, silence)
+    }
+
+    private var silenceAllowed: Duration {
+        self.lastProgress == nil ? self.policy.idlePingInterval : self.policy.busyPingInterval
+    }
+
+    /// What to do now.
     package mutating func check(at now: ContinuousClock.Instant) -> Verdict {
         if let lastProgress, now - lastProgress > self.policy.answerTimeout {
             return .dead("no message was acknowledged for \(self.policy.answerTimeout)")
@@ -48,9 +66,7 @@ package struct LinkHealth {
             return .dead("nothing was heard for \(now - self.lastHeard)")
         }
         let silence = now - max(self.lastHeard, self.lastProgress ?? self.lastHeard)
-        guard silence > (self.lastProgress == nil ? self.policy.idlePingInterval : self.policy.busyPingInterval) else {
-            return .wait
-        }
+        guard silence > self.silenceAllowed else { return .wait }
         self.pingedAt = now
         return .ping
     }

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+internal import NIOCore
+internal import Synchronization
+internal import TernMessages
+internal import TernTransport
+
+/// Carries facts to a ``ClientMachine`` and executes its effects, in their order: tasks for connections, a timer, and those who wait.
+/// It decides nothing.
+///
+/// Everything happens under one lock, and nothing under it waits: an effect hands something to a task, or resumes one.
+final class ClientDriver: Sendable {
+    typealias Job = @Sendable () async -> Void
+    typealias Instant = ContinuousClock.Instant
+
+    private struct State {
+        var machine: ClientMachine
+        var links: [LinkNumber: LinkTasks] = [:]
+        var sends: [ClientMessageID: SendReceipt] = [:]
+        /// Who waits for something, by its number.
+        var enqueuers: [ClientMessageID: CheckedContinuation<Void, any Error>] = [:]
+        var requests: [RequestTag: CheckedContinuation<RequestFrame, any Error>] = [:]
+        var identities: [RequestTag: CheckedContinuation<AuthenticationAnswer, any Error>] = [:]
+        var pushReaders: [RequestTag: CheckedContinuation<Void, any Error>] = [:]
+        var closers: [RequestTag: CheckedContinuation<Void, any Error>] = [:]
+        var updateReader: CheckedContinuation<Void, any Error>?
+        var lastTag: RequestTag = 0
+        var timer: (at: Instant, task: Task<Void, Never>)?
+        var end: Result<Void, ClientError>?
+        var isCancelled = false
+
+        mutating func makeTag() -> RequestTag {
+            self.lastTag += 1
+            return self.lastTag
+        }
+    }
+
+    let connect: @Sendable () async throws -> Connection
+    let configuration: ClientConfiguration
+    private let state: Mutex<State>
+    /// The tasks of ``run()``.
+    private let jobs: AsyncStream<Job>
+    private let sink: AsyncStream<Job>.Continuation
+
+    init(_ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection) {
+        self.configuration = configuration
+        self.connect = connect
+        self.state = Mutex(State(machine: ClientMachine(configuration, seed: .random(in: 0 ... .max))))
+        (self.jobs, self.sink) = AsyncStream.makeStream()
+    }
+
+    deinit {
+        self.state.withLock { $0.timer?.task.cancel() }
+    }
+
+    // MARK: Facts
+
+    /// Tells the machine something, and does what it wants.
+    func tell(_ fact: (inout ClientMachine, Instant) -> [ClientMachine.Effect]) {
+        self.state.withLock { self.tell(&$0, fact) }
+    }
+
+    private func tell(_ state: inout State, _ fact: (inout ClientMachine, Instant) -> [ClientMachine.Effect]) {
+        for effect in fact(&state.machine, .now) { self.execute(effect, &state) }
+        self.setTimer(&state)
+    }
+
+    /// A connection came up for a link.
+    ///
+    /// - Returns: `false` when nobody wants it any more.
+    func arrived(_ connection: Connection, for link: LinkTasks) -> Bool {
+        self.state.withLock { state in
+            guard state.links[link.number] === link else { return false }
+            link.adopt(connection)
+            self.tell(&state) { $0.carrierCameUp(link.number, now: $1) }
+            return true
+        }
+    }
+
+    private func setTimer(_ state: inout State) {
+        guard let next = state.machine.nextDeadline else {
+            state.timer?.task.cancel()
+            state.timer = nil
+            return
+        }
+        if let timer = state.timer, timer.at <= next { return }
+        state.timer?.task.cancel()
+        let task = Task { [weak self] in
+            guard (try? await Task.sleep(until: next, clock: .continuous)) != nil else { return }
+            self?.timePassed(next)
+        }
+        state.timer = (next, task)
+    }
+
+    private func timePassed(_ instant: Instant) {
+        self.state.withLock { state in
+            guard state.timer?.at == instant else { return }
+            state.timer = nil
+            self.tell(&state) { $0.timeout(now: $1) }
+        }
+    }
+
+    // MARK: Effects
+
+    private func execute(_ effect: ClientMachine.Effect, _ state: inout State) {
+        switch effect {
+        case .connect(let number):
+            let link = LinkTasks(number: number, driver: self)
+            state.links[number] = link
+            self.sink.yield { await link.run() }
+        case .authenticate(let number): state.links[number]?.authenticate()
+        case .closeLink(let number, let code): state.links.removeValue(forKey: number)?.end(code)
+        case .writeControl(let number, let messages): state.links[number]?.control.sink.yield(messages)
+        case .openSendStream(let number, let stream): state.links[number]?.openSendStream(stream)
+        case .writeMessages(let number, let stream, let messages): state.links[number]?.write(messages, to: stream)
+        case .finishSendStream(let number, let stream): state.links[number]?.finishSendStream(stream)
+        case .writeRequest(let number, let frame): state.links[number]?.requests.sink.yield(frame)
+        case .sendDatagram(let number, let message): state.links[number]?.datagrams.sink.yield(message)
+        case .updatesWait: state.updateReader.take()?.resume()
+        case .roomForPushes: self.resumePushReaders(&state)
+        case .accepted(let id): state.enqueuers.removeValue(forKey: id)?.resume()
+        case .completeSend(let id, let result):
+            if case .failure(let error) = result { state.enqueuers.removeValue(forKey: id)?.resume(throwing: error) }
+            state.sends.removeValue(forKey: id)?.complete(result)
+        case .completeRequest(let tag, let result):
+            state.requests.removeValue(forKey: tag)?.resume(with: result.mapError { $0 as any Error })
+        case .completeIdentity(let tag, let result):
+            state.identities.removeValue(forKey: tag)?.resume(with: result.mapError { $0 as any Error })
+        case .end(let error): self.ended(error, &state)
+        }
+    }
+
+    private func resumePushReaders(_ state: inout State) {
+        for reader in state.pushReaders.values { reader.resume() }
+        state.pushReaders = [:]
+    }
+
+    private func ended(_ error: ClientError?, _ state: inout State) {
+        state.end = error.map { .failure($0) } ?? .success(())
+        state.updateReader.take()?.resume()
+        self.resumePushReaders(&state)
+        for closer in state.closers.values { closer.resume() }
+        state.closers = [:]
+        self.sink.finish()
+    }
+
+    // MARK: Running
+
+    func run() async throws {
+        let (mayStart, error) = self.state.withLock { state in
+            (!state.machine.hasStarted && state.end == nil, state.machine.closedError)
+        }
+        guard mayStart else {
+            if let error { throw error }
+            return
+        }
+        await withTaskCancellationHandler {
+            await withDiscardingTaskGroup { group in
+                self.tell { $0.start(now: $1) }
+                for await job in self.jobs { group.addTask { await job() } }
+            }
+        } onCancel: {
+            self.state.withLock { state in
+                state.isCancelled = state.end == nil
+                self.tell(&state) { machine, _ in machine.cancel() }
+            }
+        }
+        let (isCancelled, end) = self.state.withLock { ($0.isCancelled, $0.end) }
+        if isCancelled { throw CancellationError() }
+        try end?.get()
+    }
+
+    /// Waits until the client ended.
+    func close(timeout: Duration) async {
+        let tag = self.state.withLock { $0.makeTag() }
+        do {
+            try await self.waiting { state, continuation in
+                guard state.end == nil else { return continuation.resume() }
+                state.closers[tag] = continuation
+                self.tell(&state) { $0.close(timeout: timeout, now: $1) }
+            } orCancel: { state in
+                state.closers.removeValue(forKey: tag)
+            }
+        } catch {
+            // Whoever closes it has no time to wait.
+            self.tell { $0.close(timeout: .zero, now: $1) }
+        }
+    }
+
+    // MARK: Waiting
+
+    /// Waits for what `begin` asks the machine for.
+    ///
+    /// - Parameter cancel: takes the continuation back, if it still waits.
+    private func waiting<Value: Sendable>(
+        _ begin: (inout State, CheckedContinuation<Value, any Error>) -> Void,
+        orCancel cancel: @escaping @Sendable (inout State) -> CheckedContinuation<Value, any Error>?
+    ) async throws -> Value {
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                self.state.withLock { state in
+                    begin(&state, continuation)
+                    // Cancelled before there was something to cancel.
+                    if Task.isCancelled { cancel(&state)?.resume(throwing: CancellationError()) }
+                }
+            }
+        } onCancel: {
+            self.state.withLock { cancel(&$0) }?.resume(throwing: CancellationError())
+        }
+    }
+
+    func enqueue(_ payload: ByteBuffer, to receiver: PartyID, type: MessageType) async throws -> SendReceipt {
+        let id = ClientMessageID.random()
+        let receipt = SendReceipt(id: id)
+        try await self.waiting { state, continuation in
+            state.sends[id] = receipt
+            state.enqueuers[id] = continuation
+            self.tell(&state) { $0.enqueue(payload, to: receiver, type: type, id: id, now: $1) }
+        } orCancel: { state in
+            guard state.machine.cancelEnqueue(id) else { return nil }
+            state.sends[id] = nil
+            return state.enqueuers.removeValue(forKey: id)
+        }
+        return receipt
+    }
+
+    func request<Body: RequestBody>(_ body: Body) async throws -> Body.Answer {
+        let tag = self.state.withLock { $0.makeTag() }
+        let bytes = body.encodedBody()
+        let response = try await self.waiting { state, continuation in
+            state.requests[tag] = continuation
+            self.tell(&state) { $0.request(tag, Body.resource, bytes, now: $1) }
+        } orCancel: { state in
+            guard let continuation = state.requests.removeValue(forKey: tag) else { return nil }
+            self.tell(&state) { $0.cancelRequest(tag, now: $1) }
+            return continuation
+        }
+        do {
+            return try Body.answer(in: response)
+        } catch let failure as Failure {
+            throw ClientError.refused(failure)
+        } catch let error as WireError {
+            throw ClientError(.protocolViolation, message: error.message, cause: error)
+        }
+    }
+
+    func identity() async throws -> AuthenticationAnswer {
+        let tag = self.state.withLock { $0.makeTag() }
+        return try await self.waiting { state, continuation in
+            state.identities[tag] = continuation
+            self.tell(&state) { machine, _ in machine.identity(tag) }
+        } orCancel: { state in
+            guard let continuation = state.identities.removeValue(forKey: tag) else { return nil }
+            self.tell(&state) { $0.cancelRequest(tag, now: $1) }
+            return continuation
+        }
+    }
+
+    /// Waits until pushes may be read again.
+    func untilThereIsRoom() async throws {
+        let tag: RequestTag? = self.state.withLock { state in
+            state.machine.hasRoomForPushes ? nil : state.makeTag()
+        }
+        guard let tag else { return }
+        try await self.waiting { state, continuation in
+            guard !state.machine.hasRoomForPushes, state.end == nil else { return continuation.resume() }
+            state.pushReaders[tag] = continuation
+        } orCancel: { state in
+            state.pushReaders.removeValue(forKey: tag)
+        }
+    }
+
+    /// The next update; `nil` at the end.
+    func nextUpdate() async throws -> ClientUpdate? {
+        while true {
+            let (update, end) = self.state.withLock { state -> (ClientUpdate?, Result<Void, ClientError>?) in
+                var taken: ClientUpdate?
+                self.tell(&state) { machine, now in
+                    let (update, effects) = machine.takeUpdate(now: now)
+                    taken = update
+                    return effects
+                }
+                return (taken, state.end)
+            }
+            if let update { return update }
+            if let end {
+                try end.get()
+                return nil
+            }
+            try await self.waiting { state, continuation in
+                guard state.machine.waitingUpdateCount == 0, state.end == nil else { return continuation.resume() }
+                precondition(state.updateReader == nil, "one task reads the updates")
+                state.updateReader = continuation
+            } orCancel: { state in
+                state.updateReader.take()
+            }
+        }
+    }
+}
