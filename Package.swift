@@ -223,6 +223,17 @@ let package = Package(
                 nioPosix, logging,
             ],
             swiftSettings: dialect),
+        // Clients, a model of the server, and everything that can happen between them: one thread, virtual time.
+        .target(
+            name: "MessageSimulationSupport",
+            dependencies: ["TernClient", "TernMessages", "TernTransport", "TernTesting", nioCore],
+            path: "Tests/Support/MessageSimulation", swiftSettings: dialect),
+        // The same without a test runner, for Scripts/mutate-messages.
+        .executableTarget(
+            name: "tern-message-simulation", dependencies: ["MessageSimulationSupport"],
+            path: "Tests/Support/MessageSimulationCommand", swiftSettings: dialect),
+        .testTarget(
+            name: "MessageSimulationTests", dependencies: ["MessageSimulationSupport"], swiftSettings: dialect),
         // Every piece of code that the DocC articles show; Scripts/check-docs compares them.
         .testTarget(
             name: "DocumentationTests",

@@ -60,7 +60,7 @@ struct ChannelBook: Sendable {
             return (ChannelLog(epoch: epoch, next: nil), .byState, false)
         }
         if log.epoch != epoch, log.isBlank { log.adopt(epoch) }
-        guard log.epoch == epoch else { return (ChannelLog(epoch: epoch, next: 1), .known, true) }
+        guard log.epoch == epoch else { return (.restarted(epoch), .known, true) }
         return (log, log.hasStarted ? .known : self.hasBaseline ? .byState : .byIndex, false)
     }
 

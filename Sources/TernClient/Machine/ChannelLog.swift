@@ -30,6 +30,8 @@ package struct ChannelLog: Sendable {
     private static let heldLimit = 1024
 
     private(set) var epoch: Epoch
+    /// Whoever takes the updates was told of this epoch.
+    private let isAnnounced: Bool
     /// The first sequence that was not delivered; 0 while it is not known with which one to begin.
     private(set) var next: UInt64
     private(set) var head: UInt64 = 0
@@ -45,14 +47,22 @@ package struct ChannelLog: Sendable {
 
     /// - Parameter next: the first sequence that is wanted; `nil` when that turns out later.
     package init(epoch: Epoch, next: UInt64?) {
+        self.init(epoch: epoch, next: next, isAnnounced: false)
+    }
+
+    private init(epoch: Epoch, next: UInt64?, isAnnounced: Bool) {
         self.epoch = epoch
+        self.isAnnounced = isAnnounced
         self.next = next.map { max($0, 1) } ?? 0
     }
+
+    /// The log of a channel that began a new life.
+    static func restarted(_ epoch: Epoch) -> ChannelLog { ChannelLog(epoch: epoch, next: 1, isAnnounced: true) }
 
     var hasStarted: Bool { self.next > 0 }
 
     /// Nothing was seen of it yet: an epoch that it is given now is no change.
-    var isBlank: Bool { self.next <= 1 && self.head == 0 && self.held.isEmpty }
+    var isBlank: Bool { self.next <= 1 && self.head == 0 && self.held.isEmpty && !self.isAnnounced }
 
     mutating func adopt(_ epoch: Epoch) { self.epoch = epoch }
 

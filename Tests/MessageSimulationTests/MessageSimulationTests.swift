@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import Foundation
+import MessageSimulationSupport
+import Testing
+
+/// Which schedules run: 2,000, or `TERN_MESSAGE_SCHEDULES=N` from `TERN_MESSAGE_FIRST=M` on.
+enum Schedules {
+    static let parts: UInt64 = 8
+
+    static var all: Range<UInt64> {
+        let environment = ProcessInfo.processInfo.environment
+        let count = environment["TERN_MESSAGE_SCHEDULES"].flatMap { UInt64($0) } ?? 2_000
+        let first = environment["TERN_MESSAGE_FIRST"].flatMap { UInt64($0) } ?? 1
+        return first..<first + count
+    }
+
+    /// Every eighth one.
+    static func part(_ number: UInt64) -> StrideTo<UInt64> {
+        stride(from: self.all.lowerBound + number, to: self.all.upperBound, by: Int(self.parts))
+    }
+
+    static func repetition(_ seed: UInt64) -> Comment {
+        "repeat it with: TERN_MESSAGE_FIRST=\(seed) TERN_MESSAGE_SCHEDULES=1 swift test --filter MessageSimulationTests"
+    }
+}
+
+@Suite("Clients of a message server in every interleaving")
+struct MessageSimulationTests {
+    @Test("every device has every message once and in order, whatever happens", arguments: 0..<Schedules.parts)
+    func schedules(part: UInt64) {
+        for seed in Schedules.part(part) {
+            let failures = MessageSimulation.run(seed: seed)
+            #expect(failures.isEmpty, Schedules.repetition(seed))
+            if !failures.isEmpty { return Issue.record("\(failures.joined(separator: "\n"))") }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+package import TernClient
+package import TernMessages
+package import TernTesting
+
+/// Who is there and what happens, from a seed.
+struct MessageSchedule {
+    /// Until then things happen; then all is well, and everybody gets to rest.
+    static let busy = Duration.seconds(8)
+    static let quiet = Duration.seconds(70)
+
+    private var random: SeededRandom
+    private let world: MessageWorld<ModelServer>
+
+    init(seed: UInt64, world: MessageWorld<ModelServer>) {
+        self.random = SeededRandom(seed: seed)
+        self.world = world
+    }
+
+    /// 0 ..< count.
+    private mutating func pick(_ count: Int) -> Int { Int(self.random.next() >> 1) % max(count, 1) }
+
+    private mutating func milliseconds(_ range: ClosedRange<Int>) -> Duration {
+        .milliseconds(range.lowerBound + self.pick(range.count))
+    }
+
+    // MARK: Who
+
+    mutating func fill() {
+        let users = 2 + self.pick(2)
+        for number in 1...users {
+            for device in 1...(1 + self.pick(2)) { self.addDevice(device, of: number) }
+        }
+        for _ in 0..<(15 + self.pick(25)) {
+            let moment = self.milliseconds(0...Int(Self.busy / .milliseconds(1)) - 1)
+            self.addAction(at: moment)
+        }
+        self.world.schedule(at: Self.busy) { world in
+            world.isReachable = true
+            world.serve { server, _ in
+                server.mood = ModelServer.Mood()
+                server.commitTime = .milliseconds(1)
+                return []
+            }
+            for index in world.devices.indices { world.resumeReading(index) }
+        }
+    }
+
+    private mutating func addDevice(_ device: Int, of number: Int) {
+        guard let user = UserID(rawValue: UInt64(number)), let id = DeviceID(rawValue: UInt32(device)) else { return }
+        let starts: [ReceiveStart?] = [.live, .live, .live, .sequence(1), .sequence(1), .sequence(3), nil]
+        var configuration = ClientConfiguration(token: "", receives: starts[self.pick(starts.count)])
+        configuration.outboxCapacity = 1 + self.pick(20)
+        configuration.messagesInFlight = 1 + self.pick(8)
+        configuration.updateCapacity = 1 + self.pick(12)
+        configuration.requestTimeout = .seconds(3)
+        configuration.reconnecting.initialDelay = .milliseconds(50)
+        configuration.reconnecting.maximumDelay = .seconds(2)
+        configuration.reconnecting.retriesFirstConnection = true
+        let added = SimulatedDevice(
+            name: "user \(number) device \(device)", user: user, device: id, configuration: configuration,
+            seed: self.random.next())
+        let index = self.world.devices.count
+        self.world.add(added)
+        let start = self.random.chance(0.6) ? self.milliseconds(0...300) : self.milliseconds(300...6_000)
+        self.world.schedule(at: start) { $0.tell(index) { $0.start(now: $1) } }
+    }
+
+    // MARK: What
+
+    private mutating func addAction(at moment: Moment) {
+        let index = self.pick(self.world.devices.count)
+        switch self.pick(100) {
+        case ..<40: self.addMessages(from: index, at: moment)
+        case ..<54: self.addGroupRequest(of: index, at: moment)
+        case ..<70: self.addCut(at: moment)
+        case ..<80: self.addMood(at: moment)
+        case ..<83: self.addOutage(at: moment)
+        case ..<87: self.addRestart(at: moment)
+        case ..<89: self.addDrain(at: moment)
+        case ..<94: self.addPause(of: index, at: moment)
+        case ..<96: self.addSlowCommits(at: moment)
+        case ..<97: self.addStaleMark(of: index, at: moment)
+        default: self.addCancel(of: index, at: moment)
+        }
+    }
+
+    private mutating func addMessages(from index: Int, at moment: Moment) {
+        let toGroup = self.random.chance(0.4)
+        let target = self.pick(8)
+        let count = 1 + self.pick(6)
+        self.world.schedule(at: moment) { world in
+            let groups = world.server.store.groups.keys.sorted { $0.rawValue < $1.rawValue }
+            let receiver: PartyID
+            if toGroup, !groups.isEmpty {
+                receiver = PartyID(groups[target % groups.count])
+            } else if let user = UserID(rawValue: UInt64(1 + target % 3)) {
+                receiver = PartyID(user)
+            } else {
+                return
+            }
+            for _ in 0..<count { world.enqueue(from: index, to: receiver) }
+        }
+    }
+
+    private mutating func addGroupRequest(of index: Int, at moment: Moment) {
+        let kind = self.pick(10)
+        let target = self.pick(3)
+        self.world.schedule(at: moment) { world in
+            let groups = world.server.store.groups.keys.sorted { $0.rawValue < $1.rawValue }
+            if groups.isEmpty || kind < 3 {
+                guard let name = try? Name("g\(target)") else { return }
+                world.request(CreateGroup(name: name), by: index)
+            } else if kind < 8 {
+                world.request(JoinGroup(group: groups[target % groups.count]), by: index)
+            } else {
+                let group = groups[target % groups.count]
+                for device in world.devices where device.user == world.devices[index].user {
+                    device.hasLeft.insert(ChannelID(group: group))
+                }
+                world.request(LeaveGroup(group: group), by: index)
+            }
+        }
+    }
+
+    private mutating func addCut(at moment: Moment) {
+        let choice = self.pick(64)
+        let client = self.random.chance(0.5) ? Duration.zero : self.milliseconds(0...2_500)
+        let server = self.milliseconds(0...3_000)
+        self.world.schedule(at: moment) { world in
+            let open = world.openSessions
+            guard !open.isEmpty else { return }
+            world.cut(open[choice % open.count], clientHearsAfter: client, serverHearsAfter: server)
+        }
+    }
+
+    private mutating func addMood(at moment: Moment) {
+        let rate = Failure(.rateLimited, "too much", retryAfter: UInt32(100 + self.pick(500)))
+        let failures = [rate, rate, Failure(.storageFull, "full"), Failure(.internal, "failed")]
+        let failure = failures[self.pick(failures.count)]
+        let kind = self.pick(4)
+        self.world.schedule(at: moment) { world in
+            world.serve { server, _ in
+                if kind == 0 || kind == 3 { server.mood.messages = failure }
+                if kind == 1 || kind == 3 { server.mood.control = failure }
+                if kind == 2 || kind == 3 { server.mood.requests = failure }
+                return []
+            }
+        }
+        self.world.schedule(at: moment + self.milliseconds(50...1_200)) { world in
+            world.serve { server, _ in
+                server.mood = ModelServer.Mood()
+                return []
+            }
+        }
+    }
+
+    private mutating func addOutage(at moment: Moment) {
+        self.world.schedule(at: moment) { $0.isReachable = false }
+        self.world.schedule(at: moment + self.milliseconds(100...2_000)) { $0.isReachable = true }
+    }
+
+    private mutating func addRestart(at moment: Moment) {
+        let loses: Int? = self.random.chance(0.5) ? self.pick(4) : nil
+        let damaged = self.random.chance(0.3) ? UInt64(1 + self.pick(8)) : nil
+        let delays = (0..<8).map { _ in self.milliseconds(0...1_500) }
+        self.world.schedule(at: moment) { world in
+            world.restart(loses: loses, delays: delays)
+            guard let damaged else { return }
+            world.serve { server, _ in
+                for channel in server.store.logs.keys.sorted() { server.store.damage(channel, at: damaged) }
+                return []
+            }
+        }
+    }
+
+    private mutating func addDrain(at moment: Moment) {
+        let grace = self.milliseconds(2_000...3_000)
+        let delays = (0..<8).map { _ in self.milliseconds(0...500) }
+        self.world.schedule(at: moment) { world in
+            world.serve { server, now in server.isDraining ? [] : server.drain(grace: grace, now: now) }
+        }
+        self.world.schedule(at: moment + grace + .milliseconds(100)) { $0.restart(loses: nil, delays: delays) }
+    }
+
+    private mutating func addPause(of index: Int, at moment: Moment) {
+        self.world.schedule(at: moment) { $0.devices[index].isReading = false }
+        self.world.schedule(at: moment + self.milliseconds(100...4_000)) { $0.resumeReading(index) }
+    }
+
+    private mutating func addSlowCommits(at moment: Moment) {
+        for (wait, time) in [(Duration.zero, 300), (self.milliseconds(300...1_500), 2)] {
+            self.world.schedule(at: moment + wait) { world in
+                world.serve { server, _ in
+                    server.commitTime = .milliseconds(time)
+                    return []
+                }
+            }
+        }
+    }
+
+    /// An application that marks what it saw long ago.
+    private mutating func addStaleMark(of index: Int, at moment: Moment) {
+        self.world.schedule(at: moment) { world in
+            let device = world.devices[index]
+            for channel in device.received.keys.sorted() {
+                guard let received = device.received[channel], let first = received.sequences.first else { continue }
+                device.received[channel]?.lastRead = max(received.lastRead, first)
+                world.tell(index) {
+                    $0.markRead(channel, upTo: MessageSequence(first), epoch: received.epoch, now: $1)
+                }
+            }
+        }
+    }
+
+    private mutating func addCancel(of index: Int, at moment: Moment) {
+        self.world.schedule(at: moment) { world in
+            let device = world.devices[index]
+            if let tag = device.openRequests.keys.min() {
+                device.openRequests[tag] = nil
+                world.tell(index) { $0.cancelRequest(tag, now: $1) }
+            }
+            for id in device.sent.keys.sorted(by: { $0.low < $1.low }) where device.sent[id]?.result == nil {
+                if device.machine.cancelEnqueue(id) { device.sent[id] = nil }
+            }
+        }
+    }
+}
+
+extension MessageWorld {
+    func enqueue(from index: Int, to receiver: PartyID) {
+        let device = self.devices[index]
+        let id = self.makeID()
+        device.nextMessage += 1
+        device.sent[id] = SimulatedDevice.Sent(receiver: receiver, number: device.nextMessage)
+        self.tell(index) { $0.enqueue(ByteBuffer(), to: receiver, type: .text, id: id, now: $1) }
+    }
+
+    func request<Body: RequestBody>(_ body: Body, by index: Int) {
+        let device = self.devices[index]
+        let tag = self.makeID().low
+        device.openRequests[tag] = Body.resource
+        self.tell(index) { $0.request(tag, Body.resource, body.encodedBody(), now: $1) }
+    }
+
+    func resumeReading(_ index: Int) {
+        self.devices[index].isReading = true
+        if self.devices[index].wantsToRead { self.takeUpdates(index) }
+    }
+
+    /// The server's process is killed and comes back.
+    func restart(loses: Int?, delays: [Duration]) {
+        for session in self.openSessions {
+            let wait = delays[Int(session) % delays.count]
+            self.cut(session, clientHearsAfter: wait, serverHearsAfter: wait)
+        }
+        self.serve { server, now in
+            server.restart(loses: loses, now: now)
+            return []
+        }
+    }
+}
