@@ -33,7 +33,10 @@ struct MessageSimulationTests {
         for seed in Schedules.part(part) {
             let failures = MessageSimulation.run(seed: seed)
             #expect(failures.isEmpty, Schedules.repetition(seed))
-            if !failures.isEmpty { return Issue.record("\(failures.joined(separator: "\n"))") }
+            guard failures.isEmpty else {
+                Issue.record("\(failures.joined(separator: "\n"))")
+                return
+            }
         }
     }
 }

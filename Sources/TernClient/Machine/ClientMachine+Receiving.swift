@@ -24,7 +24,7 @@ extension ClientMachine {
         let hasRoom = self.updates.hasRoom
         self.change(message.channel, message.epoch, now) { log in
             // Nobody takes updates: it is read from the log when somebody does.
-            hasRoom ? log.received(message) : log.headBecameKnown(message.sequence.rawValue)
+            hasRoom || !log.hasStarted ? log.received(message) : log.headBecameKnown(message.sequence.rawValue)
         }
         self.follow(message.channel, mayFillItself: true, now)
     }

@@ -61,7 +61,7 @@ final class MessagePrinter {
     }
 
     private func printMissing(_ range: ClosedRange<MessageSequence>, of channel: ChannelID, epoch: Epoch) throws {
-        var line = JSONLine(event: "messages-missing")
+        var line = JSONLine(event: "messagesMissing")
         line.add("channel", channel.description)
         line.add("epoch", epoch.description)
         line.add("first", range.lowerBound.rawValue)

@@ -10,7 +10,7 @@ package import TernTesting
 struct MessageSchedule {
     /// Until then things happen; then all is well, and everybody gets to rest.
     static let busy = Duration.seconds(8)
-    static let quiet = Duration.seconds(70)
+    static let quiet = Duration.seconds(30)
 
     private var random: SeededRandom
     private let world: MessageWorld<ModelServer>
@@ -82,7 +82,8 @@ struct MessageSchedule {
         case ..<87: self.addRestart(at: moment)
         case ..<89: self.addDrain(at: moment)
         case ..<94: self.addPause(of: index, at: moment)
-        case ..<96: self.addSlowCommits(at: moment)
+        case ..<95: self.addSlowCommits(at: moment)
+        case ..<96: self.addYoungDeaths(at: moment)
         case ..<97: self.addStaleMark(of: index, at: moment)
         default: self.addCancel(of: index, at: moment)
         }
@@ -128,7 +129,9 @@ struct MessageSchedule {
 
     private mutating func addCut(at moment: Moment) {
         let choice = self.pick(64)
-        let client = self.random.chance(0.5) ? Duration.zero : self.milliseconds(0...2_500)
+        // Sometimes nobody says so: only the silence tells.
+        let isSilent = self.random.chance(0.2)
+        let client = isSilent ? Duration.seconds(3_600) : self.milliseconds(0...2_500)
         let server = self.milliseconds(0...3_000)
         self.world.schedule(at: moment) { world in
             let open = world.openSessions
@@ -152,7 +155,9 @@ struct MessageSchedule {
         }
         self.world.schedule(at: moment + self.milliseconds(50...1_200)) { world in
             world.serve { server, _ in
+                let closesAtOnce = server.mood.closesAtOnce
                 server.mood = ModelServer.Mood()
+                server.mood.closesAtOnce = closesAtOnce
                 return []
             }
         }
@@ -202,6 +207,24 @@ struct MessageSchedule {
         }
     }
 
+    /// A server that lets clients in and throws them out at once.
+    private mutating func addYoungDeaths(at moment: Moment) {
+        let delays = [Duration.zero]
+        self.world.schedule(at: moment) { world in
+            world.restart(loses: nil, delays: delays)
+            world.serve { server, _ in
+                server.mood.closesAtOnce = true
+                return []
+            }
+        }
+        self.world.schedule(at: moment + self.milliseconds(500...2_500)) { world in
+            world.serve { server, _ in
+                server.mood.closesAtOnce = false
+                return []
+            }
+        }
+    }
+
     /// An application that marks what it saw long ago.
     private mutating func addStaleMark(of index: Int, at moment: Moment) {
         self.world.schedule(at: moment) { world in
@@ -224,7 +247,9 @@ struct MessageSchedule {
                 world.tell(index) { $0.cancelRequest(tag, now: $1) }
             }
             for id in device.sent.keys.sorted(by: { $0.low < $1.low }) where device.sent[id]?.result == nil {
-                if device.machine.cancelEnqueue(id) { device.sent[id] = nil }
+                let waits = !device.accepted.contains(id)
+                if device.machine.cancelEnqueue(id) != waits { device.fail("a message could not be taken back") }
+                if waits { device.sent[id] = nil }
             }
         }
     }
@@ -243,6 +268,7 @@ extension MessageWorld {
         let device = self.devices[index]
         let tag = self.makeID().low
         device.openRequests[tag] = Body.resource
+        if let made = body as? CreateGroup { device.made[tag] = made.name }
         self.tell(index) { $0.request(tag, Body.resource, body.encodedBody(), now: $1) }
     }
 

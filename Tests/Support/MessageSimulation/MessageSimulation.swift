@@ -28,15 +28,15 @@ package enum MessageSimulation {
         }
         var schedule = MessageSchedule(seed: seed, world: world)
         schedule.fill()
-        world.run(until: MessageSchedule.busy + MessageSchedule.quiet - .seconds(10))
+        world.run(until: MessageSchedule.busy + MessageSchedule.quiet - .seconds(6))
         let before = world.devices.map(\.effectCount)
         world.run(until: MessageSchedule.busy + MessageSchedule.quiet)
         for (device, count) in zip(world.devices, before) where device.effectCount - count > 20 {
-            device.fail("\(device.effectCount - count) effects in ten seconds in which nothing happens")
+            device.fail("\(device.effectCount - count) effects in six seconds in which nothing happens")
         }
-        var failures = world.devices.flatMap { Judgement(device: $0, store: world.server.store).failures }
+        var failures = world.devices.flatMap { Judgement(device: $0, server: world.server).failures }
         failures += Self.judge(world)
-        failures += Self.close(world)
+        failures += Self.close(world, whileAway: seed % 3 == 0)
         return failures
     }
 
@@ -52,10 +52,20 @@ package enum MessageSimulation {
     }
 
     /// Closes everybody, and sees that nothing is left.
-    private static func close(_ world: MessageWorld<ModelServer>) -> [String] {
-        for index in world.devices.indices { world.tell(index) { $0.close(timeout: .seconds(2), now: $1) } }
-        world.run(until: MessageSchedule.busy + MessageSchedule.quiet + .seconds(5))
+    private static func close(_ world: MessageWorld<ModelServer>, whileAway: Bool) -> [String] {
         var failures: [String] = []
+        let end = MessageSchedule.busy + MessageSchedule.quiet
+        if whileAway {
+            world.isReachable = false
+            for session in world.openSessions { world.cut(session, clientHearsAfter: .zero, serverHearsAfter: .zero) }
+            world.run(until: end + .milliseconds(200))
+        }
+        for index in world.devices.indices { world.tell(index) { $0.close(timeout: .seconds(2), now: $1) } }
+        for device in world.devices where whileAway && !device.hasEnded {
+            failures.append("\(device.name): it has nothing to send, and does not end at once")
+        }
+        world.isReachable = true
+        world.run(until: end + .seconds(5))
         for device in world.devices {
             failures += device.failures
             if !device.hasEnded { failures.append("\(device.name): it was closed, and goes on") }
@@ -70,13 +80,15 @@ package enum MessageSimulation {
 private struct Judgement {
     let device: SimulatedDevice
     let store: ModelStore
+    let refused: Set<ClientMessageID>
     private(set) var failures: [String] = []
 
     private var identity: ModelStore.Device { ModelStore.Device(user: self.device.user, device: self.device.device) }
 
-    init(device: SimulatedDevice, store: ModelStore) {
+    init(device: SimulatedDevice, server: ModelServer) {
         self.device = device
-        self.store = store
+        self.store = server.store
+        self.refused = server.refused
         self.judgeRest()
         self.judgeSent()
         if device.configuration.receives != nil {
@@ -99,13 +111,22 @@ private struct Judgement {
             guard case .failure(let error) = result else { continue }
             self.fail("a request failed: \(error)")
         }
+        for (tag, name) in self.device.made {
+            // It asked once, its group it is, and yet it was told that there was one.
+            guard case .success(let frame) = self.device.results[tag], frame.status == .alreadyExists,
+                self.device.made.values.count(where: { $0 == name }) == 1,
+                self.store.group(named: name)?.creator == self.identity,
+                self.store.group(named: name)?.members[self.identity.user] != nil
+            else { continue }
+            self.fail("its own group was refused to it")
+        }
     }
 
     // MARK: Sent
 
     private mutating func judgeSent() {
         var last: [PartyID: UInt64] = [:]
-        let refused = Set(self.device.sent.values.filter { $0.refusals > 0 }.map(\.receiver))
+        let refused = Set(self.device.sent.filter { self.refused.contains($0.key) }.map(\.value.receiver))
         for (id, sent) in self.device.sent.sorted(by: { $0.value.number < $1.value.number }) {
             guard let result = sent.result else {
                 self.fail("message \(sent.number) has no answer")

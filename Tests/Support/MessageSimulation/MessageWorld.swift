@@ -17,6 +17,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         let session: SessionNumber
         /// From then on nothing arrives.
         var cutAt: Moment?
+        var isUp = false
         var isClosedByClient = false
         var isClosedByServer = false
         /// When the last thing on a stream arrives.
@@ -252,7 +253,9 @@ package final class MessageWorld<Server: SimulatedServer> {
         guard let wire = self.wires[session], wire.cutAt == nil else { return }
         self.wires[session]?.cutAt = self.now
         let error = TransportError(.idleTimeout, message: "the cable is out")
-        self.events.add(.down(session, .closed(error)), at: self.now + clientHearsAfter)
+        // A carrier that does not come up gives up by itself.
+        let wait = wire.isUp ? clientHearsAfter : min(clientHearsAfter, .seconds(10))
+        self.events.add(.down(session, .closed(error)), at: self.now + wait)
         self.events.add(.up(session, .closed), at: self.now + serverHearsAfter)
     }
 
@@ -352,6 +355,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         case .written: self.tell(index) { $0.controlWritten(link, now: $1) }
         case .up:
             guard wire.cutAt == nil else { return }
+            self.wires[session]?.isUp = true
             self.tell(index) { $0.carrierCameUp(link, now: $1) }
         case .effect(let effect):
             guard wire.cutAt == nil, !wire.isClosedByServer else { return }

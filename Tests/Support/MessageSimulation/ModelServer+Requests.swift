@@ -100,11 +100,13 @@ extension ModelServer {
     // MARK: Writing
 
     mutating func commit(_ frame: RequestFrame, _ number: SessionNumber) -> [ServerEffect] {
-        guard let user = self.sessions[number]?.device.user else { return [] }
+        guard let device = self.sessions[number]?.device else { return [] }
+        let user = device.user
         var body = frame.body
         switch frame.resource {
         case .createGroup:
-            guard let request = try? CreateGroup(decoding: &body), let group = self.store.create(request.name, by: user)
+            guard let request = try? CreateGroup(decoding: &body),
+                let group = self.store.create(request.name, by: device)
             else { return [Self.refusal(frame, Failure(.alreadyExists, "there is one"), number)] }
             return self.announce(group.id, user, except: number)
                 + [Self.success(frame, Self.state(group, user), number)]

@@ -12,6 +12,8 @@ package struct ModelServer: SimulatedServer {
         package var messages: Failure?
         package var control: Failure?
         package var requests: Failure?
+        /// Whoever is let in is thrown out.
+        package var closesAtOnce = false
 
         package init() {}
     }
@@ -42,6 +44,8 @@ package struct ModelServer: SimulatedServer {
     package var pageLimit = 4
     package var pushLimit = 4
     package var isDraining = false
+    /// Messages that it could not take for the moment.
+    package private(set) var refused: Set<ClientMessageID> = []
     var sessions: [SessionNumber: Session] = [:]
     var operations: [(at: Moment, operation: Operation)] = []
     var random: SeededRandom
@@ -63,15 +67,13 @@ package struct ModelServer: SimulatedServer {
             return [.refused(session, Failure(.draining, "the server is about to stop", retryAfter: 300))]
         }
         guard let name = try? Name("n") else { return [] }
+        let answer = AuthenticationAnswer(
+            user: user, device: device, maximumPayloadLength: 65_536, maximumRequestLength: 65_536,
+            maximumPageCount: 500, idempotencyWindow: 604_800, durability: .full, serverName: name,
+            userName: name, deviceName: name, serverTime: .none)
+        if self.mood.closesAtOnce { return [.authenticated(session, answer), .close(session, .internalError)] }
         self.sessions[session] = Session(device: ModelStore.Device(user: user, device: device))
-        return [
-            .authenticated(
-                session,
-                AuthenticationAnswer(
-                    user: user, device: device, maximumPayloadLength: 65_536, maximumRequestLength: 65_536,
-                    maximumPageCount: 500, idempotencyWindow: 604_800, durability: .full, serverName: name,
-                    userName: name, deviceName: name, serverTime: .none))
-        ]
+        return [.authenticated(session, answer)]
     }
 
     package mutating func disconnected(_ session: SessionNumber, now: Moment) {
@@ -182,9 +184,11 @@ package struct ModelServer: SimulatedServer {
         }
         if self.sessions[number]?.endedStreams.contains(stream) != false { return [] }
         if let failure = self.mood.messages {
+            self.refused.insert(message.id)
             return [.answer(number, stream: stream, failure.about(message.sequence, message.id).message)]
         }
         if self.isDraining, self.random.chance(0.3) {
+            self.refused.insert(message.id)
             let failure = Failure(.draining, "soon", sequence: message.sequence, id: message.id)
             return [.answer(number, stream: stream, failure.message)]
         }

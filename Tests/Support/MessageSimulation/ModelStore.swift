@@ -28,8 +28,7 @@ package struct ModelStore {
         package var members: [UserID: UInt64] = [:]
         /// Whether members read what was before their joining.
         package let isOpen: Bool
-        /// Who was a member once and left.
-        package var hasLeft: Set<UserID> = []
+        package let creator: Device
     }
 
     package struct Offsets: Equatable {
@@ -97,7 +96,7 @@ package struct ModelStore {
         let read = self.offsets.filter { $0.key.user == device.user }.compactMap { $0.value[channel]?.read }.max() ?? 0
         let unread = (log?.messages.dropFirst(Int(read)) ?? []).count { $0?.message.sender != device.user }
         let group = channel.group.flatMap { self.groups[$0] }
-        let since = group?.isOpen == true ? group?.members[device.user] : nil
+        let since = group?.members[device.user]
         return ChannelState(
             channel: channel, epoch: log?.epoch ?? Epoch(rawValue: 0), head: MessageSequence(head),
             first: MessageSequence(min(self.first(in: channel, for: device.user), head + 1)),
@@ -133,11 +132,12 @@ package struct ModelStore {
         return (head, false)
     }
 
-    package mutating func create(_ name: Name, by user: UserID) -> Group? {
+    package mutating func create(_ name: Name, by device: Device) -> Group? {
         guard !self.groups.values.contains(where: { $0.name == name }),
             let id = GroupID(rawValue: 1 << 36 + UInt64(self.groups.count))
         else { return nil }
-        let group = Group(id: id, name: name, members: [user: 1], isOpen: self.groups.count % 2 == 1)
+        let group = Group(id: id, name: name, members: [device.user: 1], isOpen: self.groups.count % 2 == 1,
+            creator: device)
         self.groups[id] = group
         self.openLog(of: ChannelID(group: id))
         return group
@@ -155,7 +155,6 @@ package struct ModelStore {
 
     package mutating func leave(_ group: GroupID, _ user: UserID) {
         guard self.groups[group]?.members.removeValue(forKey: user) != nil else { return }
-        self.groups[group]?.hasLeft.insert(user)
         for device in Array(self.offsets.keys) where device.user == user {
             self.offsets[device]?[ChannelID(group: group)] = nil
         }

@@ -44,6 +44,8 @@ package final class SimulatedDevice {
     package var accepted: Set<ClientMessageID> = []
     package var openRequests: [RequestTag: Resource] = [:]
     package var results: [RequestTag: Result<RequestFrame, ClientError>] = [:]
+    /// Groups that it asked to be made.
+    package var made: [RequestTag: Name] = [:]
     package var hasEnded = false
     package var endError: ClientError?
     package var failures: [String] = []
