@@ -87,7 +87,7 @@ def check(fault, tree, flags):
         if build is None or build.returncode != 0:
             return False, "it does not compile\n" + (build.stdout[-3000:] if build else "")
         folder = run(["swift", "build", *flags, "--show-bin-path"], tree, 600).stdout.strip().split("\n")[-1]
-        count = argument or os.environ.get("TERN_MUTATION_SCHEDULES", "3000")
+        count = argument or os.environ.get("TERN_MUTATION_SCHEDULES", "1500")
         found = run([os.path.join(folder, "tern-message-simulation"), "1", count], tree, 1800)
     else:
         found = run(["swift", "test", *flags, "--filter", argument], tree, 3600)

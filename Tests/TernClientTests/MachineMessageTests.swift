@@ -173,7 +173,9 @@ struct MachineMessageTests {
             if case .messagesMissing(Bench.direct, Bench.epoch, let range) = update { range } else { nil }
         }
         #expect(missing.map { $0.lowerBound.rawValue...$0.upperBound.rawValue } == [1...3])
-        let sequences = updates.compactMap { if case .message(let message) = $0 { message.sequence.rawValue } else { nil } }
+        let sequences = updates.compactMap {
+            if case .message(let message) = $0 { message.sequence.rawValue } else { nil }
+        }
         #expect(sequences == [4, 5])
         bench.wait(.seconds(4))
         #expect(bench.requests(.history).isEmpty)
@@ -326,7 +328,9 @@ struct MachineMessageTests {
         #expect(bench.machine.waitingUpdateCount <= 20)
         #expect(bench.closed.isEmpty)
         let updates = bench.takeUpdates()
-        let receipts = updates.compactMap { if case .receipt(let receipt) = $0 { receipt.sequence.rawValue } else { nil } }
+        let receipts = updates.compactMap {
+            if case .receipt(let receipt) = $0 { receipt.sequence.rawValue } else { nil }
+        }
         #expect(receipts == [500], "the last one counts")
         // What was passed by is read when there is room.
         bench.wait(.milliseconds(100))

@@ -2,9 +2,9 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
-package import TernClient
-package import TernMessages
-package import TernTesting
+import TernClient
+import TernMessages
+import TernTesting
 
 /// Who is there and what happens, from a seed.
 struct MessageSchedule {

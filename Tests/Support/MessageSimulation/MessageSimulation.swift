@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-package import TernClient
-package import TernMessages
-package import TernTesting
+import TernClient
+import TernMessages
+import TernTesting
 
 /// Runs schedules and judges them.
 package enum MessageSimulation {
@@ -145,7 +145,9 @@ private struct Judgement {
                 self.fail("message \(sent.number) was acknowledged as \(stored.sequence), which is another")
             }
             if !refused.contains(sent.receiver) {
-                if stored.sequence.rawValue < last[sent.receiver] ?? 0 { self.fail("message \(sent.number) is out of order") }
+                if stored.sequence.rawValue < last[sent.receiver] ?? 0 {
+                    self.fail("message \(sent.number) is out of order")
+                }
                 last[sent.receiver] = stored.sequence.rawValue
             }
         }

@@ -4,7 +4,7 @@
 import NIOCore
 package import TernClient
 package import TernMessages
-package import TernTesting
+import TernTesting
 import TernTransport
 
 /// Devices, a server, and the network between them: each stream keeps its order, streams overtake each other, connections are cut at any
@@ -18,6 +18,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         /// From then on nothing arrives.
         var cutAt: Moment?
         var isUp = false
+        var wasRefused = false
         var isClosedByClient = false
         var isClosedByServer = false
         /// When the last thing on a stream arrives.
@@ -142,7 +143,10 @@ package final class MessageWorld<Server: SimulatedServer> {
     }
 
     private func setTimer(_ index: Int) {
-        guard let next = self.devices[index].machine.nextDeadline else { return self.timers[index] = nil }
+        guard let next = self.devices[index].machine.nextDeadline else {
+            self.timers[index] = nil
+            return
+        }
         let moment = max(next - self.base, self.now)
         if let present = self.timers[index], present <= moment { return }
         self.timers[index] = moment
@@ -243,9 +247,18 @@ package final class MessageWorld<Server: SimulatedServer> {
     private func close(_ index: Int, _ link: LinkNumber) {
         self.devices[index].linksLost += 1
         guard let session = self.sessions[index]?.removeValue(forKey: link), self.wires[session] != nil else { return }
+        self.checkClose(session, self.devices[index])
         self.wires[session]?.isClosedByClient = true
         self.wires[session]?.unread = [:]
         self.send(session, .controlUp, .up(session, .closed))
+    }
+
+    /// No server of ours gives a reason to leave a connection that works.
+    private func checkClose(_ session: SessionNumber, _ device: SimulatedDevice) {
+        guard let wire = self.wires[session], wire.isUp, wire.cutAt == nil, !wire.isClosedByServer, !wire.wasRefused,
+            !device.machine.hasEnded, device.toldToGo[session] == nil
+        else { return }
+        device.fail("left a connection that works, at \(self.now)")
     }
 
     /// Nothing arrives any more, in either direction; each end hears of it when it does.
@@ -323,7 +336,10 @@ package final class MessageWorld<Server: SimulatedServer> {
 
     package func serve(_ fact: (inout Server, Moment) -> [ServerEffect]) {
         for effect in fact(&self.server, self.now) { self.execute(effect) }
-        guard let next = self.server.nextDeadline else { return self.serverTimer = nil }
+        guard let next = self.server.nextDeadline else {
+            self.serverTimer = nil
+            return
+        }
         if let present = self.serverTimer, present <= next { return }
         self.serverTimer = next
         self.events.add(.serverTimer, at: max(next, self.now))
@@ -370,6 +386,7 @@ package final class MessageWorld<Server: SimulatedServer> {
             device.indexPass = [:]
             self.tell(index) { $0.authenticated(link, answer, over: .quic, now: $1) }
         case .refused(_, let failure):
+            self.wires[session]?.wasRefused = true
             let error = ClientError(.refused, message: failure.text, failure: failure)
             self.tell(index) { $0.linkEnded(link, error, now: $1) }
         case .control(_, let message):

@@ -27,7 +27,8 @@ extension ModelServer {
                 body: RequestFailure(failure).encodedBody()))
     }
 
-    private static func success(_ frame: RequestFrame, _ body: some WireBody, _ session: SessionNumber) -> ServerEffect {
+    private static func success(_ frame: RequestFrame, _ body: some WireBody, _ session: SessionNumber) -> ServerEffect
+    {
         .response(
             session,
             RequestFrame(identifier: frame.identifier, resource: frame.resource, body: body.encodedBody()))

@@ -136,7 +136,8 @@ package struct ModelStore {
         guard !self.groups.values.contains(where: { $0.name == name }),
             let id = GroupID(rawValue: 1 << 36 + UInt64(self.groups.count))
         else { return nil }
-        let group = Group(id: id, name: name, members: [device.user: 1], isOpen: self.groups.count % 2 == 1,
+        let group = Group(
+            id: id, name: name, members: [device.user: 1], isOpen: self.groups.count % 2 == 1,
             creator: device)
         self.groups[id] = group
         self.openLog(of: ChannelID(group: id))

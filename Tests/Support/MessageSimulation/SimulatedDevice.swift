@@ -97,7 +97,9 @@ package final class SimulatedDevice {
             self.received[channel] = Received(epoch: epoch, wasRestarted: true)
         case .messagesMissing(let channel, let epoch, let range):
             var received = self.received[channel] ?? Received(epoch: epoch)
-            if !received.isEmpty, range.lowerBound.rawValue != received.next { self.fail("\(channel): a gap out of place") }
+            if !received.isEmpty, range.lowerBound.rawValue != received.next {
+                self.fail("\(channel): a gap out of place")
+            }
             received.missing += Array(range.lowerBound.rawValue...range.upperBound.rawValue)
             self.received[channel] = received
         case .receipt, .notice, .connected, .disconnected, .refusedForNow, .serverIsDraining:
@@ -109,7 +111,9 @@ package final class SimulatedDevice {
     private func took(_ message: ChannelMessage, reads: Bool) -> ChannelMessage? {
         var received = self.received[message.channel] ?? Received(epoch: message.epoch)
         if received.epoch != message.epoch {
-            self.fail("\(message.channel): \(message.sequence) of \(message.epoch) without a word about it, after \(received.sequences), \(received.missing) of \(received.epoch)")
+            self.fail(
+                "\(message.channel): \(message.sequence) of \(message.epoch) without a word about it, after \(received.sequences), \(received.missing) of \(received.epoch)"
+            )
             received = Received(epoch: message.epoch)
         }
         let sequence = message.sequence.rawValue
@@ -142,7 +146,9 @@ package final class SimulatedDevice {
         if self.effectsOfSecond.second != second { self.effectsOfSecond = (second, 0) }
         self.effectsOfSecond.count += effects
         self.effectCount += effects
-        if self.effectsOfSecond.count > 1_500 { self.fail("hot: \(self.effectsOfSecond.count) effects in second \(second)") }
+        if self.effectsOfSecond.count > 1_500 {
+            self.fail("hot: \(self.effectsOfSecond.count) effects in second \(second)")
+        }
     }
 
     package func connects(at now: Moment) {

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Tern authors
+
+import NIOCore
+import NIOPosix
+import Synchronization
+import TernMessages
+import TernServer
+import TernTesting
+import TernTransport
+import Testing
+
+@testable import TernClient
+
+/// Lets through when it is told to. Does not care for cancellation, as the worst of connectors.
+private final class Gate: Sendable {
+    private struct State {
+        var isOpen = false
+        var waiting: [CheckedContinuation<Void, Never>] = []
+        var arrivals = 0
+        var watchers: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Mutex(State())
+
+    func pass() async {
+        await withCheckedContinuation { continuation in
+            self.state.withLock { state in
+                state.arrivals += 1
+                for watcher in state.watchers { watcher.resume() }
+                state.watchers = []
+                if state.isOpen { continuation.resume() } else { state.waiting.append(continuation) }
+            }
+        }
+    }
+
+    /// Until somebody is at the gate.
+    func untilSomebodyCame() async {
+        await withCheckedContinuation { continuation in
+            self.state.withLock { state in
+                if state.arrivals > 0 { continuation.resume() } else { state.watchers.append(continuation) }
+            }
+        }
+    }
+
+    func open() {
+        self.state.withLock { state in
+            state.isOpen = true
+            for continuation in state.waiting { continuation.resume() }
+            state.waiting = []
+        }
+    }
+}
+
+@Suite("The client's tasks", .timeLimit(.minutes(5)))
+struct ClientTasksTests {
+    private func gatedClient(
+        _ house: House, _ gate: Gate, _ edit: (inout ClientConfiguration) -> Void = { _ in }
+    ) -> MessageClient {
+        var configuration = ClientConfiguration(token: "dev:alice")
+        edit(&configuration)
+        return MessageClient(configuration) {
+            await gate.pass()
+            return try house.connect()
+        }
+    }
+
+    /// The connection comes all the same, and nothing is said on it.
+    @Test func closingWhileConnectingSendsNothingAfterwards() async throws {
+        let gate = Gate()
+        let (ends, sink) = AsyncStream.makeStream(of: Connection.self)
+        let client = MessageClient(ClientConfiguration(token: "dev:alice")) {
+            await gate.pass()
+            let group = MultiThreadedEventLoopGroup.singleton
+            let pair = InMemoryTransport.makePair(clientLoop: group.next(), serverLoop: group.next())
+            sink.yield(Connection(adopting: pair.server))
+            return Connection(adopting: pair.client)
+        }
+        let running = Task { try await client.run() }
+        await gate.untilSomebodyCame()
+        await client.close()
+        await #expect(throws: ClientError.self) { try await client.identity() }
+        gate.open()
+        try await running.value
+        var iterator = ends.makeAsyncIterator()
+        let next = await iterator.next()
+        let server = try #require(next)
+        var streams = 0
+        for try await _ in server.inboundStreams { streams += 1 }
+        #expect(streams == 0)
+        #expect(await server.closed().wireCode == 0)
+    }
+
+    @Test func whateverWaitsEndsWithItsTask() async throws {
+        try await House.run { house in
+            let gate = Gate()
+            let client = self.gatedClient(house, gate) { $0.outboxCapacity = 1 }
+            let running = Task { try await client.run() }
+            await gate.untilSomebodyCame()
+            let receiver = PartyID(try #require(UserID(rawValue: 1)))
+            let receipt = try await client.enqueue(ByteBuffer(string: "1"), to: receiver)
+            let other = Task { try await client.resolveUser(try Name("bob")) }
+            let tasks: [Task<Void, any Error>] = [
+                Task { _ = try await client.identity() },
+                Task { _ = try await client.resolveUser(try Name("carol")) },
+                Task { _ = try await client.enqueue(ByteBuffer(string: "2"), to: receiver) },
+                Task { _ = try await receipt.acknowledgement() },
+                Task { for try await _ in client.updates {} },
+            ]
+            for task in tasks {
+                task.cancel()
+                await #expect(throws: CancellationError.self) { try await task.value }
+            }
+            gate.open()
+            #expect(try await other.value.rawValue > 0)
+            #expect(try await receipt.acknowledgement().sequence.rawValue == 1)
+            await client.close()
+            try await running.value
+        }
+    }
+
+    @Test func aCancelledRunEndsEverything() async throws {
+        try await House.run { house in
+            let gate = Gate()
+            let client = self.gatedClient(house, gate)
+            let running = Task { try await client.run() }
+            await gate.untilSomebodyCame()
+            let waiting = Task { try await client.identity() }
+            running.cancel()
+            await #expect(throws: ClientError.self) { try await waiting.value }
+            gate.open()
+            await #expect(throws: CancellationError.self) { try await running.value }
+        }
+    }
+
+    /// A task without time closes at once.
+    @Test func aCancelledCloseDoesNotWait() async throws {
+        try await House.run { house in
+            let gate = Gate()
+            let client = self.gatedClient(house, gate)
+            let running = Task { try await client.run() }
+            await gate.untilSomebodyCame()
+            let receiver = PartyID(try #require(UserID(rawValue: 1)))
+            let receipt = try await client.enqueue(ByteBuffer(string: "1"), to: receiver)
+            let closing = Task { await client.close(timeout: .seconds(3_600)) }
+            closing.cancel()
+            await closing.value
+            let error = await #expect(throws: ClientError.self) { _ = try await receipt.acknowledgement() }
+            #expect(error?.code == .closed)
+            gate.open()
+            try await running.value
+        }
+    }
+
+    /// Over a real server: the receipts of every connection arrive.
+    @Test func receiptsArriveAfterEveryReconnect() async throws {
+        try await House.run { house in
+            let (alice, bob) = (house.client("alice", receives: nil), house.client("bob"))
+            try await withRunning([alice, bob]) {
+                let toBob = PartyID(try await alice.resolveUser(try Name("bob")))
+                for number in 1...4 as ClosedRange<UInt64> {
+                    let sent = try await alice.send(ByteBuffer(string: "\(number)"), to: toBob)
+                    let message = try #require(try await bob.messages(1).first)
+                    bob.markRead(message)
+                    while try await bob.channelState(sent.channel).read != sent.sequence { await Task.yield() }
+                    house.cutAll()
+                }
+            }
+        }
+    }
+
+    /// What was read is told before the good-bye.
+    @Test func closingTellsWhatWasRead() async throws {
+        try await House.run { house in
+            let alice = house.client("alice", receives: nil)
+            try await withRunning([alice]) {
+                let toBob = PartyID(try await alice.resolveUser(try Name("bob")))
+                let sent = try await alice.send(ByteBuffer(string: "1"), to: toBob)
+                let bob = house.client("bob")
+                try await withRunning([bob]) {
+                    let message = try #require(try await bob.messages(1).first)
+                    bob.markRead(message)
+                }
+                let again = house.client("bob", receives: nil)
+                try await withRunning([again]) {
+                    let state = try await again.channelState(sent.channel)
+                    #expect(state.read == sent.sequence)
+                }
+            }
+        }
+    }
+
+    /// A drain is over when everybody has gone, and not after the whole grace.
+    @Test func aDrainingServerIsLeft() async throws {
+        try await House.run { house in
+            let clients = ["a", "b", "c"].map { house.client($0) }
+            try await withRunning(clients) {
+                for client in clients { _ = try await client.identity() }
+                let clock = ContinuousClock()
+                let start = clock.now
+                await house.server.drain(grace: .seconds(120))
+                #expect(clock.now - start < .seconds(60))
+                for client in clients { await client.close(timeout: .zero) }
+            }
+        }
+    }
+}
