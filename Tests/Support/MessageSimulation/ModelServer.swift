@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 package import TernMessages
-package import TernTesting
+import TernTesting
 
 /// A server as Docs/PROTOCOL.md describes it: one thing after the other, in the plainest way. It makes things hard for clients in
 /// every way that the page allows, by a seed.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-package import NIOCore
 package import TernMessages
 
 /// The logs, groups and receipts of a server, as Docs/PROTOCOL.md describes them: what a client is compared with.
