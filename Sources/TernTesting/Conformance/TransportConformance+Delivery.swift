@@ -109,7 +109,7 @@ extension TransportConformance {
             }
             try await server.until("a full window") { $0.count(blocked) == 64 << 10 }
             try await client.perform { $0.connection.close(code: 0, reason: "") }
-            let isDelivered = try? await none.get()
+            let isDelivered: Void? = try? await none.get()
             try require(isDelivered == nil, "bytes that no window took were delivered")
         }
     }
