@@ -31,8 +31,22 @@ extension MessageClient {
         return names
     }
 
-    /// Makes a group. When the answer was lost and the request is repeated, a group of that name which we are in counts as made.
-    public func createGroup(_ name: Name) async throws -> GroupState { try await self.request(CreateGroup(name: name)) }
+    /// Makes a group with us as its first member. When the answer was lost and the request is repeated, a group of that name which
+    /// we are in counts as made.
+    ///
+    /// - Parameters:
+    ///   - name: of the group; no other may have it.
+    ///   - isOpen: everybody may join; otherwise only who was invited.
+    ///   - sharesHistory: whoever joins reads what was written before.
+    public func createGroup(_ name: Name, isOpen: Bool = false, sharesHistory: Bool = false) async throws -> GroupState
+    {
+        try await self.request(CreateGroup(name: name, isOpen: isOpen, sharesHistory: sharesHistory))
+    }
+    /// Lets a user join a closed group that we are in.
+    public func inviteToGroup(_ group: GroupID, _ user: UserID) async throws {
+        _ = try await self.request(InviteMember(group: group, user: user))
+    }
+    /// A group that we are in, were invited to, or that is open; for all others ``ErrorCode/noSuchChannel``.
     public func findGroup(_ name: Name) async throws -> GroupState { try await self.request(FindGroup(name: name)) }
     /// Joins a group, whose messages are delivered from then on: see ``ReceiveStart/live``.
     public func joinGroup(_ group: GroupID) async throws -> GroupState {
@@ -40,7 +54,9 @@ extension MessageClient {
     }
     public func leaveGroup(_ group: GroupID) async throws { _ = try await self.request(LeaveGroup(group: group)) }
 
-    /// The group of this name, of which we are a member afterwards: it is made if there is none.
+    /// The group of this name, of which we are a member afterwards: it is made, closed, if there is none.
+    ///
+    /// - Throws: ``ClientError`` with the failure ``ErrorCode/notInvited`` when there is such a group and it is closed.
     public func enterGroup(_ name: Name) async throws -> GroupState {
         do {
             let state = try await self.findGroup(name)
@@ -49,8 +65,18 @@ extension MessageClient {
             do {
                 return try await self.createGroup(name)
             } catch let error as ClientError where error.failure?.code == .alreadyExists {
-                return try await self.joinGroup(try await self.findGroup(name).group)
+                return try await self.joinHidden(name)
             }
+        }
+    }
+
+    /// There is a group of this name that we did not find: it was made a moment ago, or is not for us.
+    private func joinHidden(_ name: Name) async throws -> GroupState {
+        do {
+            return try await self.joinGroup(try await self.findGroup(name).group)
+        } catch let error as ClientError where error.failure?.code == .noSuchChannel {
+            let text = "the group \(name) is closed: a member has to invite you"
+            throw ClientError.refused(Failure(.notInvited, text))
         }
     }
 

@@ -40,7 +40,7 @@ public final class MessageServer: Sendable {
             serverName: configuration.name, secret: configuration.secret,
             acceptsDevelopmentTokens: configuration.acceptsDevelopmentTokens)
         store.limit(to: configuration.quotas)
-        store.observeCommits { [hub] messages in hub.deliver(messages) }
+        store.observeCommits { [hub] events in hub.follow(events) }
     }
 
     /// Connections that are served now.

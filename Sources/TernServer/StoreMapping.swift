@@ -47,6 +47,8 @@ extension Failure {
             case .invalidName: (.invalidName, "the name is empty, too long, or has control characters")
             case .quotaExceeded: (.quotaExceeded, error.message)
             case .groupFull: (.groupFull, error.message)
+            case .notAMember: (.notAMember, "not a member of the channel")
+            case .notInvited: (.notInvited, "nobody invited the user to the group")
             case .tooLarge: (.payloadTooLarge, "the message is larger than the store takes")
             case .readOnly: (.storageFull, "the server cannot store anything now")
             case .closed: (.draining, "the server is about to stop")

@@ -47,18 +47,31 @@ public protocol MessageStore: Sendable {
 
     // MARK: Groups
 
-    /// Creates a group whose first member is `owner`, or finds the group of that name (then `owner` does not become a member).
+    /// Creates a group whose first member is `owner`, or finds the group of that name (then `owner` does not become a member, and
+    /// the group keeps its rules).
     ///
     /// - Throws: ``StoreError/Code/invalidName``, ``StoreError/Code/notFound`` for an owner that does not exist,
     ///   ``StoreError/Code/quotaExceeded``.
-    func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation
+    func createGroup(
+        named name: String, owner: UInt64, rules: GroupRules
+    ) async throws(StoreError) -> GroupCreation
     func findGroup(named name: String) async throws(StoreError) -> UInt64?
-    /// - Returns: whether the user was not a member before.
-    /// - Throws: ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/quotaExceeded``,
-    ///   ``StoreError/Code/groupFull``.
+    /// A group as it is for a user, all of one moment; `nil` if there is none. Whether the user may know of it is the caller's
+    /// question.
+    func group(_ group: UInt64, for user: UInt64) async throws(StoreError) -> GroupView?
+    /// Lets a user join a closed group, once: joining takes the invitation. It stays until then, whatever becomes of who made it.
+    /// Does nothing for a member, for who was invited before, and in an open group.
+    ///
+    /// - Throws: ``StoreError/Code/notAMember`` when `member` is none, also of a group that does not exist;
+    ///   ``StoreError/Code/notFound`` for a user that does not exist; ``StoreError/Code/quotaExceeded``.
+    func invite(_ user: UInt64, to group: UInt64, by member: UInt64) async throws(StoreError)
+    /// Makes a user a member, who reads from then on, or from the start when the group shares its history.
+    ///
+    /// - Throws: ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/notInvited``,
+    ///   ``StoreError/Code/quotaExceeded``, ``StoreError/Code/groupFull``.
     @discardableResult
-    func join(group: UInt64, user: UInt64) async throws(StoreError) -> Bool
-    /// Ends a membership, and forgets how far the user's devices got in the group.
+    func join(group: UInt64, user: UInt64) async throws(StoreError) -> GroupJoining
+    /// Ends a membership, and forgets how far the user's devices got in the group. Who joins again begins anew.
     ///
     /// - Returns: whether the user was a member before.
     @discardableResult
@@ -68,7 +81,7 @@ public protocol MessageStore: Sendable {
     /// How many members a group has; 0 for one that does not exist.
     func memberCount(of group: UInt64) async throws(StoreError) -> Int
     /// The groups that a user is in, in the order of their identifiers, from the first above `after`.
-    func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64]
+    func memberships(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [GroupMembership]
     func isMember(_ user: UInt64, of group: UInt64) async throws(StoreError) -> Bool
 
     // MARK: The log
@@ -76,20 +89,22 @@ public protocol MessageStore: Sendable {
     /// Appends a message to the log of its channel. A direct channel begins with its first message.
     ///
     /// Suspends while the queue of the writer is full. The same (sender, key) with the same content gives the first receipt again,
-    /// with ``Receipt/isDuplicate`` set, for as long as the store remembers keys. Who may write to a group is the caller's question.
+    /// with ``Receipt/isDuplicate`` set, for as long as the store remembers keys. Whether the sender is a member of the group is
+    /// looked at in the transaction of the message: nothing is stored after a leave.
     ///
     /// - Throws: ``StoreError/Code/conflict`` for a known key with other content or another channel,
-    ///   ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/tooLarge``,
-    ///   ``StoreError/Code/quotaExceeded`` for the first message of a direct channel.
+    ///   ``StoreError/Code/notFound`` for a group or user that does not exist, ``StoreError/Code/notAMember``,
+    ///   ``StoreError/Code/tooLarge``, ``StoreError/Code/quotaExceeded`` for the first message of a direct channel.
     func append(_ draft: Draft) async throws(StoreError) -> Receipt
     /// Appends many messages in this order, without waiting for the commit of one before the next; one that is refused does not
     /// stop those behind it.
     ///
     /// - Returns: when all are decided, one result for each draft, as ``append(_:)`` would give it.
     func append(contentsOf drafts: [Draft]) async -> [Result<Receipt, StoreError>]
-    /// Names who hears of every new message, in the order of each log: called on the writer's thread after the commit and before
-    /// any receipt of it is handed out. The observer must return at once and may not call the store; there is one at most.
-    func observeCommits(_ observer: (@Sendable ([CommittedMessage]) -> Void)?)
+    /// Names who hears of every new message, membership and end of one, in the order in which they were committed: called on the
+    /// writer's thread after the commit and before anybody is told that it succeeded. The observer must return at once and may not
+    /// call the store; there is one at most.
+    func observeCommits(_ observer: (@Sendable ([CommitEvent]) -> Void)?)
     /// The end of a log; zeros for a direct channel that has not begun.
     ///
     /// - Throws: ``StoreError/Code/notFound`` for a group that does not exist.
@@ -105,6 +120,13 @@ public protocol MessageStore: Sendable {
     /// - Throws: ``StoreError/Code/notFound`` for a group that does not exist.
     func history(
         of channel: ChannelKey, from sequence: UInt64, _ direction: HistoryDirection, limit: Int, byteLimit: Int
+    ) async throws(StoreError) -> HistoryPage
+    /// One page of what a user may read of a log: nothing from before they joined a group, unless it shares its history.
+    ///
+    /// - Throws: ``StoreError/Code/notAMember`` for who has no part in the channel, also if there is none.
+    func history(
+        of channel: ChannelKey, for user: UInt64, from sequence: UInt64, _ direction: HistoryDirection, limit: Int,
+        byteLimit: Int
     ) async throws(StoreError) -> HistoryPage
 
     // MARK: Offsets
@@ -122,6 +144,12 @@ public protocol MessageStore: Sendable {
     /// What the devices of a channel's members told about it, by ascending user and device, from the first behind `device`.
     func offsets(
         in channel: ChannelKey, after device: DeviceKey, limit: Int
+    ) async throws(StoreError) -> OffsetPage
+    /// The same for one of the members: what was told of messages that are not theirs to read is left out.
+    ///
+    /// - Throws: ``StoreError/Code/notAMember`` for who has no part in the channel, also if there is none.
+    func offsets(
+        in channel: ChannelKey, for user: UInt64, after device: DeviceKey, limit: Int
     ) async throws(StoreError) -> OffsetPage
     /// What a device needs to know to catch up: the channels of its user, a page at a time.
     ///
@@ -144,6 +172,16 @@ public protocol MessageStore: Sendable {
 }
 
 extension MessageStore {
+    /// Creates a closed group.
+    public func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation {
+        try await self.createGroup(named: name, owner: owner, rules: .closed)
+    }
+
+    /// The groups that a user is in, in the order of their identifiers, from the first above `after`.
+    public func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64] {
+        try await self.memberships(of: user, after: after, limit: limit).map(\.group)
+    }
+
     /// What every device told about a channel, page by page.
     public func offsets(in channel: ChannelKey) async throws(StoreError) -> [DeviceKey: Offsets] {
         var all: [DeviceKey: Offsets] = [:]

@@ -23,8 +23,9 @@ public struct StoreError: Error, Sendable {
 
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Kind: String {
-            case notFound, conflict, invalidName, tooLarge, limitReached, quotaExceeded, groupFull, readOnly, closed
-            case inUse, otherVersion, notADatabase, unusable, corrupt, internalError
+            case notFound, conflict, invalidName, tooLarge, limitReached, quotaExceeded, groupFull, notAMember,
+                notInvited
+            case readOnly, lost, closed, inUse, otherVersion, notADatabase, unusable, corrupt, internalError
         }
 
         private let kind: Kind
@@ -43,6 +44,12 @@ public struct StoreError: Error, Sendable {
         public static let quotaExceeded = Code(kind: .quotaExceeded)
         /// The group has as many members as ``UserQuotas`` allow.
         public static let groupFull = Code(kind: .groupFull)
+        /// The user is not a member of the group.
+        public static let notAMember = Code(kind: .notAMember)
+        /// The group is closed, and no member invited the user.
+        public static let notInvited = Code(kind: .notInvited)
+        /// The files of the store were deleted or replaced under it: nothing is taken any more.
+        public static let lost = Code(kind: .lost)
         /// The disk is full, failing or read-only. The message was not acknowledged and is normally not in the log; if the disk
         /// failed in the middle of the commit it may turn out to be there, so sending it again with the same key is the safe way.
         public static let readOnly = Code(kind: .readOnly)

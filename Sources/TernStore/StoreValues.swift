@@ -91,7 +91,7 @@ public struct Draft: Sendable, Hashable {
 public struct Receipt: Sendable, Hashable {
     public var epoch: UInt32
     public var sequence: UInt64
-    /// When the store took it; never smaller than that of the message before.
+    /// When the store took it, by the clock of the machine: it goes back when that clock is set back.
     public var timestamp: UInt64
     /// Whether the message was in the log already.
     public var isDuplicate: Bool
@@ -113,6 +113,27 @@ public struct CommittedMessage: Sendable, Hashable {
         self.draft = draft
         self.receipt = receipt
     }
+}
+
+/// What one user is in, and from where on they read it.
+public struct GroupMembership: Sendable, Hashable {
+    public var group: UInt64
+    /// The first message of the log that is theirs to read.
+    public var first: UInt64
+
+    public init(group: UInt64, first: UInt64) {
+        self.group = group
+        self.first = first
+    }
+}
+
+/// One thing that a commit changed, as the one who observes the commits is told.
+public enum CommitEvent: Sendable, Hashable {
+    case message(CommittedMessage)
+    /// A user became a member of a group.
+    case joined(user: UInt64, membership: GroupMembership)
+    /// A user is no member of a group any more.
+    case left(user: UInt64, group: UInt64)
 }
 
 /// A message as the log has it.
@@ -173,11 +194,14 @@ public struct HistoryPage: Sendable, Hashable {
     public var messages: [StoredMessage]
     /// Whether the log goes on in that direction.
     public var hasMore: Bool
+    /// The first message that whoever asked may read; one beyond the head if there is none.
+    public var first: UInt64
 
-    public init(head: ChannelHead, messages: [StoredMessage], hasMore: Bool) {
+    public init(head: ChannelHead, messages: [StoredMessage], hasMore: Bool, first: UInt64 = 1) {
         self.head = head
         self.messages = messages
         self.hasMore = hasMore
+        self.first = first
     }
 }
 
@@ -219,6 +243,10 @@ public struct OffsetPage: Sendable, Hashable {
 public struct SyncEntry: Sendable, Hashable {
     public var channel: ChannelKey
     public var head: ChannelHead
+    /// The first message that the user may read; one beyond the head if there is none.
+    public var first: UInt64
+    /// The first message after the user joined; 1 in a direct channel.
+    public var since: UInt64
     /// What this device told.
     public var own: Offsets
     /// How far the user read, on any device.
@@ -226,9 +254,14 @@ public struct SyncEntry: Sendable, Hashable {
     /// How many messages came after the last one that the user read or sent, and after they joined.
     public var unread: UInt64
 
-    public init(channel: ChannelKey, head: ChannelHead, own: Offsets, userRead: UInt64, unread: UInt64) {
+    public init(
+        channel: ChannelKey, head: ChannelHead, first: UInt64 = 1, since: UInt64 = 1, own: Offsets, userRead: UInt64,
+        unread: UInt64
+    ) {
         self.channel = channel
         self.head = head
+        self.first = first
+        self.since = since
         self.own = own
         self.userRead = userRead
         self.unread = unread
@@ -243,6 +276,57 @@ public struct SyncPage: Sendable, Hashable {
     public init(entries: [SyncEntry], next: UInt64?) {
         self.entries = entries
         self.next = next
+    }
+}
+
+/// Who may enter a group, and what they find there. Said once, when the group is made.
+public struct GroupRules: Sendable, Hashable {
+    /// Whether everybody may join; otherwise a member has to invite them.
+    public var isOpen: Bool
+    /// Whether a new member reads what was written before they joined.
+    public var sharesHistory: Bool
+
+    public init(isOpen: Bool = false, sharesHistory: Bool = false) {
+        self.isOpen = isOpen
+        self.sharesHistory = sharesHistory
+    }
+
+    /// Only who was invited may join, and reads from then on.
+    public static let closed = GroupRules()
+}
+
+/// A group as one user sees it.
+public struct GroupView: Sendable, Hashable {
+    public var group: UInt64
+    public var name: String
+    public var rules: GroupRules
+    public var memberCount: Int
+    public var isMember: Bool
+    /// A member invited the user, who has not joined since.
+    public var isInvited: Bool
+
+    public init(
+        group: UInt64, name: String, rules: GroupRules, memberCount: Int, isMember: Bool, isInvited: Bool
+    ) {
+        self.group = group
+        self.name = name
+        self.rules = rules
+        self.memberCount = memberCount
+        self.isMember = isMember
+        self.isInvited = isInvited
+    }
+}
+
+/// What joining a group did.
+public struct GroupJoining: Sendable, Hashable {
+    /// False for who was a member before.
+    public var isNew: Bool
+    /// The log at that moment.
+    public var head: ChannelHead
+
+    public init(isNew: Bool, head: ChannelHead) {
+        self.isNew = isNew
+        self.head = head
     }
 }
 
@@ -272,5 +356,8 @@ public enum StoreStatus: Sendable, Hashable {
     /// Writing failed (disk full, failing or read-only): everything that was acknowledged is there and can be read, nothing more is
     /// taken until a probe succeeds. The text says what failed.
     case readOnly(reason: String)
+    /// The files of the store were deleted or replaced while it had them open: what is written would be lost with the process, so
+    /// nothing more is taken. It does not heal; open the store anew. The text says which file.
+    case lost(reason: String)
     case closed
 }

@@ -14,6 +14,8 @@ public struct UserQuotas: Sendable, Hashable {
     public var namesRegistered = 10_000
     /// Direct channels of which a user wrote the first message, in all.
     public var conversationsBegun = 10_000
+    /// Invitations of a user that nobody has taken yet.
+    public var invitations = 10_000
     /// Members of one group.
     public var groupMembers = 10_000
 
@@ -26,6 +28,7 @@ public struct UserQuotas: Sendable, Hashable {
         quotas.groupsCreated = .max
         quotas.namesRegistered = .max
         quotas.conversationsBegun = .max
+        quotas.invitations = .max
         quotas.groupMembers = .max
         return quotas
     }()

@@ -72,6 +72,7 @@ struct MessageClientTests {
         try await House.run { house in
             let clients = ["a", "b", "c"].map { house.client($0) }
             try await withRunning(clients) {
+                _ = try await clients[0].createGroup(try Name("team"), isOpen: true)
                 for client in clients { _ = try await client.enterGroup(try Name("team")) }
                 let group = PartyID(try await clients[0].findGroup(try Name("team")).group)
                 try await withThrowingTaskGroup(of: Void.self) { tasks in

@@ -103,6 +103,7 @@ import Testing
         self.read(CreateGroup.self, frame)
         self.read(FindGroup.self, frame)
         self.read(JoinGroup.self, frame)
+        self.read(InviteMember.self, frame)
         self.read(LeaveGroup.self, frame)
         self.read(ListMembers.self, frame)
         self.read(SyncIndex.self, frame)

@@ -185,11 +185,16 @@ import Testing
             let grown = RequestFrame(identifier: 3, resource: frame.resource, body: body)
             switch frame.resource {
             case .history: #expect(try History.answer(in: grown) == ProtocolExamples.page())
-            case .channelState: #expect(try ReadChannelState.answer(in: grown) == ProtocolExamples.state())
             case .syncIndex: #expect(try SyncIndex.answer(in: grown).channels == [ProtocolExamples.state()])
             default: break
             }
         }
+        var state = try ProtocolExamples.state()
+        state.since = MessageSequence(rawValue: 1)
+        var body = state.encodedBody()
+        body.writeString("something new")
+        #expect(
+            try ReadChannelState.answer(in: RequestFrame(identifier: 3, resource: .channelState, body: body)) == state)
     }
 
     @Test func aResponseWithAStatusIsAFailure() throws {

@@ -120,6 +120,7 @@ enum ProtocolExamples {
             ("join-group", JoinGroup(group: team).frame(identifier: 3)),
             ("leave-group", LeaveGroup(group: team).frame(identifier: 3)),
             ("leave-group-answer", answer(LeaveGroup.self, EmptyBody())),
+            ("invite-member", InviteMember(group: team, user: bob).frame(identifier: 3)),
             ("list-members", ListMembers(group: team, after: alice, limit: 10).frame(identifier: 3)),
             ("list-members-answer", answer(ListMembers.self, ListMembers.Answer(hasMore: false, members: members))),
             ("sync-index", SyncIndex(cursor: 0, limit: 100).frame(identifier: 3)),

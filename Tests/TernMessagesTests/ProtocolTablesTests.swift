@@ -102,6 +102,7 @@ import Testing
             (.noOperation, "no-operation"), (.cancel, "cancel"), (.resolveUser, "resolve-user"),
             (.userNames, "user-names"), (.createGroup, "create-group"), (.findGroup, "find-group"),
             (.joinGroup, "join-group"), (.leaveGroup, "leave-group"), (.listMembers, "list-members"),
+            (.inviteMember, "invite-member"),
             (.syncIndex, "sync-index"), (.channelState, "channel-state"), (.history, "history"), (.offsets, "offsets"),
         ]
         let found = try self.names("| resource | name | request |")

@@ -14,7 +14,7 @@ import Testing
             let alice = try await harness.client("alice")
             let bob = try await harness.client("bob")
             let desk = try await harness.client("bob/desk")
-            let made = try await alice.ask(CreateGroup(name: try Name("team")))
+            let made = try await alice.ask(CreateGroup(name: try Name("team"), isOpen: true))
             #expect(made.isMember)
             #expect(made.memberCount == 1)
             let again = await #expect(throws: Failure.self) { try await bob.ask(CreateGroup(name: try Name("team"))) }
@@ -67,7 +67,7 @@ import Testing
             var clients: [TestClient] = []
             for index in 0..<senders { clients.append(try await harness.client("sender\(index)")) }
             let watcher = try await harness.client("watcher")
-            let group = try await watcher.ask(CreateGroup(name: try Name("team"))).group
+            let group = try await watcher.ask(CreateGroup(name: try Name("team"), isOpen: true)).group
             for client in clients { _ = try await client.ask(JoinGroup(group: group)) }
             let all = clients
             try await withThrowingTaskGroup(of: Void.self) { tasks in

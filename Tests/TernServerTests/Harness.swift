@@ -26,7 +26,8 @@ final class Harness: Sendable {
     /// Runs `body` with a server, and takes everything down after it.
     static func run(
         configure: (inout ServerConfiguration) -> Void = { _ in },
-        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in }, logger given: Logger? = nil,
+        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in },
+        wrap: (SQLiteMessageStore) -> any MessageStore = { $0 }, logger given: Logger? = nil,
         _ body: (Harness) async throws -> Void
     ) async throws {
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
@@ -45,7 +46,7 @@ final class Harness: Sendable {
         configuration.durability = .normal
         configure(&configuration)
         let harness = Harness(
-            server: MessageServer(store: store, configuration: configuration, logger: logger), store: store)
+            server: MessageServer(store: wrap(store), configuration: configuration, logger: logger), store: store)
         let result: Result<Void, any Error>
         do {
             result = .success(try await body(harness))

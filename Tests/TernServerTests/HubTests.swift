@@ -86,9 +86,9 @@ import Testing
                     while hub.sessions(of: session.user).isEmpty { await Task.yield() }
                     for group in groups.suffix(50) {
                         _ = try? await store.leave(group: group, user: user)
-                        hub.left(session.user, group)
+                        hub.follow([.left(user: user, group: group)])
                     }
-                    hub.joined(session.user, joined)
+                    hub.follow([.joined(user: user, membership: GroupMembership(group: joined, first: 1))])
                 }
             }
             for group in groups.dropLast(50) + [joined] { #expect(hub.audience(of: .group(group)) == 1) }

@@ -106,7 +106,7 @@ import Testing
             try await bob.send("hello", to: PartyID(alice.user))
             #expect(try await names(alice) == ["alice", "bob"])
             #expect(try await names(bob) == ["alice", "bob"])
-            let group = try await carol.ask(CreateGroup(name: try Name("team"))).group
+            let group = try await carol.ask(CreateGroup(name: try Name("team"), isOpen: true)).group
             _ = try await bob.ask(JoinGroup(group: group))
             #expect(try await names(bob) == ["alice", "bob", "carol"])
             #expect(try await names(carol) == ["bob", "carol"])

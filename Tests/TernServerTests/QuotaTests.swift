@@ -37,9 +37,11 @@ import Testing
             #expect(again?.code == .quotaExceeded)
             // Joined.
             var groups: [GroupID] = []
-            for name in ["b1", "b2"] { groups.append(try await bob.ask(CreateGroup(name: try Name(name))).group) }
+            for name in ["b1", "b2"] {
+                groups.append(try await bob.ask(CreateGroup(name: try Name(name), isOpen: true)).group)
+            }
             for group in groups { _ = try await eve.ask(JoinGroup(group: group)) }
-            let extra = try await carol.ask(CreateGroup(name: try Name("c1"))).group
+            let extra = try await carol.ask(CreateGroup(name: try Name("c1"), isOpen: true)).group
             let joined = await self.refusal { _ = try await eve.ask(JoinGroup(group: extra)) }
             #expect(joined?.code == .quotaExceeded)
             _ = try await eve.ask(LeaveGroup(group: groups[0]))

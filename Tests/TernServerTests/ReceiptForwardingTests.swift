@@ -99,7 +99,7 @@ import Testing
             $0.deliveriesPerMessage = 1
         }) { harness in
             let alice = try await harness.client("alice")
-            let group = try await alice.ask(CreateGroup(name: try Name("team"))).group
+            let group = try await alice.ask(CreateGroup(name: try Name("team"), isOpen: true)).group
             let others = [try await harness.client("bob"), try await harness.client("carol")]
             for other in others { _ = try await other.ask(JoinGroup(group: group)) }
             // One for the group; each message is one, and three for those who hear it.

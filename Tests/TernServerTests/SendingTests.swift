@@ -159,7 +159,7 @@ import Testing
         let count = 200
         try await Harness.run { harness in
             let carol = try await harness.client("carol")
-            let group = PartyID(try await carol.ask(CreateGroup(name: try Name("team"))).group)
+            let group = PartyID(try await carol.ask(CreateGroup(name: try Name("team"), isOpen: true)).group)
             let senders = [try await harness.client("alice"), try await harness.client("bob")]
             for sender in senders {
                 _ = try await sender.ask(JoinGroup(group: try #require(group.group)))

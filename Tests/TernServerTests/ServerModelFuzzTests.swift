@@ -74,6 +74,10 @@ struct ServerModelFuzzTests {
         let quotas: UserQuotas
         var logs: [ChannelID: [Entry]] = [:]
         var members: [GroupID: Set<UserID>] = [:]
+        var rules: [GroupID: GroupRules] = [:]
+        var invited: [GroupID: Set<UserID>] = [:]
+        /// Where members begin to read.
+        private var firsts: [GroupID: [UserID: UInt64]] = [:]
         var groupNames: [GroupID: Name] = [:]
         var created: [UserID: Int] = [:]
         var offsets: [ChannelID: [UserID: TernStore.Offsets]] = [:]
@@ -111,6 +115,10 @@ struct ServerModelFuzzTests {
         private func mayUse(_ channel: ChannelID, _ user: UserID) -> Bool {
             if let group = channel.group { return self.members[group]?.contains(user) == true }
             return channel.peer(of: user) != nil
+        }
+
+        private func first(_ channel: ChannelID, _ user: UserID) -> UInt64 {
+            channel.group.flatMap { self.firsts[$0]?[user] } ?? 1
         }
 
         private func exists(_ channel: ChannelID) -> Bool {
@@ -195,6 +203,7 @@ struct ServerModelFuzzTests {
             guard let channel, kind == 1 || kind == 2, self.mayUse(channel, client.user), head > 0 else { return }
             var own = self.offsets[channel]?[client.user] ?? TernStore.Offsets()
             let told = min(sequence, head)
+            guard told >= self.first(channel, client.user) else { return }
             if kind == 2 { own.read = max(own.read, told) }
             own.delivered = max(own.delivered, told)
             guard own != TernStore.Offsets() else { return }
@@ -223,7 +232,11 @@ struct ServerModelFuzzTests {
                 last = page.entries.last.map { ($0.user, $0.device) } ?? last
                 guard page.hasMore else { break }
             }
-            #expect(found == self.offsets[channel] ?? [:])
+            let first = self.first(channel, client.user)
+            let visible = (self.offsets[channel] ?? [:]).filter { $0.value.delivered >= first }.mapValues { offsets in
+                TernStore.Offsets(delivered: offsets.delivered, read: offsets.read < first ? 0 : offsets.read)
+            }
+            #expect(found == visible)
         }
 
         // MARK: History
@@ -250,8 +263,10 @@ struct ServerModelFuzzTests {
             let bytes = page.messages.reduce(0) { $0 + $1.payload.readableBytes }
             #expect(bytes <= ServerModelFuzzTests.pageBytes || page.messages.count == 1)
             let isForward = direction == .forward
-            let first = isForward ? max(from, 1) : (from == 0 ? head : min(from, head))
-            let isEmpty = isForward ? first > head : first == 0
+            let earliest = self.first(channel, client.user)
+            #expect(page.first.rawValue == earliest)
+            let first = isForward ? max(from, earliest) : (from == 0 ? head : min(from, head))
+            let isEmpty = isForward ? first > head : first < earliest
             #expect(page.messages.isEmpty == isEmpty)
             let edge = isForward ? page.messages.first : page.messages.last
             #expect(isEmpty || edge?.sequence.rawValue == first)
@@ -262,7 +277,7 @@ struct ServerModelFuzzTests {
                 #expect(message.payload == entry.payload && message.id == entry.id && message.sender == entry.sender)
             }
             guard let last = isForward ? page.messages.last : page.messages.first else { return }
-            #expect(page.hasMore == (isForward ? last.sequence.rawValue < head : last.sequence.rawValue > 1))
+            #expect(page.hasMore == (isForward ? last.sequence.rawValue < head : last.sequence.rawValue > earliest))
         }
 
         // MARK: Groups
@@ -273,24 +288,43 @@ struct ServerModelFuzzTests {
                 Int.random(in: 0..<4, using: &self.random) > 0
             else { return try await self.createGroup(client) }
             if self.members[group]?.contains(user) == true {
+                if Bool.random(using: &self.random) { return try await self.invite(by: client, to: group) }
                 _ = try await client.ask(LeaveGroup(group: group))
                 self.members[group]?.remove(user)
+                self.firsts[group]?[user] = nil
                 self.offsets[ChannelID(group: group)]?[user] = nil
                 return
             }
             let response = try await client.ask(frame: JoinGroup(group: group).frame(identifier: 7))
+            guard self.rules[group]?.isOpen == true || self.invited[group]?.contains(user) == true else {
+                #expect(response.status == .notInvited)
+                return
+            }
             guard (self.members[group]?.count ?? 0) < self.quotas.groupMembers else {
                 #expect(response.status == .groupFull)
                 return
             }
             self.members[group]?.insert(user)
+            self.invited[group]?.remove(user)
+            let head = UInt64(self.logs[ChannelID(group: group)]?.count ?? 0)
+            self.firsts[group, default: [:]][user] = self.rules[group]?.sharesHistory == true ? 1 : head + 1
             let state = try JoinGroup.answer(in: response)
             #expect(state.isMember && Int(state.memberCount) == self.members[group]?.count)
         }
 
+        private mutating func invite(by client: TestClient, to group: GroupID) async throws {
+            let user = try self.pick(self.clients).user
+            _ = try await client.ask(InviteMember(group: group, user: user))
+            guard self.rules[group]?.isOpen == false, self.members[group]?.contains(user) == false else { return }
+            self.invited[group, default: []].insert(user)
+        }
+
         private mutating func createGroup(_ client: TestClient) async throws {
+            let rules = GroupRules(
+                isOpen: Bool.random(using: &self.random), sharesHistory: Bool.random(using: &self.random))
             let name = try Name("g\(UInt64.random(in: .min ... .max, using: &self.random))")
-            let response = try await client.ask(frame: CreateGroup(name: name).frame(identifier: 7))
+            let request = CreateGroup(name: name, isOpen: rules.isOpen, sharesHistory: rules.sharesHistory)
+            let response = try await client.ask(frame: request.frame(identifier: 7))
             guard self.created[client.user, default: 0] < self.quotas.groupsCreated else {
                 #expect(response.status == .quotaExceeded)
                 return
@@ -298,6 +332,7 @@ struct ServerModelFuzzTests {
             let state = try CreateGroup.answer(in: response)
             self.created[client.user, default: 0] += 1
             self.members[state.group] = [client.user]
+            self.rules[state.group] = rules
             self.groupNames[state.group] = name
         }
 
@@ -318,15 +353,25 @@ struct ServerModelFuzzTests {
                 #expect(Set(states.keys) == Set(own).union(groups))
                 for (channel, state) in states {
                     #expect(state.head.rawValue == UInt64(self.logs[channel]?.count ?? 0))
+                    #expect(state.first.rawValue == self.first(channel, client.user))
                     let told = self.offsets[channel]?[client.user] ?? TernStore.Offsets()
                     #expect(state.read.rawValue == told.read && state.delivered.rawValue == told.delivered)
                     #expect(state == (try await client.ask(ReadChannelState(channel: channel))))
                 }
             }
             for (group, users) in self.members {
-                let state = try await self.clients[0].ask(FindGroup(name: try #require(self.groupNames[group])))
+                let user = self.clients[0].user
+                let request = FindGroup(name: try #require(self.groupNames[group])).frame(identifier: 7)
+                let response = try await self.clients[0].ask(frame: request)
+                let isInvited = self.invited[group]?.contains(user) == true
+                guard self.rules[group]?.isOpen == true || users.contains(user) || isInvited else {
+                    #expect(response.status == .noSuchChannel)
+                    continue
+                }
+                let state = try FindGroup.answer(in: response)
+                #expect(state.isInvited == isInvited && state.isOpen == self.rules[group]?.isOpen)
                 #expect(Int(state.memberCount) == users.count)
-                #expect(state.isMember == users.contains(self.clients[0].user))
+                #expect(state.isMember == users.contains(user))
             }
         }
 

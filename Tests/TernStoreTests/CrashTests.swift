@@ -83,7 +83,7 @@ import Testing
     /// A file that may not grow is a disk that is full, as far as SQLite can see.
     @Test func aLimitOnFilesEndsAcknowledgementsAndLosesNothing() async throws {
         try await withTemporaryDirectory { directory in
-            let end = try await Victim([directory, "--file-size", "400000"]).readLines(thenKill: false)
+            let end = try await Victim([directory, "--file-size", "1000000"]).readLines(thenKill: false)
             #expect(end.status == 3)
             #expect(end.errors.contains("readOnly"), "\(end.errors)")
             let acknowledged = Set(end.lines.compactMap(Victim.Acknowledgement.init))

@@ -72,7 +72,7 @@ import Testing
             }
             let message = error?.message ?? ""
             #expect(
-                message.contains("version 9") && message.contains("versions 1 to 2") && message.contains(file),
+                message.contains("version 9") && message.contains("versions 1 to 3") && message.contains(file),
                 "\(message)")
             #expect(try self.contents(directory) == before)
         }

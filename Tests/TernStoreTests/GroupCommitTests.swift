@@ -12,8 +12,8 @@ import Testing
         private let isHeld = DispatchSemaphore(value: 0)
         private let mayGo = DispatchSemaphore(value: 0)
 
-        func hold(_ messages: [CommittedMessage]) {
-            guard messages.contains(where: { $0.draft.key.high == 0xa11 }) else { return }
+        func hold(_ events: [CommitEvent]) {
+            guard events.messages.contains(where: { $0.draft.key.high == 0xa11 }) else { return }
             self.isHeld.signal()
             self.mayGo.wait()
         }

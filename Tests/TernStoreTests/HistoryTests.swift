@@ -80,7 +80,7 @@ import Testing
         try await withStore { store in
             let (alice, bob) = try await store.pair()
             let (stream, continuation) = AsyncStream.makeStream(of: CommittedMessage.self)
-            store.observeCommits { for message in $0 { continuation.yield(message) } }
+            store.observeCommits { for message in $0.messages { continuation.yield(message) } }
             try await withThrowingTaskGroup(of: Void.self) { tasks in
                 for index in 0..<200 {
                     tasks.addTask {

@@ -104,7 +104,7 @@ import Testing
         try await withStore { store in
             let (alice, bob) = try await store.pair()
             let carol = try await store.registerUser(named: "carol")
-            let channel = ChannelKey.group(try await store.createGroup(named: "g", owner: alice).group)
+            let channel = ChannelKey.group(try await store.createGroup(named: "g", owner: alice, rules: .commons).group)
             try await store.join(group: channel.low, user: bob)
             func unread(_ user: UInt64) async throws -> UInt64? {
                 try await store.syncIndex(for: DeviceKey(user: user, device: 1), after: nil, limit: 10).entries

@@ -64,7 +64,7 @@ import Testing
     @Test func pagesOfOffsetsMergeWhatWaits() async throws {
         try await withStore { store async throws in
             let owner = try await store.registerUser(named: "owner")
-            let group = try await store.createGroup(named: "g", owner: owner).group
+            let group = try await store.createGroup(named: "g", owner: owner, rules: .commons).group
             let channel = ChannelKey.group(group)
             for index in 0..<9 { _ = try await store.append(.text("\(index)", to: channel, from: owner)) }
             var expected: [DeviceKey: Offsets] = [:]
@@ -74,7 +74,8 @@ import Testing
                 let device = DeviceKey(user: user, device: UInt32(1 + index % 3))
                 let offsets = Offsets(delivered: UInt64(index % 9), read: UInt64(index % 5))
                 try await store.advanceOffsets(offsets, of: device, in: channel)
-                expected[device] = Offsets(delivered: max(offsets.delivered, offsets.read), read: offsets.read)
+                let told = Offsets(delivered: max(offsets.delivered, offsets.read), read: offsets.read)
+                if told != Offsets() { expected[device] = told }
                 if index % 7 == 0 { try await store.flush() }
             }
             for limit in [1, 3, 100] {

@@ -57,11 +57,11 @@ import Testing
     @Test func membershipFollowsJoiningAndLeaving() async throws {
         try await withStore { store in
             let (alice, bob) = try await store.pair()
-            let group = try await store.createGroup(named: "g", owner: bob).group
+            let group = try await store.createGroup(named: "g", owner: bob, rules: .commons).group
             let other = try await store.createGroup(named: "h", owner: bob).group
             #expect(try await store.members(of: group, after: 0, limit: 10) == [bob])
-            #expect(try await store.join(group: group, user: alice))
-            #expect(!(try await store.join(group: group, user: alice)))
+            #expect(try await store.join(group: group, user: alice).isNew)
+            #expect(!(try await store.join(group: group, user: alice).isNew))
             #expect(try await store.members(of: group, after: 0, limit: 10) == [alice, bob])
             #expect(try await store.members(of: group, after: 0, limit: 1) == [alice])
             #expect(try await store.members(of: group, after: alice, limit: 1) == [bob])

@@ -30,7 +30,7 @@ func withStore<Answer>(
     in directory: String, _ options: SQLiteMessageStore.Options = .init(),
     _ body: (SQLiteMessageStore) async throws -> Answer
 ) async throws -> Answer {
-    let store = try SQLiteMessageStore(directory: directory, options: options, logger: .silent)
+    let store = try openStore(in: directory, options)
     do {
         let answer = try await body(store)
         await store.close()
@@ -38,6 +38,26 @@ func withStore<Answer>(
     } catch {
         await store.close()
         throw error
+    }
+}
+
+/// Opens a store of which the last owner is gone. A process that another test starts at this moment has copies of all descriptors
+/// until it runs its program, those of locks among them.
+private func openStore(in directory: String, _ options: SQLiteMessageStore.Options) throws -> SQLiteMessageStore {
+    let patience = ContinuousClock.now.advanced(by: .seconds(20))
+    while ContinuousClock.now < patience {
+        if let store = try openUnlessInUse(directory, options) { return store }
+        usleep(1_000)
+    }
+    return try SQLiteMessageStore(directory: directory, options: options, logger: .silent)
+}
+
+private func openUnlessInUse(_ directory: String, _ options: SQLiteMessageStore.Options) throws -> SQLiteMessageStore? {
+    do throws(StoreError) {
+        return try SQLiteMessageStore(directory: directory, options: options, logger: .silent)
+    } catch {
+        guard error.code == .inUse else { throw error }
+        return nil
     }
 }
 
@@ -70,6 +90,15 @@ extension Draft {
             key: IdempotencyKey(high: key ?? .random(in: .min ... .max), low: key == nil ? 1 : 0), type: 32,
             clientTimestamp: 7, payload: ByteBuffer(string: text))
     }
+}
+
+extension GroupRules {
+    /// Everybody may join, and reads everything.
+    static let commons = GroupRules(isOpen: true, sharesHistory: true)
+}
+
+extension [CommitEvent] {
+    var messages: [CommittedMessage] { self.compactMap { if case .message(let message) = $0 { message } else { nil } } }
 }
 
 extension StoredMessage {

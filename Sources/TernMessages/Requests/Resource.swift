@@ -22,6 +22,7 @@ public struct Resource: RawRepresentable, Sendable, Hashable, CustomStringConver
     public static let joinGroup = Resource(rawValue: 34)
     public static let leaveGroup = Resource(rawValue: 35)
     public static let listMembers = Resource(rawValue: 36)
+    public static let inviteMember = Resource(rawValue: 37)
 
     public static let syncIndex = Resource(rawValue: 48)
     public static let channelState = Resource(rawValue: 49)

@@ -42,6 +42,8 @@ public struct ErrorCode: RawRepresentable, Sendable, Hashable, CustomStringConve
     public static let groupFull = ErrorCode(rawValue: 0x35)
     /// The user has made, or takes part in, as much as the server allows one user.
     public static let quotaExceeded = ErrorCode(rawValue: 0x36)
+    /// The group is closed and no member invited the user, or there is no such group.
+    public static let notInvited = ErrorCode(rawValue: 0x37)
 
     /// The disk is full or failed; the server only reads until an operator helped. Nothing was stored.
     public static let storageFull = ErrorCode(rawValue: 0x40)
@@ -68,7 +70,7 @@ public struct ErrorCode: RawRepresentable, Sendable, Hashable, CustomStringConve
         .unauthenticated: "unauthenticated", .tokenExpired: "token-expired", .wrongAudience: "wrong-audience",
         .tokenNotYetValid: "token-not-yet-valid", .noSuchUser: "no-such-user", .noSuchChannel: "no-such-channel",
         .notAMember: "not-a-member", .alreadyExists: "already-exists", .conflict: "conflict", .groupFull: "group-full",
-        .quotaExceeded: "quota-exceeded",
+        .quotaExceeded: "quota-exceeded", .notInvited: "not-invited",
         .storageFull: "storage-full", .rateLimited: "rate-limited", .tooManyRequests: "too-many-requests",
     ]
 }

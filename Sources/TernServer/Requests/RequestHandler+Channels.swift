@@ -44,7 +44,8 @@ extension RequestHandler {
         let from = !isForward && request.from == .zero ? MessageSequence.maximumRawValue : request.from.rawValue
         let page = try await self.ask { () async throws(StoreError) in
             try await self.store.history(
-                of: key, from: max(from, 1), isForward ? .forward : .backward, limit: self.limit(request.limit),
+                of: key, for: self.session.user.rawValue, from: max(from, 1), isForward ? .forward : .backward,
+                limit: self.limit(request.limit),
                 byteLimit: self.configuration.maximumPageBytes)
         }
         let messages = (isForward ? page.messages : page.messages.reversed()).compactMap {
@@ -52,7 +53,8 @@ extension RequestHandler {
         }
         var answer = History.Answer(
             hasMore: page.hasMore, epoch: Epoch(rawValue: UInt64(page.head.epoch)),
-            head: MessageSequence(stored: page.head.sequence), first: MessageSequence(stored: 1), messages: messages)
+            head: MessageSequence(stored: page.head.sequence), first: MessageSequence(stored: page.first),
+            messages: messages)
         if isForward, !page.hasMore, let head = self.session.caughtUp(key, to: page.head.sequence) {
             // The log grew while the page was read: the channel is not live yet, the client has to read on.
             answer.hasMore = true
@@ -66,7 +68,8 @@ extension RequestHandler {
         let after = DeviceKey(user: request.afterUser?.rawValue ?? 0, device: request.afterDevice?.rawValue ?? 0)
         let page = try await self.ask { () async throws(StoreError) in
             try await self.store.offsets(
-                in: ChannelKey(request.channel), after: after, limit: self.limit(request.limit))
+                in: ChannelKey(request.channel), for: self.session.user.rawValue, after: after,
+                limit: self.limit(request.limit))
         }
         let entries = page.entries.compactMap { TernMessages.Offsets.Entry($0.device, $0.offsets) }
         return TernMessages.Offsets.Answer(hasMore: page.hasMore, entries: entries)
@@ -87,9 +90,9 @@ extension ChannelState {
         guard let channel = ChannelID(entry.channel) else { return nil }
         self.init(
             channel: channel, epoch: Epoch(rawValue: UInt64(entry.head.epoch)),
-            head: MessageSequence(stored: entry.head.sequence), first: MessageSequence(stored: 1),
+            head: MessageSequence(stored: entry.head.sequence), first: MessageSequence(stored: entry.first),
             delivered: MessageSequence(stored: entry.own.delivered), read: MessageSequence(stored: entry.userRead),
             unread: UInt32(clamping: entry.unread), timestamp: MessageTimestamp(stored: entry.head.timestamp),
-            name: name)
+            name: name, since: entry.channel.group.map { _ in MessageSequence(stored: entry.since) })
     }
 }

@@ -31,6 +31,7 @@ struct RequestHandler: Sendable {
         case .createGroup: try await self.create(self.decode(frame)).encodedBody()
         case .findGroup: try await self.find(self.decode(frame)).encodedBody()
         case .joinGroup: try await self.join(self.decode(frame)).encodedBody()
+        case .inviteMember: try await self.invite(self.decode(frame)).encodedBody()
         case .leaveGroup: try await self.leave(self.decode(frame)).encodedBody()
         case .listMembers: try await self.members(self.decode(frame)).encodedBody()
         case .syncIndex: try await self.index(self.decode(frame)).encodedBody()

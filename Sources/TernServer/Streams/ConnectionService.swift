@@ -176,7 +176,9 @@ struct ConnectionService: Sendable {
 
     /// Waits until the session may cause so many copies.
     private func forward(_ receipt: TernMessages.Receipt, in channel: ChannelID, from session: Session) async {
-        let others = self.server.hub.sessions(in: ChannelKey(channel)).filter { $0 !== session }
+        let others = self.server.hub.sessions(in: ChannelKey(channel), at: receipt.sequence.rawValue).filter {
+            $0 !== session
+        }
         while let wait = session.waitForCopies(others.count) {
             guard (try? await Task.sleep(for: wait)) != nil else { return }
         }

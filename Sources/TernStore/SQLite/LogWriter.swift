@@ -13,7 +13,7 @@ final class LogWriter: @unchecked Sendable {
     let queue: WriteQueue
     let offsets: PendingOffsets
     let board: StatusBoard
-    let observer = Mutex<(@Sendable ([CommittedMessage]) -> Void)?>(nil)
+    let observer = Mutex<(@Sendable ([CommitEvent]) -> Void)?>(nil)
     let counters = Mutex(StoreStatistics())
     let quotas = Mutex(UserQuotas.unlimited)
 
@@ -22,6 +22,10 @@ final class LogWriter: @unchecked Sendable {
     private let logger: Logger
     private var session: WriteSession?
     private var run: StoreRun
+    private var files: OpenFiles
+    private var time: StoreTime
+    /// How far the time is written down.
+    private var notedTime: UInt64
     /// Why the store is read-only.
     private var failure: StoreError?
     private var offsetsDue: MonotonicInstant?
@@ -31,8 +35,11 @@ final class LogWriter: @unchecked Sendable {
     private var checkpointedPages = 0
 
     /// Opens the database, which exists.
+    ///
+    /// - Parameter remains: of the write-ahead log, before the database was opened; `nil` for a new one.
     init(
-        directory: DataDirectory, options: SQLiteMessageStore.Options, board: StatusBoard, logger: Logger
+        directory: DataDirectory, remains: WriteAheadLog?, options: SQLiteMessageStore.Options, board: StatusBoard,
+        logger: Logger
     ) throws(StoreError) {
         self.directory = directory
         self.options = options
@@ -43,7 +50,9 @@ final class LogWriter: @unchecked Sendable {
         self.run = StoreRun(directory: directory, durability: options.durability, logger: logger)
         let session = try Self.openSession(directory, options)
         self.session = session
-        try self.run.begin(in: session)
+        self.notedTime = try self.run.begin(in: session, after: remains, wall: options.now())
+        self.time = StoreTime(milliseconds: self.notedTime, steady: options.steadyNow())
+        self.files = OpenFiles(of: directory.database)
     }
 
     private static func openSession(
@@ -100,13 +109,16 @@ final class LogWriter: @unchecked Sendable {
         }
         var outcomes: [Outcome] = []
         outcomes.reserveCapacity(items.count)
-        let committed: [CommittedMessage]
+        let events: [CommitEvent]
+        let noted: UInt64
+        self.time.advance(steady: self.options.steadyNow(), wall: self.options.now())
         do {
             try session.begin(quotas: self.quotas.withLock { $0 })
+            noted = try self.noteTime(in: session)
             for item in items { outcomes.append(try self.perform(item, in: session)) }
             try self.writeOffsets(in: session)
             try self.prune(in: session, afterBatchOf: items.count)
-            committed = session.committed
+            events = session.events
             try session.commit()
         } catch {
             self.abandon(items, in: session, because: error)
@@ -114,8 +126,14 @@ final class LogWriter: @unchecked Sendable {
         }
         self.offsets.written()
         self.offsetsDue = nil
-        self.noteCommit(of: committed, items: items.count, in: session)
-        self.announce(committed, outcomes)
+        if let damage = self.files.damage {
+            self.becomeLost(damage)
+            for item in items { item.fail(self.failure ?? .closed) }
+            return
+        }
+        self.notedTime = noted
+        self.noteCommit(of: events, items: items.count, in: session)
+        self.announce(events, outcomes)
         self.checkpointIfLong(session)
     }
 
@@ -124,7 +142,8 @@ final class LogWriter: @unchecked Sendable {
         do {
             switch item {
             case .append(let draft, let reply):
-                return .receipt(try session.append(draft, now: self.options.now()), reply)
+                return .receipt(
+                    try session.append(draft, now: self.options.now(), keyTime: self.time.milliseconds), reply)
             case .change(let change):
                 return .changed(try change.apply(session))
             }
@@ -143,14 +162,22 @@ final class LogWriter: @unchecked Sendable {
 
     /// Forgets old keys, faster than new ones come but never many at once.
     private func prune(in session: WriteSession, afterBatchOf count: Int) throws(StoreError) {
-        let window = UInt64(max(0, self.options.keyWindow.components.seconds)) * 1_000
-        let now = self.options.now()
-        guard now > window else { return }
-        try session.statements.pruneKeys.bind(now - window, UInt64(2 * count + 16)).run()
+        let window = UInt64(clamping: max(0, self.options.keyWindow.components.seconds)).multipliedReportingOverflow(
+            by: 1_000)
+        let edge = self.time.edge(of: window.overflow ? .max : window.partialValue)
+        guard edge > 0 else { return }
+        try session.statements.pruneKeys.bind(edge, UInt64(2 * count + 16)).run()
     }
 
-    private func announce(_ committed: [CommittedMessage], _ outcomes: [Outcome]) {
-        if !committed.isEmpty, let observer = self.observer.withLock({ $0 }) { observer(committed) }
+    /// Written down before it is too far ahead: after a death it goes on from there, or from the newest key.
+    private func noteTime(in session: WriteSession) throws(StoreError) -> UInt64 {
+        guard self.time.milliseconds >= self.notedTime + StoreTime.noteEvery else { return self.notedTime }
+        try session.statements.noteTime.bind(self.time.milliseconds).run()
+        return self.time.milliseconds
+    }
+
+    private func announce(_ events: [CommitEvent], _ outcomes: [Outcome]) {
+        if !events.isEmpty, let observer = self.observer.withLock({ $0 }) { observer(events) }
         for outcome in outcomes {
             switch outcome {
             case .receipt(let receipt, let reply): reply(.success(receipt))
@@ -160,12 +187,13 @@ final class LogWriter: @unchecked Sendable {
         }
     }
 
-    private func noteCommit(of committed: [CommittedMessage], items: Int, in session: WriteSession) {
-        self.run.messages += UInt64(committed.count)
+    private func noteCommit(of events: [CommitEvent], items: Int, in session: WriteSession) {
+        let messages = UInt64(events.count { if case .message = $0 { true } else { false } })
+        self.run.messages += messages
         self.idleDue = MonotonicInstant.now.advanced(by: self.options.idleDelay)
         self.counters.withLock {
             $0.transactions += 1
-            $0.messages += UInt64(committed.count)
+            $0.messages += messages
             $0.largestBatch = max($0.largestBatch, items)
         }
     }
@@ -203,8 +231,21 @@ final class LogWriter: @unchecked Sendable {
         }
     }
 
+    /// The files are gone. Whoever waits is not told that anything was stored; and this does not heal, as readers would go on
+    /// with files that nobody else sees.
+    private func becomeLost(_ damage: String) {
+        let message = "\(damage); nothing that is written from now on would be found again"
+        self.failure = StoreError(.lost, message: message)
+        self.probeDue = nil
+        self.idleDue = nil
+        self.offsetsDue = nil
+        self.logger.critical("the store is lost", metadata: ["reason": "\(message)"])
+        self.board.post(.lost(reason: message))
+    }
+
     /// Tries whether writing works again, on a connection that knows nothing of what failed.
     private func probe() {
+        if let damage = self.files.damage { return self.becomeLost(damage) }
         self.session = nil
         do {
             let session = try Self.openSession(self.directory, self.options)
@@ -214,6 +255,8 @@ final class LogWriter: @unchecked Sendable {
             try session.connection.execute("INSERT INTO probe VALUES (zeroblob(65536)); COMMIT")
             try session.connection.execute("DELETE FROM probe")
             self.session = session
+            // The log may have been put away with the last connection.
+            self.files = OpenFiles(of: self.directory.database)
             self.failure = nil
             self.probeDue = nil
             self.checkpointedPages = 0
@@ -233,17 +276,17 @@ final class LogWriter: @unchecked Sendable {
         self.checkpointedPages = pages
         // Readers that never pause keep a passive checkpoint from ever starting the WAL anew.
         let isTooLong = pages >= 16 * self.options.checkpointPages
-        self.checkpoint(isTooLong ? .truncate : .passive, session)
+        self.checkpoint(isTooLong ? .restart : .passive, session)
     }
 
     private func useIdleTime() {
         self.idleDue = nil
         guard let session = self.session, session.connection.walPages > 0 else { return }
         self.checkpointedPages = 0
-        if !self.checkpoint(.truncate, session) {
+        if !self.checkpoint(.restart, session) {
             self.idleDue = MonotonicInstant.now.advanced(by: self.options.idleDelay)
         }
-        self.run.note()
+        if self.files.damage == nil { self.run.note() }
     }
 
     @discardableResult
@@ -261,11 +304,14 @@ final class LogWriter: @unchecked Sendable {
     }
 
     private func finish() {
-        if self.failure == nil {
-            if !self.offsets.isEmpty { self.serve([]) }
-            if self.failure == nil, let session = self.session {
-                self.run.end(in: session)
+        if self.failure == nil, !self.offsets.isEmpty { self.serve([]) }
+        if let session = self.session {
+            self.time.advance(steady: self.options.steadyNow(), wall: self.options.now())
+            if self.failure == nil, self.run.end(in: session, at: self.time.milliseconds) {
                 self.checkpoint(.truncate, session)
+            } else {
+                // The log of a run that has no end must not disappear with the last connection.
+                session.connection.keepLog()
             }
         }
         self.session = nil

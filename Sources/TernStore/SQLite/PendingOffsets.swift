@@ -168,7 +168,9 @@ extension Offsets {
         self.delivered = max(self.delivered, other.delivered, self.read)
     }
 
-    func limited(to head: UInt64) -> Offsets {
-        Offsets(delivered: min(self.delivered, head), read: min(self.read, head))
+    /// Nothing beyond the head; what is told of messages before the first one says nothing.
+    func limited(to head: UInt64, from first: UInt64 = 1) -> Offsets {
+        func limited(_ sequence: UInt64) -> UInt64 { sequence < first ? 0 : min(sequence, head) }
+        return Offsets(delivered: limited(self.delivered), read: limited(self.read))
     }
 }

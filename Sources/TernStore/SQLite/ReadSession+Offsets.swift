@@ -19,11 +19,12 @@ extension ReadSession {
 
     /// - Parameter pending: of this channel only.
     func offsetPage(
-        of channel: Channel, after device: DeviceKey, limit: Int, pending: [DeviceKey: Offsets]
+        of channel: Channel, after device: DeviceKey, limit: Int, pending: [DeviceKey: Offsets],
+        notBefore first: UInt64 = 1
     ) throws(StoreError) -> OffsetPage {
         let after = (min(device.user, Schema.largestUser), device.device)
         let rows = try self.offsetsOfChannel
-            .bind(channel.number, after.0, UInt64(after.1), UInt64(limit) + 1)
+            .bind(channel.number, after.0, UInt64(after.1), UInt64(limit) + 1, first)
             .all { row in
                 (
                     DeviceKey(user: row.unsigned(0), device: UInt32(truncatingIfNeeded: row.integer(1))),
@@ -34,14 +35,15 @@ extension ReadSession {
         for (key, offsets) in pending where (key.user, key.device) > after {
             // Whoever left in the meantime has no row, and gets none; nor does who told of messages that there are not.
             if told[key] == nil {
-                guard offsets.limited(to: channel.head.sequence) != Offsets() else { continue }
+                guard offsets.limited(to: channel.head.sequence, from: first) != Offsets() else { continue }
                 guard try self.isMember(key.user, of: channel.number) else { continue }
             }
             told[key, default: Offsets()].advance(to: offsets)
         }
         let sorted = told.keys.sorted { ($0.user, $0.device) < ($1.user, $1.device) }
         let entries = sorted.prefix(limit).map { key in
-            OffsetPage.Entry(device: key, offsets: (told[key] ?? Offsets()).limited(to: channel.head.sequence))
+            OffsetPage.Entry(
+                device: key, offsets: (told[key] ?? Offsets()).limited(to: channel.head.sequence, from: first))
         }
         return OffsetPage(entries: entries, hasMore: sorted.count > limit)
     }
@@ -73,12 +75,14 @@ extension ReadSession {
         var key: ChannelKey
         var joined: UInt64
         var sent: UInt64
+        var first: UInt64
 
         init(_ row: SQLiteStatement) {
             self.channel = ReadSession.channel(row)
             self.key = ChannelKey(low: row.unsigned(4), high: row.unsigned(5))
             self.joined = row.unsigned(6)
             self.sent = row.unsigned(7)
+            self.first = row.unsigned(8)
         }
     }
 
@@ -88,11 +92,13 @@ extension ReadSession {
         var told = try self.offsets(of: device.user, in: row.channel.number)
         for (place, offsets) in pending { told[place.device.device, default: Offsets()].advance(to: offsets) }
         let head = row.channel.head.sequence
-        let userRead = min(told.values.map(\.read).max() ?? 0, head)
-        let own = (told[device.device] ?? Offsets()).limited(to: head)
+        told = told.mapValues { $0.limited(to: head, from: row.first) }
+        let userRead = told.values.map(\.read).max() ?? 0
+        let own = told[device.device] ?? Offsets()
         let seen = max(row.joined, row.sent, userRead)
         return SyncEntry(
-            channel: row.key, head: row.channel.head, own: own, userRead: userRead,
+            channel: row.key, head: row.channel.head, first: row.first, since: row.joined + 1, own: own,
+            userRead: userRead,
             unread: head > seen ? head - seen : 0)
     }
 }

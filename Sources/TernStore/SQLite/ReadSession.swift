@@ -22,6 +22,7 @@ final class ReadSession {
     private let members: SQLiteStatement
     private let groups: SQLiteStatement
     private let findMember: SQLiteStatement
+    private let findGroupView: SQLiteStatement
     private let forward: SQLiteStatement
     private let backward: SQLiteStatement
     private let memberCount: SQLiteStatement
@@ -55,16 +56,24 @@ final class ReadSession {
             "SELECT user FROM member WHERE channel = ?1 AND user > ?2 ORDER BY user LIMIT ?3")
         self.groups = try connection.prepare(
             """
-            SELECT in_group FROM member WHERE user = ?1 AND in_group > 0 AND in_group > ?2 ORDER BY in_group LIMIT ?3
+            SELECT in_group, first FROM member WHERE user = ?1 AND in_group > 0 AND in_group > ?2
+            ORDER BY in_group LIMIT ?3
             """)
         self.memberCount = try connection.prepare("SELECT members FROM channel WHERE low = ?1 AND high = ?2")
-        self.findMember = try connection.prepare("SELECT 1 FROM member WHERE user = ?1 AND channel = ?2")
+        self.findMember = try connection.prepare("SELECT first FROM member WHERE user = ?1 AND channel = ?2")
+        self.findGroupView = try connection.prepare(
+            """
+            SELECT g.name, g.is_open, g.shares_history, c.members,
+                EXISTS (SELECT 1 FROM member m WHERE m.user = ?2 AND m.channel = c.number),
+                EXISTS (SELECT 1 FROM invitation i WHERE i.user = ?2 AND i.channel = c.number)
+            FROM group_name g JOIN channel c ON c.low = g.id AND c.high = g.id WHERE g.id = ?1
+            """)
         let message = "id, time, sender, device, key_high, key_low, type, flags, client_time, extensions, payload"
         let range = "FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
         self.forward = try connection.prepare("SELECT \(message) \(range)")
         self.backward = try connection.prepare("SELECT \(message) \(range) DESC")
         let entry = """
-            SELECT c.number, c.epoch, c.head, c.head_time, c.low, c.high, m.joined, m.sent
+            SELECT c.number, c.epoch, c.head, c.head_time, c.low, c.high, m.joined, m.sent, m.first
             FROM member m JOIN channel c ON c.number = m.channel WHERE m.user = ?1
             """
         self.channelsOfUser = try connection.prepare("\(entry) AND m.channel > ?2 ORDER BY m.channel LIMIT ?3")
@@ -76,7 +85,7 @@ final class ReadSession {
         self.offsetsOfChannel = try connection.prepare(
             """
             SELECT user, device, delivered, read FROM offset INDEXED BY offset_of_channel
-            WHERE channel = ?1 AND (user, device) > (?2, ?3) ORDER BY user, device LIMIT ?4
+            WHERE channel = ?1 AND (user, device) > (?2, ?3) AND delivered >= ?5 ORDER BY user, device LIMIT ?4
             """)
     }
 
@@ -123,9 +132,42 @@ final class ReadSession {
         return try self.members.bind(channel, after, UInt64(limit)).all { $0.unsigned(0) }
     }
 
-    func groups(of user: UInt64, after: UInt64, limit: Int) throws(StoreError) -> [UInt64] {
+    func memberships(of user: UInt64, after: UInt64, limit: Int) throws(StoreError) -> [GroupMembership] {
         let after = min(after, Schema.largestGroup)
-        return try self.groups.bind(user, after, UInt64(limit)).all { $0.unsigned(0) }
+        return try self.groups.bind(user, after, UInt64(limit)).all { row in
+            GroupMembership(group: row.unsigned(0), first: row.unsigned(1))
+        }
+    }
+
+    func group(_ group: UInt64, for user: UInt64) throws(StoreError) -> GroupView? {
+        try self.findGroupView.bind(min(group, Schema.largestGroup + 1), user).first { row in
+            GroupView(
+                group: group, name: row.text(0),
+                rules: GroupRules(isOpen: row.integer(1) != 0, sharesHistory: row.integer(2) != 0),
+                memberCount: Int(row.integer(3)), isMember: row.integer(4) != 0, isInvited: row.integer(5) != 0)
+        }
+    }
+
+    /// The log of a channel, and the first message of it that is for `user`; `nil` for a direct channel that has not begun.
+    ///
+    /// - Throws: ``StoreError/Code/notAMember``.
+    func membership(of user: UInt64, in key: ChannelKey) throws(StoreError) -> (Channel, first: UInt64)? {
+        let mayBegin = key.group == nil && (key.low == user || key.high == user)
+        guard let channel = try self.channel(key) else {
+            guard mayBegin else { throw Self.notAMember(user) }
+            return nil
+        }
+        guard let first = try self.firstMessage(of: channel.number, for: user) else { throw Self.notAMember(user) }
+        return (channel, first)
+    }
+
+    /// The first message that a member may read; `nil` for who is none.
+    func firstMessage(of channel: UInt64, for user: UInt64) throws(StoreError) -> UInt64? {
+        try self.findMember.bind(user, channel).first { $0.unsigned(0) }
+    }
+
+    private static func notAMember(_ user: UInt64) -> StoreError {
+        StoreError(.notAMember, message: "user \(user) has no part in this channel")
     }
 
     func isMember(_ user: UInt64, of channel: UInt64) throws(StoreError) -> Bool {
@@ -146,11 +188,12 @@ final class ReadSession {
     }
 
     func page(
-        of channel: Channel, from sequence: UInt64, _ direction: HistoryDirection, limit: Int, byteLimit: Int
+        of channel: Channel, from sequence: UInt64, _ direction: HistoryDirection, limit: Int, byteLimit: Int,
+        notBefore earliest: UInt64 = 1
     ) throws(StoreError) -> HistoryPage {
         let head = channel.head.sequence
-        var page = HistoryPage(head: channel.head, messages: [], hasMore: false)
-        let first = direction == .forward ? max(sequence, 1) : 1
+        var page = HistoryPage(head: channel.head, messages: [], hasMore: false, first: earliest)
+        let first = direction == .forward ? max(sequence, earliest) : earliest
         let last = direction == .forward ? head : min(sequence, head)
         guard first <= last else { return page }
         let statement = direction == .forward ? self.forward : self.backward
@@ -165,7 +208,7 @@ final class ReadSession {
             page.messages.append(Self.message(statement))
         }
         if let end = page.messages.last?.sequence {
-            page.hasMore = direction == .forward ? end < head : end > 1
+            page.hasMore = direction == .forward ? end < head : end > earliest
         }
         return page
     }

@@ -94,7 +94,10 @@ final class SQLiteConnection {
     enum Checkpoint {
         /// Moves what it can without waiting for anybody.
         case passive
-        /// Moves everything and empties the WAL file, or gives up when readers are in the way.
+        /// Moves everything, so that the next commit starts the WAL anew, or gives up when readers are in the way. The file keeps
+        /// what it has until then.
+        case restart
+        /// The same, and empties the file.
         case truncate
     }
 
@@ -102,12 +105,25 @@ final class SQLiteConnection {
     func checkpoint(_ kind: Checkpoint) throws(StoreError) -> Bool {
         var logged: Int32 = 0
         var moved: Int32 = 0
-        let mode = kind == .passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_TRUNCATE
+        let mode =
+            switch kind {
+            case .passive: SQLITE_CHECKPOINT_PASSIVE
+            case .restart: SQLITE_CHECKPOINT_RESTART
+            case .truncate: SQLITE_CHECKPOINT_TRUNCATE
+            }
         let result = sqlite3_wal_checkpoint_v2(self.handle, nil, mode, &logged, &moved)
         if result & 0xff == SQLITE_BUSY { return false }
         guard result == SQLITE_OK else { throw self.error(result, doing: "checkpoint") }
-        if kind == .truncate { self.walPageCount.pointee = 0 }
+        if kind != .passive { self.walPageCount.pointee = 0 }
         return logged == moved
+    }
+
+    /// Closing the last connection then leaves the WAL file as it is, instead of removing it.
+    func keepLog() {
+        var isKept: Int32 = 1
+        sqlite3_file_control(self.handle, "main", SQLITE_FCNTL_PERSIST_WAL, &isKept)
+        // With a limit the file would be emptied.
+        try? self.execute("PRAGMA journal_size_limit = -1")
     }
 
     func error(_ result: Int32, doing what: String) -> StoreError {

@@ -69,11 +69,13 @@ extension SQLiteMessageStore {
 
     // MARK: Groups
 
-    public func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation {
+    public func createGroup(
+        named name: String, owner: UInt64, rules: GroupRules
+    ) async throws(StoreError) -> GroupCreation {
         try Self.check(name)
         if let known = try await self.findGroup(named: name) { return GroupCreation(group: known, isNew: false) }
         return try await self.change { session throws(StoreError) in
-            try session.createGroup(named: name, owner: owner)
+            try session.createGroup(named: name, owner: owner, rules: rules)
         }
     }
 
@@ -81,8 +83,16 @@ extension SQLiteMessageStore {
         try await self.readers.read { session throws(StoreError) in try session.group(named: name) }
     }
 
+    public func group(_ group: UInt64, for user: UInt64) async throws(StoreError) -> GroupView? {
+        try await self.readers.read { session throws(StoreError) in try session.group(group, for: user) }
+    }
+
+    public func invite(_ user: UInt64, to group: UInt64, by member: UInt64) async throws(StoreError) {
+        try await self.change { session throws(StoreError) in try session.invite(user, to: group, by: member) }
+    }
+
     @discardableResult
-    public func join(group: UInt64, user: UInt64) async throws(StoreError) -> Bool {
+    public func join(group: UInt64, user: UInt64) async throws(StoreError) -> GroupJoining {
         try await self.change { session throws(StoreError) in try session.join(group: group, user: user) }
     }
 
@@ -103,10 +113,12 @@ extension SQLiteMessageStore {
         try await self.readers.read { session throws(StoreError) in try session.memberCount(of: .group(group)) }
     }
 
-    public func groups(of user: UInt64, after: UInt64, limit: Int) async throws(StoreError) -> [UInt64] {
+    public func memberships(
+        of user: UInt64, after: UInt64, limit: Int
+    ) async throws(StoreError) -> [GroupMembership] {
         let limit = Self.page(limit)
         return try await self.readers.read(.login) { session throws(StoreError) in
-            try session.groups(of: user, after: after, limit: limit)
+            try session.memberships(of: user, after: after, limit: limit)
         }
     }
 
@@ -133,7 +145,7 @@ extension SQLiteMessageStore {
         }.get()
     }
 
-    public func observeCommits(_ observer: (@Sendable ([CommittedMessage]) -> Void)?) {
+    public func observeCommits(_ observer: (@Sendable ([CommitEvent]) -> Void)?) {
         self.writer.observer.withLock { $0 = observer }
     }
 
@@ -155,6 +167,20 @@ extension SQLiteMessageStore {
         return HistoryPage(head: try Self.headOfNothing(channel), messages: [], hasMore: false)
     }
 
+    public func history(
+        of channel: ChannelKey, for user: UInt64, from sequence: UInt64, _ direction: HistoryDirection, limit: Int,
+        byteLimit: Int
+    ) async throws(StoreError) -> HistoryPage {
+        let limit = Self.page(limit)
+        return try await self.readers.read { session throws(StoreError) in
+            guard let (row, first) = try session.membership(of: user, in: channel) else {
+                return HistoryPage(head: ChannelHead(epoch: 0, sequence: 0, timestamp: 0), messages: [], hasMore: false)
+            }
+            return try session.page(
+                of: row, from: sequence, direction, limit: limit, byteLimit: byteLimit, notBefore: first)
+        }
+    }
+
     private static func headOfNothing(_ channel: ChannelKey) throws(StoreError) -> ChannelHead {
         if let group = channel.group { throw StoreError(.notFound, message: "there is no group \(group)") }
         return ChannelHead(epoch: 0, sequence: 0, timestamp: 0)
@@ -170,6 +196,7 @@ extension SQLiteMessageStore {
         switch self.status {
         case .writable: break
         case .readOnly(let reason): throw StoreError(.readOnly, message: reason)
+        case .lost(let reason): throw StoreError(.lost, message: reason)
         case .closed: throw .closed
         }
         guard let number = try await self.number(of: channel) else {
@@ -194,10 +221,12 @@ extension SQLiteMessageStore {
         guard let number = try await self.number(of: channel) else { return Offsets() }
         let pending = self.writer.offsets.pending(of: device.user, in: number)
         return try await self.readers.read { session throws(StoreError) in
-            guard let row = try session.channel(channel) else { return Offsets() }
+            guard let row = try session.channel(channel),
+                let first = try session.firstMessage(of: number, for: device.user)
+            else { return Offsets() }
             var told = try session.offsets(of: device, in: number)
             if let more = pending[PendingOffsets.Place(device: device, channel: number)] { told.advance(to: more) }
-            return told.limited(to: row.head.sequence)
+            return told.limited(to: row.head.sequence, from: first)
         }
     }
 
@@ -210,6 +239,20 @@ extension SQLiteMessageStore {
         return try await self.readers.read { session throws(StoreError) in
             guard let row = try session.channel(channel) else { return OffsetPage(entries: [], hasMore: false) }
             return try session.offsetPage(of: row, after: device, limit: limit, pending: pending)
+        }
+    }
+
+    public func offsets(
+        in channel: ChannelKey, for user: UInt64, after device: DeviceKey, limit: Int
+    ) async throws(StoreError) -> OffsetPage {
+        let limit = Self.page(limit)
+        let pending = try await self.number(of: channel).map { self.writer.offsets.pending(in: $0) }
+        return try await self.readers.read { session throws(StoreError) in
+            guard let (row, first) = try session.membership(of: user, in: channel) else {
+                return OffsetPage(entries: [], hasMore: false)
+            }
+            return try session.offsetPage(
+                of: row, after: device, limit: limit, pending: pending ?? [:], notBefore: first)
         }
     }
 

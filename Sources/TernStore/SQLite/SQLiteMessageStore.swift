@@ -10,7 +10,7 @@ public final class SQLiteMessageStore: MessageStore {
     public struct Options: Sendable {
         /// When a receipt is given.
         public var durability: Durability = .full
-        /// How long a message key is remembered, counted from its message.
+        /// How long a message key is remembered at least, counted from its message by a clock that nobody sets.
         public var keyWindow: Duration = .seconds(7 * 24 * 3600)
         /// The largest payload that is taken, in bytes.
         public var maximumPayload: Int = 1 << 20
@@ -34,6 +34,8 @@ public final class SQLiteMessageStore: MessageStore {
         public var checkpointPages: Int = 1_000
         /// Milliseconds since 1970; for tests of what depends on the date.
         package var now: @Sendable () -> UInt64 = { WallClock.milliseconds }
+        /// Milliseconds of a clock that nobody sets; for tests of what depends on how much time passes.
+        package var steadyNow: @Sendable () -> UInt64 = { MonotonicInstant.now.nanoseconds / 1_000_000 }
         /// `PRAGMA max_page_count`: a full disk for tests.
         package var maximumPages: Int?
 
@@ -69,9 +71,10 @@ public final class SQLiteMessageStore: MessageStore {
     ///   ``StoreError/Code/unusable``, ``StoreError/Code/readOnly`` on a full disk, ``StoreError/Code/corrupt``; each names the path.
     public init(directory path: String, options: Options = Options(), logger: Logger) throws(StoreError) {
         let directory = try DataDirectory(path: path, logger: logger)
-        try Self.prepareDatabase(in: directory)
+        let remains = try Self.prepareDatabase(in: directory)
         let board = StatusBoard()
-        let writer = try LogWriter(directory: directory, options: options, board: board, logger: logger)
+        let writer = try LogWriter(
+            directory: directory, remains: remains, options: options, board: board, logger: logger)
         let readers = try ReaderPool(path: directory.database, count: max(1, options.readers))
         let writerEnd = Monitor(WriterEnd())
         do {
@@ -103,14 +106,18 @@ public final class SQLiteMessageStore: MessageStore {
     }
 
     /// Makes the database under another name and moves it into place when it is whole, so that there is never half of one.
-    private static func prepareDatabase(in directory: DataDirectory) throws(StoreError) {
+    ///
+    /// - Returns: what the last run left of the write-ahead log; `nil` when there was no database.
+    private static func prepareDatabase(in directory: DataDirectory) throws(StoreError) -> WriteAheadLog? {
         guard try !directory.exists(directory.database) else {
             try directory.checkDatabaseFiles()
+            let remains = WriteAheadLog(of: directory.database)
             // A journal is there when a migration was ended in its commit: the header may say what will be rolled back.
             let isOld = try directory.checkHeader() < Schema.version
             let wasInterrupted = try directory.exists(directory.database + "-journal")
             if isOld || wasInterrupted { try Schema.migrate(directory.database) }
-            return
+            // Older versions emptied the log while they were open.
+            return isOld ? nil : remains
         }
         let path = directory.unfinishedDatabase
         try directory.remove(path)
@@ -122,5 +129,6 @@ public final class SQLiteMessageStore: MessageStore {
         }
         try directory.makePrivate(path)
         try directory.rename(path, to: directory.database)
+        return nil
     }
 }

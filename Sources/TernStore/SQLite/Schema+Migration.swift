@@ -27,7 +27,26 @@ extension Schema {
             conversations_begun INTEGER NOT NULL DEFAULT 0
         );
         INSERT INTO usage (user, groups) SELECT user, count(*) FROM member WHERE in_group > 0 GROUP BY user;
+        """,
+        // 2 to 3: who may join a group, and where a member begins to read; the store's own time. Groups that are there become
+        // closed, which takes nothing from their members: they go on reading everything. The time begins where no key is older
+        // than the keys say: one that is kept for too long does no harm.
         """
+        ALTER TABLE group_name ADD COLUMN is_open INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE group_name ADD COLUMN shares_history INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE member ADD COLUMN first INTEGER NOT NULL DEFAULT 1;
+        CREATE TABLE invitation (
+            channel INTEGER NOT NULL,
+            user INTEGER NOT NULL,
+            inviter INTEGER NOT NULL,
+            PRIMARY KEY (channel, user)
+        ) WITHOUT ROWID;
+        ALTER TABLE usage ADD COLUMN invitations INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE run ADD COLUMN time INTEGER NOT NULL DEFAULT 0;
+        UPDATE run SET time = min(
+            max(CAST(strftime('%s', 'now') AS INTEGER), 0) * 1000,
+            ifnull((SELECT max(time) FROM known_key), 9223372036854775807));
+        """,
     ]
 
     /// Brings a database of an older layout to the present one, all or nothing. Nobody else has it open.

@@ -5,7 +5,7 @@
 /// and a step in ``migrate(_:)``.
 enum Schema {
     /// `PRAGMA user_version`: the version of the layout.
-    static let version: UInt32 = 2
+    static let version: UInt32 = 3
     /// `PRAGMA application_id`: "Tern".
     static let applicationID: UInt32 = 0x5465_726e
 
@@ -34,7 +34,8 @@ enum Schema {
             generation INTEGER NOT NULL,
             boot TEXT NOT NULL,
             durability TEXT NOT NULL,
-            closed INTEGER NOT NULL
+            closed INTEGER NOT NULL,
+            time INTEGER NOT NULL DEFAULT 0
         );
         CREATE TABLE user_name (
             id INTEGER PRIMARY KEY,
@@ -42,7 +43,9 @@ enum Schema {
         );
         CREATE TABLE group_name (
             id INTEGER PRIMARY KEY,
-            name TEXT NOT NULL UNIQUE
+            name TEXT NOT NULL UNIQUE,
+            is_open INTEGER NOT NULL DEFAULT 0,
+            shares_history INTEGER NOT NULL DEFAULT 0
         );
         CREATE TABLE device (
             user INTEGER NOT NULL,
@@ -67,7 +70,14 @@ enum Schema {
             joined INTEGER NOT NULL,
             sent INTEGER NOT NULL,
             in_group INTEGER NOT NULL DEFAULT 0,
+            first INTEGER NOT NULL DEFAULT 1,
             PRIMARY KEY (user, channel)
+        ) WITHOUT ROWID;
+        CREATE TABLE invitation (
+            channel INTEGER NOT NULL,
+            user INTEGER NOT NULL,
+            inviter INTEGER NOT NULL,
+            PRIMARY KEY (channel, user)
         ) WITHOUT ROWID;
         CREATE INDEX member_of_channel ON member (channel, user);
         CREATE INDEX member_in_group ON member (user, in_group) WHERE in_group > 0;
@@ -107,7 +117,8 @@ enum Schema {
             groups INTEGER NOT NULL DEFAULT 0,
             groups_created INTEGER NOT NULL DEFAULT 0,
             names_registered INTEGER NOT NULL DEFAULT 0,
-            conversations_begun INTEGER NOT NULL DEFAULT 0
+            conversations_begun INTEGER NOT NULL DEFAULT 0,
+            invitations INTEGER NOT NULL DEFAULT 0
         );
         CREATE TABLE probe (bytes BLOB NOT NULL);
         """

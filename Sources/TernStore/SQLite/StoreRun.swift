@@ -8,6 +8,7 @@ internal import Logging
 /// The log may have lost its tail when
 /// - somebody put the file `restored` into the data directory;
 /// - the database is not the one that the stamp beside it speaks of, or has fewer messages: an older copy took its place;
+/// - it was not closed, and its write-ahead log is missing, unreadable, or shorter than it was;
 /// - it ran with durability `normal`, was not closed, and the machine has started anew since: the kernel may have lost commits.
 struct StoreRun {
     private let directory: DataDirectory
@@ -23,14 +24,24 @@ struct StoreRun {
         self.logger = logger
     }
 
-    mutating func begin(in session: WriteSession) throws(StoreError) {
-        let last = try session.connection.prepare("SELECT generation, boot, durability, closed FROM run").first { row in
+    /// - Parameters:
+    ///   - session: the open database.
+    ///   - remains: of the write-ahead log, from before it was opened; `nil` for a new database.
+    ///   - wall: milliseconds since 1970, as the machine has them.
+    /// - Returns: where the store's own time goes on.
+    mutating func begin(
+        in session: WriteSession, after remains: WriteAheadLog?, wall: UInt64
+    ) throws(StoreError) -> UInt64 {
+        let last = try session.connection.prepare("SELECT generation, boot, durability, closed, time FROM run").first {
+            row in
             LastRun(
-                generation: row.unsigned(0), boot: row.text(1), durability: row.text(2), isClosed: row.integer(3) != 0)
+                generation: row.unsigned(0), boot: row.text(1), durability: row.text(2), isClosed: row.integer(3) != 0,
+                time: row.unsigned(4))
         }
+        let time = try last.map { last throws(StoreError) in try self.time(after: last, in: session) } ?? wall
         let total = try session.connection.integer("SELECT ifnull(sum(head), 0) FROM channel") ?? 0
         self.messages = UInt64(bitPattern: total)
-        let reason = try self.reasonForNewEpochs(after: last)
+        let reason = try self.reasonForNewEpochs(after: last, remains)
 
         // The order of the next steps makes a death between any two of them harmless: the reason is found again, or the stamp
         // accepts both generations.
@@ -40,18 +51,29 @@ struct StoreRun {
         try session.begin(quotas: .unlimited)
         if let reason {
             try session.renewEpochs()
-            self.logger.warning("every channel gets a new epoch", metadata: ["reason": "\(reason)"])
+            self.logger.error(
+                "every channel gets a new epoch: messages may be lost, and clients read everything again",
+                metadata: ["reason": "\(reason)"])
         }
         try session.connection.prepare(
             """
-            INSERT INTO run (only, generation, boot, durability, closed) VALUES (1, ?1, ?2, ?3, 0)
-            ON CONFLICT DO UPDATE SET generation = ?1, boot = ?2, durability = ?3, closed = 0
+            INSERT INTO run (only, generation, time, boot, durability, closed) VALUES (1, ?1, ?2, ?3, ?4, 0)
+            ON CONFLICT DO UPDATE SET generation = ?1, time = ?2, boot = ?3, durability = ?4, closed = 0
             """
-        ).bind(next).bind(BootIdentifier.current, at: 2).bind(self.durability.rawValue, at: 3).run()
+        ).bind(next, time).bind(BootIdentifier.current, at: 3).bind(self.durability.rawValue, at: 4).run()
         try session.commit()
         self.generation = next
         try self.directory.write(DataDirectory.Stamp(generations: [next], messages: self.messages))
         try self.directory.remove(self.directory.restoredMarker)
+        return time
+    }
+
+    /// After a death the newest key tells how far the time had come; no key is further ahead of what is written down. (What an
+    /// older version wrote by a wrong clock may be: that says nothing.)
+    private func time(after last: LastRun, in session: WriteSession) throws(StoreError) -> UInt64 {
+        let newest = try session.connection.prepare("SELECT ifnull(max(time), 0) FROM known_key WHERE time <= ?1")
+            .bind(last.time + StoreTime.noteEvery).first { $0.unsigned(0) }
+        return max(last.time, newest ?? 0)
     }
 
     private struct LastRun {
@@ -59,17 +81,26 @@ struct StoreRun {
         var boot: String
         var durability: String
         var isClosed: Bool
+        var time: UInt64
     }
 
-    private func reasonForNewEpochs(after last: LastRun?) throws(StoreError) -> String? {
+    private func reasonForNewEpochs(
+        after last: LastRun?, _ remains: WriteAheadLog?
+    ) throws(StoreError) -> String? {
         if try self.directory.exists(self.directory.restoredMarker) { return "the data was restored from a copy" }
-        guard let last else { return nil }
+        guard let last else {
+            return try self.directory.readStamp() == nil ? nil : "the database is empty, and there was one before"
+        }
         guard let stamp = try self.directory.readStamp(), stamp.generations.contains(last.generation) else {
             return "the database is not the one that was here before"
         }
         if self.messages < stamp.messages { return "the log has lost messages that it had" }
+        let sameBoot = last.boot == BootIdentifier.current
+        if !last.isClosed, let loss = remains?.loss(sameBoot: sameBoot) {
+            return "the last run was not closed, and \(loss)"
+        }
         let mayHaveLostCommits =
-            last.durability != Durability.full.rawValue && !last.isClosed && last.boot != BootIdentifier.current
+            last.durability != Durability.full.rawValue && !last.isClosed && !sameBoot
         return mayHaveLostCommits ? "the machine went down while commits were not synced" : nil
     }
 
@@ -82,12 +113,15 @@ struct StoreRun {
         }
     }
 
-    func end(in session: WriteSession) {
+    /// - Returns: whether the database says so now.
+    func end(in session: WriteSession, at time: UInt64) -> Bool {
         do {
-            try session.connection.execute("UPDATE run SET closed = 1; PRAGMA optimize")
+            try session.connection.execute("UPDATE run SET closed = 1, time = \(time); PRAGMA optimize")
         } catch {
             self.logger.warning("the end of the run could not be written", metadata: ["error": "\(error)"])
+            return false
         }
         self.note()
+        return true
     }
 }

@@ -14,12 +14,12 @@ final class WriteSession {
         var headTime: UInt64
     }
 
-    private struct Membership: Hashable {
+    struct Membership: Hashable {
         var user: UInt64
         var channel: UInt64
     }
 
-    /// More channels than this are not remembered between transactions.
+    /// More channels, or members, than this are not remembered between transactions.
     private static let rememberedChannels = 65_536
 
     let connection: SQLiteConnection
@@ -30,7 +30,10 @@ final class WriteSession {
     private var moved: Set<ChannelKey> = []
     /// The last message that a member sent to a channel in this transaction.
     private var sent: [Membership: UInt64] = [:]
-    private(set) var committed: [CommittedMessage] = []
+    /// Members of groups who were looked up; only ``leave(group:user:)`` ends a membership.
+    private var members: Set<Membership> = []
+    /// What the present transaction changes, in order.
+    var events: [CommitEvent] = []
     /// Of the present transaction.
     private(set) var quotas = UserQuotas.unlimited
 
@@ -52,16 +55,22 @@ final class WriteSession {
 
     /// Writes what was counted in memory and commits. When it returns, the transaction is as durable as promised.
     func commit() throws(StoreError) {
-        for key in self.moved {
-            guard let channel = self.channels[key] else { continue }
-            try self.statements.moveHead.bind(channel.head, channel.headTime, channel.number).run()
-        }
+        try self.writeHeads()
         for (member, sequence) in self.sent {
             try self.statements.markSent.bind(sequence, member.user, member.channel).run()
         }
         try self.connection.execute("COMMIT")
         self.forgetTransaction()
         if self.channels.count > Self.rememberedChannels { self.channels = [:] }
+        if self.members.count > Self.rememberedChannels { self.members = [] }
+    }
+
+    private func writeHeads() throws(StoreError) {
+        for key in self.moved {
+            guard let channel = self.channels[key] else { throw Self.corrupt("a log moved that nobody knows") }
+            try self.statements.moveHead.bind(channel.head, channel.headTime, channel.number).run()
+        }
+        self.moved = []
     }
 
     func rollback() {
@@ -69,41 +78,48 @@ final class WriteSession {
         if !self.connection.isAutocommit { try? self.connection.execute("ROLLBACK") }
         self.forgetTransaction()
         self.channels = [:]
+        self.members = []
     }
 
     private func forgetTransaction() {
         self.moved = []
         self.sent = [:]
-        self.committed = []
+        self.events = []
     }
 
     // MARK: The log
 
-    func append(_ draft: Draft, now: UInt64) throws(StoreError) -> Receipt {
+    /// - Parameters:
+    ///   - now: what the clock of the machine says, for people.
+    ///   - keyTime: the store's own time, from which the key is remembered.
+    func append(_ draft: Draft, now: UInt64, keyTime: UInt64) throws(StoreError) -> Receipt {
         var channel = try self.channelForAppend(draft)
         let sequence = channel.head + 1
         guard sequence <= Schema.largestSequence else {
             throw StoreError(.limitReached, message: "the channel has as many messages as a channel can have")
         }
         let id = Schema.messageID(channel: channel.number, sequence: sequence)
-        try self.statements.insertKey.bind(draft.sender.user, draft.key.high, draft.key.low, id, now).run()
+        try self.statements.insertKey.bind(draft.sender.user, draft.key.high, draft.key.low, id, keyTime).run()
         guard self.connection.changes == 1 else { return try self.receiptOfKnown(draft, in: channel) }
 
-        let time = max(now, channel.headTime)
-        try self.insert(draft, id: id, time: time)
+        try self.insert(draft, id: id, time: now)
         channel.head = sequence
-        channel.headTime = time
+        channel.headTime = now
         self.channels[draft.channel] = channel
         self.moved.insert(draft.channel)
         self.sent[Membership(user: draft.sender.user, channel: channel.number)] = sequence
-        let receipt = Receipt(epoch: channel.epoch, sequence: sequence, timestamp: time, isDuplicate: false)
-        self.committed.append(CommittedMessage(draft: draft, receipt: receipt))
+        let receipt = Receipt(epoch: channel.epoch, sequence: sequence, timestamp: now, isDuplicate: false)
+        self.events.append(.message(CommittedMessage(draft: draft, receipt: receipt)))
         return receipt
     }
 
     private func channelForAppend(_ draft: Draft) throws(StoreError) -> Channel {
         if let channel = try self.channel(draft.channel) {
-            if draft.channel.group == nil { try self.checkEnds(of: draft) }
+            guard let group = draft.channel.group else {
+                try self.checkEnds(of: draft)
+                return channel
+            }
+            try self.checkMember(draft.sender.user, of: channel, group)
             return channel
         }
         guard draft.channel.group == nil else {
@@ -122,9 +138,20 @@ final class WriteSession {
         let channel = try self.makeChannel(draft.channel)
         try self.addUsage(of: draft.sender.user, conversationsBegun: 1)
         for user in Set([draft.channel.low, draft.channel.high]) {
-            _ = try self.insertMember(user, channel, inGroup: 0, joined: 0)
+            _ = try self.insertMember(user, channel, inGroup: 0, joined: 0, first: 1)
         }
         return channel
+    }
+
+    private func checkMember(_ user: UInt64, of channel: Channel, _ group: UInt64) throws(StoreError) {
+        let membership = Membership(user: user, channel: channel.number)
+        guard !self.members.contains(membership) else { return }
+        guard try self.isMember(user, of: channel.number) else { throw Self.notAMember(user, of: group) }
+        self.members.insert(membership)
+    }
+
+    func forgetMember(_ user: UInt64, of channel: UInt64) {
+        self.members.remove(Membership(user: user, channel: channel))
     }
 
     private func checkEnds(of draft: Draft) throws(StoreError) {
@@ -212,6 +239,8 @@ final class WriteSession {
 
     /// Gives every channel a new epoch.
     func renewEpochs() throws(StoreError) {
+        // What this transaction appended is only counted in memory so far.
+        try self.writeHeads()
         try self.connection.execute("UPDATE channel SET epoch = (random() & 4294967295) | 1")
         self.channels = [:]
     }

@@ -13,6 +13,10 @@ struct WriteStatements {
     let findGroup: SQLiteStatement
     let lastGroup: SQLiteStatement
     let insertGroup: SQLiteStatement
+    let groupRules: SQLiteStatement
+    let insertInvitation: SQLiteStatement
+    let findInvitation: SQLiteStatement
+    let takeInvitation: SQLiteStatement
     let insertMember: SQLiteStatement
     let deleteMember: SQLiteStatement
     let findMember: SQLiteStatement
@@ -33,6 +37,7 @@ struct WriteStatements {
     let findMessage: SQLiteStatement
     let lastMessage: SQLiteStatement
     let advanceOffsets: SQLiteStatement
+    let noteTime: SQLiteStatement
 
     init(_ connection: SQLiteConnection) throws(StoreError) {
         self.findUser = try connection.prepare("SELECT id FROM user_name WHERE name = ?1")
@@ -44,10 +49,18 @@ struct WriteStatements {
         self.insertDevice = try connection.prepare("INSERT INTO device (user, number, name) VALUES (?1, ?2, ?3)")
         self.findGroup = try connection.prepare("SELECT id FROM group_name WHERE name = ?1")
         self.lastGroup = try connection.prepare("SELECT max(id) FROM group_name")
-        self.insertGroup = try connection.prepare("INSERT INTO group_name (id, name) VALUES (?1, ?2)")
+        self.insertGroup = try connection.prepare(
+            "INSERT INTO group_name (id, is_open, shares_history, name) VALUES (?1, ?2, ?3, ?4)")
+        self.groupRules = try connection.prepare("SELECT is_open, shares_history FROM group_name WHERE id = ?1")
+        self.insertInvitation = try connection.prepare(
+            "INSERT INTO invitation (channel, user, inviter) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+        self.findInvitation = try connection.prepare(
+            "SELECT inviter FROM invitation WHERE channel = ?1 AND user = ?2")
+        self.takeInvitation = try connection.prepare(
+            "DELETE FROM invitation WHERE channel = ?1 AND user = ?2")
         self.insertMember = try connection.prepare(
             """
-            INSERT INTO member (user, channel, joined, sent, in_group) VALUES (?1, ?2, ?3, 0, ?4)
+            INSERT INTO member (user, channel, joined, sent, in_group, first) VALUES (?1, ?2, ?3, 0, ?4, ?5)
             ON CONFLICT DO NOTHING
             """)
         self.deleteMember = try connection.prepare("DELETE FROM member WHERE user = ?1 AND channel = ?2")
@@ -56,15 +69,18 @@ struct WriteStatements {
         self.memberCount = try connection.prepare("SELECT members FROM channel WHERE number = ?1")
         self.deleteOffsets = try connection.prepare("DELETE FROM offset WHERE user = ?1 AND channel = ?2")
         self.findUsage = try connection.prepare(
-            "SELECT groups, groups_created, names_registered, conversations_begun FROM usage WHERE user = ?1")
+            """
+            SELECT groups, groups_created, names_registered, conversations_begun, invitations FROM usage WHERE user = ?1
+            """)
         self.addUsage = try connection.prepare(
             """
-            INSERT INTO usage (user, groups, groups_created, names_registered, conversations_begun)
-                VALUES (?1, ?2, ?3, ?4, ?5)
+            INSERT INTO usage (user, groups, groups_created, names_registered, conversations_begun, invitations)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
             ON CONFLICT DO UPDATE SET
                 groups = groups + excluded.groups, groups_created = groups_created + excluded.groups_created,
                 names_registered = names_registered + excluded.names_registered,
-                conversations_begun = conversations_begun + excluded.conversations_begun
+                conversations_begun = conversations_begun + excluded.conversations_begun,
+                invitations = invitations + excluded.invitations
             """)
         self.lastChannel = try connection.prepare("SELECT max(number) FROM channel")
         self.findChannel = try connection.prepare(
@@ -98,9 +114,11 @@ struct WriteStatements {
             """
             INSERT INTO offset (user, channel, device, delivered, read)
                 SELECT ?1, number, ?3, min(?4, head), min(?5, head) FROM channel WHERE number = ?2 AND head > 0
-                    AND EXISTS (SELECT 1 FROM member WHERE member.user = ?1 AND member.channel = ?2)
+                    AND EXISTS (
+                        SELECT 1 FROM member WHERE member.user = ?1 AND member.channel = ?2 AND member.first <= ?4)
             ON CONFLICT DO UPDATE SET
                 delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)
             """)
+        self.noteTime = try connection.prepare("UPDATE run SET time = ?1")
     }
 }

@@ -267,8 +267,12 @@ class Client:
     async def resolve(self, name: str, create: bool = True) -> int:
         return (await self.request(wire.RESOLVE_USER, bytes([create]) + encode_name(name))).number(8)
 
-    async def create_group(self, name: str) -> int:
-        return (await self.request(wire.CREATE_GROUP, encode_name(name))).number(8)
+    async def create_group(self, name: str, open: bool = False, shares_history: bool = False) -> int:
+        rules = bytes([open | shares_history << 1])
+        return (await self.request(wire.CREATE_GROUP, encode_name(name) + rules)).number(8)
+
+    async def invite(self, user: int, group: int) -> None:
+        await self.request(wire.INVITE_MEMBER, struct.pack(">QQ", group, user))
 
     async def join(self, group: int) -> None:
         await self.request(wire.JOIN_GROUP, struct.pack(">Q", group))

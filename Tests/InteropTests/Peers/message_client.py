@@ -170,18 +170,25 @@ async def groups(target: Target) -> None:
     await refused(ann.create_group(title), wire.ALREADY_EXISTS)
     await refused(ann.create_group("bad\nname"), wire.INVALID_NAME)
     await refused(bob.request(wire.FIND_GROUP, wire.encode_name(name("none"))), wire.NO_SUCH_CHANNEL)
-    found = await bob.request(wire.FIND_GROUP, wire.encode_name(title))
-    assert (found.number(8), found.number(1) & 1, found.number(4), found.name()) == (group, 0, 1, title)
+    await refused(bob.request(wire.FIND_GROUP, wire.encode_name(title)), wire.NO_SUCH_CHANNEL)
+    await refused(bob.join(group), wire.NOT_INVITED)
+    await refused(bob.join(group + 1_000_000), wire.NOT_INVITED)
+    await refused(bob.invite(bob.user, group), wire.NOT_A_MEMBER)
     await refused(bob.send(bob.text(group, b"let me in")), wire.NOT_A_MEMBER)
     await refused(bob.page((group, group), 1), wire.NOT_A_MEMBER)
 
     assert (await ann.send(ann.text(group, b"before"))).sequence == 1
+    await ann.invite(bob.user, group)
+    await ann.invite(bob.user, group)
+    found = await bob.request(wire.FIND_GROUP, wire.encode_name(title))
+    assert (found.number(8), found.number(1), found.number(4), found.name()) == (group, 8, 1, title)
+    await refused(bob.send(bob.text(group, b"let me in")), wire.NOT_A_MEMBER)
     await bob.join(group)
     await bob.join(group)
     notice = await other.heard(wire.INBOX)
     assert (notice.sender, notice.receiver, notice.sequence) == (0, group, 1) and not notice.flags & wire.PULL
     assert bob.controls.empty(), "the one that asked knows"
-    assert [m.payload for m in await bob.history((group, group))] == [b"before"]
+    assert await bob.history((group, group)) == [], "what was before the joining"
     assert (await bob.send(bob.text(group, b"hello"))).sequence == 2
     pushed = await ann.next(ann.pushes)
     assert (pushed.receiver, pushed.sender, pushed.sequence) == (group, bob.user, 2)
@@ -193,6 +200,16 @@ async def groups(target: Target) -> None:
     await refused(eve.request(wire.LIST_MEMBERS, struct.pack(">QQH", group, 0, 0)), wire.NOT_A_MEMBER)
     await bob.request(wire.LEAVE_GROUP, struct.pack(">Q", group))
     await refused(bob.send(bob.text(group, b"gone")), wire.NOT_A_MEMBER)
+    await refused(bob.join(group), wire.NOT_INVITED)
+
+    # Open, and with a history for everybody.
+    square = name("square")
+    group = await ann.create_group(square, open=True, shares_history=True)
+    assert (await ann.send(ann.text(group, b"before"))).sequence == 1
+    found = await bob.request(wire.FIND_GROUP, wire.encode_name(square))
+    assert (found.number(8), found.number(1), found.number(4), found.name()) == (group, 6, 1, square)
+    await bob.join(group)
+    assert [m.payload for m in await bob.history((group, group))] == [b"before"]
     assert eve.pushes.empty()
     for client in (ann, bob, other, eve):
         await client.leave()
@@ -202,7 +219,7 @@ async def groups(target: Target) -> None:
 async def catches_up(target: Target) -> None:
     ann, reader = await target.login(name("ann")), name("bob")
     bob = await ann.resolve(reader)
-    group = await ann.create_group(name("room"))
+    group = await ann.create_group(name("room"), open=True)
     for number in range(1, 101):
         ann.write(ann.text(bob, f"{number}".encode() * 10))
     for _ in range(100):

@@ -49,7 +49,9 @@ enum StoreVictim {
         for writer in 0..<Self.writers { users.append(try await store.registerUser(named: "writer-\(writer)")) }
         var groups: [UInt64] = []
         for group in 0..<Self.groups {
-            groups.append(try await store.createGroup(named: "group-\(group)", owner: users[0]).group)
+            let rules = GroupRules(isOpen: true)
+            groups.append(try await store.createGroup(named: "group-\(group)", owner: users[0], rules: rules).group)
+            for user in users { try await store.join(group: groups[group], user: user) }
         }
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             for user in users {
