@@ -29,11 +29,13 @@ public final class MessageServer: Sendable {
     let hub: Hub
     let authenticator: Authenticator
     let names: NameDirectory
+    let refusals: RefusalLog
 
     public init(store: any MessageStore, configuration: ServerConfiguration, logger: Logger) {
         self.store = store
         self.configuration = configuration
         self.logger = logger
+        self.refusals = RefusalLog(logger)
         self.names = NameDirectory(store: store)
         self.hub = Hub(workPerUser: configuration.maximumRequestsPerUser)
         self.authenticator = Authenticator(

@@ -62,8 +62,6 @@ struct ControlStream: Sendable {
             }
             return session
         } catch {
-            self.server.logger.info(
-                "refused", metadata: ["code": "\(error.code)", "reason": "\(error.text.printable())"])
             throw Refusal(failure: error, code: Self.closeCode(for: error))
         }
     }
@@ -163,6 +161,7 @@ struct ControlStream: Sendable {
     /// Says why, and closes when the client has had time to read it.
     private func refuse(_ refusal: Refusal) async {
         self.service.authentication.fail()
+        await self.server.refusals.note(refusal.failure, on: self.service.connection)
         if let bytes = try? refusal.failure.message.encoded() {
             try? await self.stream.finish(bytes)
         }
