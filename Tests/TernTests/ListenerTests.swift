@@ -130,7 +130,7 @@ struct ListenerTests {
     }
 }
 
-private func withEchoServer(_ body: (Endpoint, TLSTrust) async throws -> Void) async throws {
+func withEchoServer(_ body: (Endpoint, TLSTrust) async throws -> Void) async throws {
     let made = try TLSIdentity.selfSigned()
     let listener = try await Listener.bind(
         to: Endpoint(host: "127.0.0.1", port: 0), applicationProtocol: ApplicationProtocol("echo"),
@@ -163,7 +163,7 @@ private func withEchoServer(_ body: (Endpoint, TLSTrust) async throws -> Void) a
     }
 }
 
-private func echo(_ text: String, on connection: Connection) async throws -> String {
+func echo(_ text: String, on connection: Connection) async throws -> String {
     let stream = try await connection.openStream()
     try await stream.finish(ByteBuffer(string: text))
     var answer = ByteBuffer()

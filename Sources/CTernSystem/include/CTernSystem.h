@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "TernNetwork.h"
 #include "TernNgtcp2.h"
 #include "TernTCP.h"
 #include "TernUDP.h"

@@ -30,6 +30,7 @@ final class ClientSession: Sendable {
         configuration.requestTimeout = min(configuration.requestTimeout, .seconds(connection.timeout))
         let connector = try connection.makeConnector(logger: logger)
         let reports = Reports()
+        let follower = NetworkFollower()
         self.output = output
         self.reports = reports
         self.client = MessageClient(configuration) {
@@ -38,6 +39,8 @@ final class ClientSession: Sendable {
                 isFirst
                 ? try await connection.connect(by: connector) : try await connector.race(to: connection.server)
             reports.last.withLock { $0 = report }
+            // Ends with the connection, which the client closes.
+            Task { await follower.follow(made) }
             return made
         }
     }
