@@ -79,6 +79,8 @@ struct ServeCommand: AsyncParsableCommand {
         let output = self.outputOptions.makeOutput()
         let logger = self.logOptions.makeLogger(label: "tern")
         try await output.run {
+            // What a terminal sends that goes away ends no server; from the beginning, so that it ends no half-made one either.
+            let hangUps = await UnixSignalsSequence(trapping: .sighup)
             var configuration = ServerConfiguration(name: try Name(option: "--name", self.name))
             configuration.secret = try self.accessOptions.authSecret.map {
                 try AccessSecret(file: $0, tell: output.warn)
@@ -95,8 +97,8 @@ struct ServeCommand: AsyncParsableCommand {
             let store = try SQLiteMessageStore(directory: directory, options: options, logger: logger)
             do {
                 try await self.serve(
-                    store, configuration: configuration, given: given, directory: directory, output: output,
-                    logger: logger)
+                    store, configuration: configuration, given: given, directory: directory, hangUps: hangUps,
+                    output: output, logger: logger)
             } catch {
                 await store.close()
                 throw error
@@ -115,12 +117,16 @@ struct ServeCommand: AsyncParsableCommand {
 
     private func serve(
         _ store: SQLiteMessageStore, configuration: ServerConfiguration, given: TLSIdentity?, directory: String,
-        output: Output, logger: Logger
+        hangUps: UnixSignalsSequence, output: Output, logger: Logger
     ) async throws {
         var notes: [String] = []
         let stored =
             try given == nil
-            ? StoredIdentity.load(directory: directory, host: self.listen.host) { notes.append($0) } : nil
+            ? StoredIdentity.load(
+                directory: directory,
+                names: CertifiedNames(listen: self.listen.host, hosts: self.identityOptions.host)
+            ) { notes.append($0) } : nil
+        if let warning = stored?.warning { output.warn(warning) }
         guard let identity = given ?? stored?.identity else { return }
         let secret = try ServerSecret.load(directory: directory) { notes.append($0) }
         if let first = notes.first {
@@ -130,7 +136,7 @@ struct ServeCommand: AsyncParsableCommand {
         let caFile = stored?.certificateAuthorityFile
         let service = ServerService(
             listener: listener, server: MessageServer(store: store, configuration: configuration, logger: logger),
-            grace: .seconds(self.drain)
+            grace: .seconds(self.drain), hangUps: hangUps, output: output
         ) {
             try self.printReady(listener, directory: directory, caFile: caFile, output: output)
         }
@@ -187,6 +193,8 @@ private struct ServerService: Service {
     let listener: Listener
     let server: MessageServer
     let grace: Duration
+    let hangUps: UnixSignalsSequence
+    let output: Output
     /// Says that the server is ready: not before the group that runs the service has trapped its signals.
     let onReady: @Sendable () throws -> Void
 
@@ -195,6 +203,11 @@ private struct ServerService: Service {
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await self.listener.run { connection in await self.server.serve(connection) }
+            }
+            group.addTask {
+                for await _ in self.hangUps.cancelOnGracefulShutdown() {
+                    self.output.note("SIGHUP does nothing: to use other files or options, restart with SIGTERM")
+                }
             }
             group.addTask {
                 // Cancelled when the clients took too long: then nobody is waited for.

@@ -26,13 +26,25 @@ struct IdentityOptions: ParsableArguments {
     @Flag(
         help: """
             Make a certificate and an authority for it, once, and keep them in the data directory; clients take its ca.pem \
-            as --ca.
+            as --ca. It has the name and the addresses of this machine, the address that is listened at, and localhost.
             """)
     var selfSigned = false
+
+    @Option(
+        help: ArgumentHelp(
+            "With --self-signed: another name or address under which clients reach the server; may be repeated.",
+            valueName: "name"))
+    var host: [String] = []
 
     func validate() throws {
         try NamedFile.checkName(self.tlsCertificate, option: "--tls-certificate")
         try NamedFile.checkName(self.tlsKey, option: "--tls-key")
+        guard self.host.isEmpty || self.selfSigned else {
+            throw ValidationError("--host goes with --self-signed: a certificate that is given has its names already")
+        }
+        for host in self.host where (try? ServerName(host)) == nil {
+            throw ValidationError("--host \"\(Output.singleLine(host))\" is neither the name of a host nor an address")
+        }
         switch (self.tlsCertificate, self.tlsKey, self.selfSigned) {
         case (_?, _?, false), (nil, nil, true): return
         default: throw ValidationError("give --tls-certificate and --tls-key, or --self-signed")

@@ -10,6 +10,8 @@ struct StoredIdentity {
     let identity: TLSIdentity
     /// What clients take as `--ca`.
     let certificateAuthorityFile: String
+    /// What an operator should know: names that were asked for and are not in a certificate that was made before.
+    let warning: String?
 
     /// Ten years, in hours: nobody renews the certificate of a try.
     private static let lifetimeInHours: Int64 = 10 * 365 * 24
@@ -19,10 +21,10 @@ struct StoredIdentity {
     /// Whoever calls has the data directory for itself.
     ///
     /// - Parameters:
-    ///   - host: the name or address that clients use, besides those of this machine itself.
+    ///   - names: under which clients may reach the server.
     ///   - tell: hears what an operator should know of the files.
     /// - Throws: ``CommandError``, `TLSError`.
-    static func load(directory: String, host: String, tell: (String) -> Void) throws -> StoredIdentity {
+    static func load(directory: String, names: CertifiedNames, tell: (String) -> Void) throws -> StoredIdentity {
         let key = NamedFile("\(directory)/key.pem", role: "private key")
         let certificate = NamedFile("\(directory)/certificate.pem", role: "certificate")
         let authority = NamedFile("\(directory)/ca.pem", role: "CA")
@@ -33,23 +35,24 @@ struct StoredIdentity {
         )
         if let keyPEM = found.key, let certificatePEM = found.certificate, found.authority != nil {
             let identity = try TLSIdentity(certificatePEM: certificatePEM, certificate, keyPEM: keyPEM, key)
-            return StoredIdentity(identity: identity, certificateAuthorityFile: authority.path)
+            let missing = names.missing(in: certificatePEM).map(\.text).joined(separator: ", ")
+            return StoredIdentity(
+                identity: identity, certificateAuthorityFile: authority.path,
+                warning: missing.isEmpty
+                    ? nil
+                    : "the certificate in \(directory) does not have \(missing): clients cannot believe the server under that name. "
+                        + "Remove key.pem, certificate.pem and ca.pem there to have another one made, and give clients its ca.pem"
+            )
         }
-        let names = ["localhost", "127.0.0.1", "::1"]
         let made = try TLSIdentity.selfSigned(
-            for: names.contains(host) || Self.isWildcard(host) ? names : [host] + names,
-            validFor: .hours(Self.lifetimeInHours))
+            for: names.all.map(\.text), validFor: .hours(Self.lifetimeInHours))
         // The key first: the other files count only with it.
         try key.keep(made.keyPEM, isSecret: true)
         try certificate.keep(made.certificatePEM, isSecret: false)
         try authority.keep(made.certificateAuthorityPEM, isSecret: false)
         return StoredIdentity(
             identity: try TLSIdentity(certificatePEM: made.certificatePEM, keyPEM: made.keyPEM),
-            certificateAuthorityFile: authority.path)
-    }
-
-    private static func isWildcard(_ host: String) -> Bool {
-        host == "0.0.0.0" || host == "::"
+            certificateAuthorityFile: authority.path, warning: nil)
     }
 }
 
