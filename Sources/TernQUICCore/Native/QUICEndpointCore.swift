@@ -79,7 +79,9 @@ package struct QUICEndpointCore: Sendable {
     package func statelessReset(
         for datagram: UnsafeRawBufferPointer, into buffer: UnsafeMutableRawBufferPointer
     ) -> Int {
-        guard datagram.count >= 43, case .existing(let id, _, true) = self.classify(datagram) else { return 0 }
+        // RFC 9000, section 10.3.3: one byte shorter than a packet of 43 bytes or fewer. A keep-alive of a client is one, and often
+        // the first thing that it sends after the server's restart.
+        guard case .existing(let id, _, true) = self.classify(datagram) else { return 0 }
         let packet = UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(min(datagram.count - 1, 42)))
         guard packet.count > 16 + 5 else { return 0 }
         let random = self.randomness.bytes(count: packet.count - 16)

@@ -88,6 +88,8 @@ async def tokens_are_refused(target: Target) -> None:
         ("three.small.parts", wire.UNAUTHENTICATED),
         ("....", wire.UNAUTHENTICATED),
         ("x" * 8192, wire.UNAUTHENTICATED),
+        ("x" * 8193, wire.UNAUTHENTICATED),
+        ("x" * 70_000, wire.UNAUTHENTICATED),
     ]:
         client = await target.stranger()
         if code is None:
