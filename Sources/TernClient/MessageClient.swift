@@ -57,12 +57,13 @@ public final class MessageClient: Sendable {
     ///   - payload: the server does not look inside.
     ///   - receiver: a user, or a group that we are a member of.
     ///   - type: what the payload is to those who read it.
+    ///   - id: see ``enqueue(_:to:type:id:)``.
     /// - Throws: ``ClientError``; or `CancellationError`, after which the message may be sent all the same.
     @discardableResult
     public func send(
-        _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text
+        _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text, id: ClientMessageID = .random()
     ) async throws -> SentMessage {
-        try await self.enqueue(payload, to: receiver, type: type).acknowledgement()
+        try await self.enqueue(payload, to: receiver, type: type, id: id).acknowledgement()
     }
 
     /// Queues a message and does not wait for its acknowledgement. Suspends while the outbox is full.
@@ -70,12 +71,18 @@ public final class MessageClient: Sendable {
     /// Messages for one receiver are stored in the order of these calls, except that a message which the server refused for the
     /// moment (rate limit, full disk) may come after later ones.
     ///
+    /// - Parameters:
+    ///   - payload: the server does not look inside.
+    ///   - receiver: a user, or a group that we are a member of.
+    ///   - type: what the payload is to those who read it.
+    ///   - id: by which the server knows the message, and stores it once however often it is sent: also by an application that keeps
+    ///     what is not acknowledged, and sends it again after it was started anew. One id for each message.
     /// - Throws: ``ClientError``; ``ClientError/Code/refused`` for a payload that no message has room for; or `CancellationError` when
     ///   the task was cancelled while there was no room: then the message is not sent.
     public func enqueue(
-        _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text
+        _ payload: ByteBuffer, to receiver: PartyID, type: MessageType = .text, id: ClientMessageID = .random()
     ) async throws -> SendReceipt {
-        try await self.driver.enqueue(payload, to: receiver, type: type)
+        try await self.driver.enqueue(payload, to: receiver, type: type, id: id)
     }
 
     /// Says that the user has seen a channel up to `sequence`. It reaches the server a little later, or after a reconnect.

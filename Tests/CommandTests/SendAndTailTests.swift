@@ -131,4 +131,53 @@ struct SendAndTailTests {
     private func token(_ options: String...) async throws -> String {
         try #require(try await self.tern.run(["token", "--user", "ann"] + options).output.first)
     }
+
+    /// What is typed and not stored is said, and gives the code.
+    @Test("A line of a chat that the server does not take is told")
+    func chatTellsRefusals() async throws {
+        let server = try await self.tern.serve(
+            ["--self-signed", "--development", "--max-conversations-begun", "1"])
+        let first = try await self.tern.run(
+            ["chat", "--with", "bob"] + self.client(server, token: "dev:ann"), input: "one\ntwo\n")
+        #expect(first.exitCode == 0, "\(first.errors)")
+        let second = try await self.tern.run(
+            ["chat", "--json", "--with", "carol"] + self.client(server, token: "dev:ann"), input: "three\n")
+        #expect(second.exitCode == 65, "\(second.errors)")
+        #expect(second.errors.contains("line 1 was refused"), "\(second.errors)")
+    }
+
+    /// Two terminals of one user, with the same token: each shows what the other one sent, and not what was typed into it.
+    @Test("A chat shows what its user typed elsewhere")
+    func chatShowsOtherDevices() async throws {
+        let server = try await self.tern.serve()
+        let sent = try await self.tern.run(
+            ["send", "--to", "bob"] + self.client(server, token: "dev:ann"), input: "elsewhere\n")
+        #expect(sent.exitCode == 0, "\(sent.errors)")
+        let typing = Pipe()
+        let watching = try self.tern.start(
+            ["chat", "--with", "bob"] + self.client(server, token: "dev:ann"), input: typing.fileHandleForReading)
+        await self.find("ann: elsewhere", in: watching)
+        try typing.fileHandleForWriting.write(contentsOf: Data("typed here\n".utf8))
+        let again = try await self.tern.run(
+            ["send", "--to", "bob"] + self.client(server, token: "dev:ann"), input: "and again\n")
+        #expect(again.exitCode == 0, "\(again.errors)")
+        let seen = await self.find("ann: and again", in: watching)
+        #expect(!seen.contains { $0.contains("typed here") })
+        try typing.fileHandleForWriting.close()
+        #expect(await watching.end().exitCode == 0)
+    }
+
+    /// Reads until a line has `text`.
+    ///
+    /// - Returns: the lines.
+    @discardableResult
+    private func find(_ text: String, in running: RunningTern) async -> [String] {
+        var seen: [String] = []
+        for await line in running.process.lines {
+            seen.append(line.text)
+            if line.text.contains(text) { return seen }
+        }
+        Issue.record("\(text) did not come: \(seen), \(running.readErrors())")
+        return seen
+    }
 }

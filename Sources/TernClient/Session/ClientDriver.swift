@@ -210,15 +210,21 @@ final class ClientDriver: Sendable {
         }
     }
 
-    func enqueue(_ payload: ByteBuffer, to receiver: PartyID, type: MessageType) async throws -> SendReceipt {
-        let id = ClientMessageID.random()
+    func enqueue(
+        _ payload: ByteBuffer, to receiver: PartyID, type: MessageType, id: ClientMessageID
+    ) async throws -> SendReceipt {
         let receipt = SendReceipt(id: id)
-        try await self.waiting { state, continuation in
+        try await self.waiting { (state: inout State, continuation: CheckedContinuation<Void, any Error>) in
+            guard state.sends[id] == nil else {
+                // The first answer would be for both.
+                let failure = Failure(.conflict, "a message of this id is on its way")
+                return continuation.resume(throwing: ClientError.refused(failure))
+            }
             state.sends[id] = receipt
             state.enqueuers[id] = continuation
             self.tell(&state) { $0.enqueue(payload, to: receiver, type: type, id: id, now: $1) }
         } orCancel: { state in
-            guard state.machine.cancelEnqueue(id) else { return nil }
+            guard state.sends[id] === receipt, state.machine.cancelEnqueue(id) else { return nil }
             state.sends[id] = nil
             return state.enqueuers.removeValue(forKey: id)
         }

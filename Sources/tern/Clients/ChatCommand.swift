@@ -3,6 +3,7 @@
 
 internal import ArgumentParser
 internal import NIOCore
+internal import Synchronization
 internal import TernClient
 internal import TernMessages
 
@@ -47,15 +48,16 @@ struct ChatCommand: AsyncParsableCommand {
             let session = try ClientSession(
                 connection: self.connectionOptions, token: self.tokenOptions, receives: .live,
                 logger: self.logOptions.makeLogger(label: "tern"), output: output)
+            let ownLines = OwnLines()
             try await endingOnSignals {
                 try await session.run { client in
                     try await withThrowingTaskGroup(of: Void.self) { group in
                         group.addTask {
-                            try await self.show(conversation, client: client, session: session, output: output)
+                            try await self.show(
+                                conversation, client: client, session: session, ownLines: ownLines, output: output)
                         }
                         group.addTask {
-                            try await self.say(conversation, client: client)
-                            await client.close()
+                            try await self.say(conversation, client: client, ownLines: ownLines, output: output)
                         }
                         while try await group.next() != nil {}
                     }
@@ -64,8 +66,19 @@ struct ChatCommand: AsyncParsableCommand {
         }
     }
 
+    /// What was typed here.
+    private final class OwnLines: Sendable {
+        private let ids = Mutex<Set<ClientMessageID>>([])
+
+        func insert(_ id: ClientMessageID) { self.ids.withLock { _ = $0.insert(id) } }
+
+        /// Whether the message is one of them; each is asked for once.
+        func remove(_ id: ClientMessageID) -> Bool { self.ids.withLock { $0.remove(id) != nil } }
+    }
+
     private func show(
-        _ conversation: Conversation, client: MessageClient, session: ClientSession, output: Output
+        _ conversation: Conversation, client: MessageClient, session: ClientSession, ownLines: OwnLines,
+        output: Output
     ) async throws {
         guard let channel = try await client.channel(of: conversation) else { return }
         let printer = MessagePrinter(client: client, output: output)
@@ -77,7 +90,6 @@ struct ChatCommand: AsyncParsableCommand {
                 shown = max(shown, message.sequence)
             }
         }
-        let user = try await client.identity().user
         for try await update in client.updates {
             // Its messages come again from the start.
             if case .channelRestarted(channel, _) = update { shown = .zero }
@@ -85,17 +97,63 @@ struct ChatCommand: AsyncParsableCommand {
                 message.sequence > shown
             else { continue }
             shown = message.sequence
-            // What one typed oneself is on the screen already.
-            if message.sender != user || output.isJSON { try await printer.printForPeople(message) }
-            client.markRead(channel, upTo: message.sequence)
+            // What was typed here is on the screen already; what the same user typed elsewhere is not.
+            if !ownLines.remove(message.id) || output.isJSON { try await printer.printForPeople(message) }
+            client.markRead(message)
         }
     }
 
-    private func say(_ conversation: Conversation, client: MessageClient) async throws {
+    /// Sends what is typed, and says at once what the server does not take.
+    ///
+    /// - Throws: ``CommandError`` at the end of the input when a line was not stored.
+    private func say(
+        _ conversation: Conversation, client: MessageClient, ownLines: OwnLines, output: Output
+    ) async throws {
         let receiver = try await client.receiver(of: conversation)
-        var reader = LineReader(maximumBytes: Int(try await client.identity().maximumPayloadLength))
-        while let line = try await reader.next() {
-            if line.readableBytes > 0 { _ = try await client.enqueue(line, to: receiver) }
+        let largest = Int(try await client.identity().maximumPayloadLength)
+        let (lines, sent) = AsyncStream.makeStream(of: (number: Int, receipt: SendReceipt).self)
+        let firstError = try await withThrowingTaskGroup(of: CommandError?.self) { group in
+            group.addTask {
+                var firstError: CommandError?
+                for await line in lines {
+                    guard let error = try await self.refusal(of: line.receipt, line: line.number) else { continue }
+                    var json = JSONLine(event: "refused")
+                    json.add("line", line.number)
+                    json.add("reason", error.message)
+                    try output.status(json, orText: error.message)
+                    firstError = firstError ?? error
+                }
+                return firstError
+            }
+            group.addTask {
+                defer { sent.finish() }
+                var reader = LineReader(maximumBytes: largest)
+                while let line = try await reader.next() {
+                    guard line.readableBytes > 0 else { continue }
+                    let id = ClientMessageID.random()
+                    ownLines.insert(id)
+                    sent.yield((reader.count, try await client.enqueue(line, to: receiver, id: id)))
+                }
+                // Waits for what is on its way, and fails what is not stored by then.
+                await client.close()
+                return nil
+            }
+            var firstError: CommandError?
+            while let ended = try await group.next() { firstError = firstError ?? ended }
+            return firstError
+        }
+        if let firstError { throw firstError }
+    }
+
+    /// Why the server did not store a line; `nil` when it did.
+    private func refusal(of receipt: SendReceipt, line: Int) async throws -> CommandError? {
+        do {
+            _ = try await receipt.acknowledgement()
+            return nil
+        } catch let error as ClientError where error.code == .refused {
+            return CommandError(.badInput, "line \(line) was refused: \(error.message)")
+        } catch let error as ClientError where error.code == .closed {
+            return CommandError(.unavailable, "line \(line) was not acknowledged, and may be stored or not")
         }
     }
 }
