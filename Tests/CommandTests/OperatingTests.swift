@@ -3,12 +3,13 @@
 
 import Foundation
 import Tern
+import TestTimeLimits
 import Testing
 
 @testable import demo
 
 /// What an operator does to a server, and sees of it.
-@Suite(.timeLimit(.minutes(5)))
+@Suite(.untilItHangs)
 struct OperatingTests {
     private let tern: TernProgram
 

@@ -5,12 +5,13 @@ import NIOCore
 import NIOPosix
 import Synchronization
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import Tern
 
 /// A network that changes when the test says so, under connections over loopback.
-@Suite("Following the network", .timeLimit(.minutes(5)))
+@Suite("Following the network", .untilItHangs)
 struct NetworkFollowerTests {
     /// What the routing table says, and who hears of changes.
     private final class Network: Sendable {

@@ -4,9 +4,10 @@
 import NIOCore
 import NIOPosix
 import TernTransport
+import TestTimeLimits
 import Testing
 
-@Suite("Waiting until the peer wants no more", .timeLimit(.minutes(5)))
+@Suite("Waiting until the peer wants no more", .untilItHangs)
 struct StoppedByPeerTests {
     private let carrier = ScriptedConnection(role: .server, on: MultiThreadedEventLoopGroup.singleton.next())
     private let id = StreamID(rawValue: 0)

@@ -120,8 +120,8 @@ extension ClientMachine {
     /// All clients of that server are in the same situation.
     private static func isDraining(_ reason: any Error) -> Bool {
         if let error = reason as? TransportError, error.code == .application {
-            return error.wireCode == CloseCode.draining.rawValue
-                || error.wireCode == CloseCode.tooManyConnections.rawValue
+            let crowded: [CloseCode] = [.draining, .tooManyConnections, .tooManyConnectionsOfUser, .gaveWay]
+            return crowded.contains { $0.rawValue == error.wireCode }
         }
         return (reason as? ClientError)?.failure != nil
     }

@@ -92,7 +92,7 @@ struct ControlStream: Sendable {
         guard message.type == .authentication, let request = try? AuthenticationRequest(message) else {
             throw Failure(.unauthenticated, "the first message must be an authentication with a token")
         }
-        try self.checkNotDraining()
+        guard !self.server.hub.isDraining else { throw Failure(.draining, "the server is about to stop") }
         let now = self.server.time
         var claim = try self.server.authenticator.identify(request.token, now: now.wall)
         let user = try await self.server.names.user(logsInAs: &claim.user)
@@ -111,8 +111,6 @@ struct ControlStream: Sendable {
         session.control.sendNow(answer.message)
         do throws(Failure) {
             try await self.enter(session)
-            // Whoever is among the sessions when the server begins to stop is told; whoever comes later must find it out here.
-            try self.checkNotDraining()
         } catch {
             self.server.hub.leave(session)
             throw error
@@ -125,10 +123,6 @@ struct ControlStream: Sendable {
                 "program": "\((request.clientProgram ?? "").printable(atMost: 64))",
             ])
         return session
-    }
-
-    private func checkNotDraining() throws(Failure) {
-        if self.server.hub.isDraining { throw Failure(.draining, "the server is about to stop") }
     }
 
     /// Enters the session; where the user has as many as allowed, one that is silent gives way.
