@@ -70,15 +70,17 @@ public struct NetworkFollower: Sendable {
     }
 
     private func reviewWithEachChange(_ connection: Connection) async {
+        // From where the connection sends: a socket that is bound to no address does not say.
+        var place: SocketAddress?
         while !Task.isCancelled {
             let changes = self.view.changes()
             var heard = false
             // What changed before anybody listened.
-            await self.review(connection)
+            await self.review(connection, &place)
             for await _ in changes {
                 heard = true
                 guard (try? await Task.sleep(for: self.settling)) != nil else { return }
-                await self.review(connection)
+                await self.review(connection, &place)
             }
             // A system that tells nothing is not asked again.
             guard heard else {
@@ -88,19 +90,34 @@ public struct NetworkFollower: Sendable {
         }
     }
 
-    private func review(_ connection: Connection) async {
-        guard let local = await connection.localAddress(), let remote = await connection.remoteAddress() else { return }
-        switch self.verdict(on: local, towards: remote, canMigrate: connection.capabilities.canMigrate) {
+    private func review(_ connection: Connection, _ place: inout SocketAddress?) async {
+        guard let remote = await connection.remoteAddress(), let source = self.view.sourceAddress(remote) else {
+            return
+        }
+        if place == nil {
+            let local = await connection.localAddress()
+            place = local.flatMap { Self.isUnspecified($0) ? source : $0 }
+        }
+        guard let here = place else { return }
+        switch self.verdict(on: here, source: source, canMigrate: connection.capabilities.canMigrate) {
         case .stay: break
-        // Where it fails the connection is where it was; the next change is another chance.
-        case .move: _ = try? await connection.migrate()
+        case .move:
+            // Where it fails the connection is where it was; the next change is another chance.
+            if (try? await connection.migrate()) != nil { place = source }
         case .giveUp: await connection.close(code: 0, reason: "the address of the connection is gone")
         }
     }
 
-    func verdict(on local: SocketAddress, towards remote: SocketAddress, canMigrate: Bool) -> Verdict {
-        guard let source = self.view.sourceAddress(remote), source.ipAddress != local.ipAddress else { return .stay }
+    private static func isUnspecified(_ address: SocketAddress) -> Bool {
+        address.ipAddress == "0.0.0.0" || address.ipAddress == "::"
+    }
+
+    /// - Parameters:
+    ///   - here: from where the connection sends.
+    ///   - source: from where the routing table would send now.
+    func verdict(on here: SocketAddress, source: SocketAddress, canMigrate: Bool) -> Verdict {
+        guard source.ipAddress != here.ipAddress else { return .stay }
         if canMigrate { return .move }
-        return self.view.isOurs(local) ? .stay : .giveUp
+        return self.view.isOurs(here) ? .stay : .giveUp
     }
 }
