@@ -6,6 +6,7 @@ import glob
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,11 +49,25 @@ def read(path):
 
 
 def run(command, tree, seconds):
-    try:
-        return subprocess.run(
-            command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return None
+    """`None` when it did not end in time; then nothing of it goes on, whatever process groups it made."""
+    with subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            end_session(process.pid)
+            process.communicate()
+            return None
+    return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+def end_session(session):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(name)) == session:
+                os.kill(int(name), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def copy(here, tree):
@@ -90,11 +105,12 @@ def check(fault, tree, flags):
         count = argument or os.environ.get("TERN_MUTATION_SCHEDULES", "1500")
         found = run([os.path.join(folder, "tern-message-simulation"), "1", count], tree, 1800)
     else:
-        found = run(["swift", "test", *flags, "--filter", argument], tree, 3600)
+        build = run(["swift", "build", *flags, "--build-tests"], tree, 3600)
+        if build is None or build.returncode != 0:
+            return False, "it does not compile\n" + (build.stdout[-3000:] if build else "")
+        found = run(["swift", "test", *flags, "--skip-build", "--filter", argument], tree, 600)
     if found is None:
         return True, "it hangs"
-    if "error: " in found.stdout and "Test run" not in found.stdout and kind == "test":
-        return False, "it does not compile\n" + found.stdout[-3000:]
     if found.returncode == 0:
         return False, "nothing fails"
     return True, next((line for line in found.stdout.split("\n") if "seed" in line or "failed" in line), "")[:110]
