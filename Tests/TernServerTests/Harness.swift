@@ -44,6 +44,8 @@ final class Harness: Sendable {
         configuration.acceptsDevelopmentTokens = true
         configuration.refusalLinger = .milliseconds(100)
         configuration.durability = .normal
+        // However busy the machine is.
+        configuration.authenticationTimeout = .seconds(240)
         configure(&configuration)
         let harness = Harness(
             server: MessageServer(store: wrap(store), configuration: configuration, logger: logger), store: store)

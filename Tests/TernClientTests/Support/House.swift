@@ -21,6 +21,8 @@ final class House: Sendable {
         var isClosedForNewcomers = false
     }
 
+    private static let forEver = Duration.seconds(240)
+
     let server: MessageServer
     let store: SQLiteMessageStore
     private let state = Mutex(State())
@@ -44,6 +46,7 @@ final class House: Sendable {
         var configuration = ServerConfiguration(name: try Name("tern"))
         configuration.acceptsDevelopmentTokens = true
         configuration.durability = .normal
+        configuration.authenticationTimeout = Self.forEver
         let house = House(
             server: MessageServer(store: store, configuration: configuration, logger: logger), store: store)
         let result: Result<Void, any Error>
@@ -91,6 +94,11 @@ final class House: Sendable {
         var configuration = ClientConfiguration(token: "dev:\(user)", receives: receives)
         configuration.reconnecting.initialDelay = .milliseconds(5)
         configuration.reconnecting.maximumDelay = .milliseconds(20)
+        // However busy the machine is; what is about time says which one.
+        configuration.requestTimeout = Self.forEver
+        configuration.liveness.busyPingInterval = Self.forEver
+        configuration.liveness.idlePingInterval = Self.forEver
+        configuration.liveness.pingTimeout = Self.forEver
         edit(&configuration)
         return MessageClient(configuration, connect: self.connect)
     }
