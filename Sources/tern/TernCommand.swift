@@ -21,7 +21,7 @@ struct TernCommand: AsyncParsableCommand {
         version: Program.version,
         subcommands: [
             ServeCommand.self, TokenCommand.self, SendCommand.self, TailCommand.self, ChatCommand.self,
-            PingCommand.self, BenchCommand.self,
+            GroupCommand.self, PingCommand.self, BenchCommand.self,
         ])
 
     static func main() async {

@@ -36,6 +36,28 @@ struct ServeTests {
         #expect(run.output.isEmpty, "the ready line was the only one")
     }
 
+    @Test("A data directory that is deleted under the server ends it with 74, and nothing more is acknowledged")
+    func dataDirectoryIsDeleted() async throws {
+        let server = try await self.tern.serve()
+        let pipe = Pipe()
+        let sending = try self.tern.start(
+            [
+                "send", "--json", "--to", "bob", "--timeout", "3", "--server", server.address, "--ca", server.caFile,
+                "--token", "dev:ann",
+            ], input: pipe.fileHandleForReading)
+        var lines = sending.process.lines.makeAsyncIterator()
+        try pipe.fileHandleForWriting.write(contentsOf: Data("before\n".utf8))
+        while let line = await lines.next(), try JSON(line.text).event != "ack" {}
+        try FileManager.default.removeItem(atPath: self.tern.path("data"))
+        try pipe.fileHandleForWriting.write(contentsOf: Data("after\n".utf8))
+        let end = await server.running.end()
+        #expect(end.exitCode == 74, "\(end.errors)")
+        #expect(end.errors.contains("messages.sqlite was deleted or moved away while it was in use"), "\(end.errors)")
+        try pipe.fileHandleForWriting.close()
+        while let line = await lines.next() { #expect(try JSON(line.text).event != "ack", "\(line.text)") }
+        #expect(await sending.end().exitCode == 69)
+    }
+
     @Test("Without --json the line begins with ready and names the same things")
     func readyForPeople() async throws {
         let running = try self.tern.start([

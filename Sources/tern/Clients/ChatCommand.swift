@@ -25,7 +25,9 @@ struct ChatCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Talk with this user.", valueName: "user"))
     var with: String?
 
-    @Option(help: ArgumentHelp("Talk in this group, which is made if there is none, and joined.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp(
+            "Talk in this group, which is entered, or made if there is none; see tern group.", valueName: "name"))
     var group: String?
 
     @Option(help: ArgumentHelp("How many of the last messages to show first, at most 200.", valueName: "n"))

@@ -66,6 +66,26 @@ final class ClientSession: Sendable {
         }
     }
 
+    /// Asks the server something, and is done when it was answered.
+    func ask(_ body: @escaping @Sendable (MessageClient) async throws -> Void) async throws {
+        try await self.run { client in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { for try await update in client.updates { _ = try self.printed(update) } }
+                group.addTask {
+                    try await body(client)
+                    await client.close()
+                }
+                do {
+                    while try await group.next() != nil {}
+                } catch {
+                    // Who reads the updates would wait on.
+                    await client.close(timeout: .zero)
+                    throw error
+                }
+            }
+        }
+    }
+
     /// Prints what an update says about the connection; `false` for all others.
     func printed(_ update: ClientUpdate) throws -> Bool {
         switch update {
@@ -107,7 +127,7 @@ final class ClientSession: Sendable {
 }
 
 extension MessageClient {
-    /// Who is addressed; a group is made if there is none of that name, and joined.
+    /// Who is addressed; a group is made, closed, if there is none of that name, and entered.
     func receiver(of conversation: Conversation) async throws -> PartyID {
         switch conversation {
         case .user(let name): PartyID(try await self.resolveUser(try Name(option: "the user", name)))

@@ -26,7 +26,8 @@ struct SendCommand: AsyncParsableCommand {
     var to: String?
 
     @Option(
-        help: ArgumentHelp("Send to this group, which is made if there is none, and joined.", valueName: "name"))
+        help: ArgumentHelp(
+            "Send to this group, which is entered, or made if there is none; see tern group.", valueName: "name"))
     var group: String?
 
     @OptionGroup var outputOptions: OutputOptions

@@ -24,7 +24,9 @@ struct TailCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Only the conversation with this user.", valueName: "user"))
     var with: String?
 
-    @Option(help: ArgumentHelp("Only this group, which is made if there is none, and joined.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp(
+            "Only this group, which is entered, or made if there is none; see tern group.", valueName: "name"))
     var group: String?
 
     @Option(

@@ -52,7 +52,7 @@ extension CommandError {
         switch error.code {
         case .inUse, .unusable: .cannotCreate
         case .otherVersion, .notADatabase, .corrupt: .configuration
-        case .readOnly: .inputOutput
+        case .readOnly, .lost: .inputOutput
         default: .internal
         }
     }

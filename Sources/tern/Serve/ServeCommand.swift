@@ -136,7 +136,7 @@ struct ServeCommand: AsyncParsableCommand {
         let caFile = stored?.certificateAuthorityFile
         let service = ServerService(
             listener: listener, server: MessageServer(store: store, configuration: configuration, logger: logger),
-            grace: .seconds(self.drain), hangUps: hangUps, output: output
+            store: store, grace: .seconds(self.drain), hangUps: hangUps, output: output
         ) {
             try self.printReady(listener, directory: directory, caFile: caFile, output: output)
         }
@@ -192,6 +192,7 @@ struct ServeCommand: AsyncParsableCommand {
 private struct ServerService: Service {
     let listener: Listener
     let server: MessageServer
+    let store: SQLiteMessageStore
     let grace: Duration
     let hangUps: UnixSignalsSequence
     let output: Output
@@ -200,7 +201,8 @@ private struct ServerService: Service {
 
     func run() async throws {
         try self.onReady()
-        await withDiscardingTaskGroup { group in
+        try await withThrowingDiscardingTaskGroup { group in
+            group.addTask { try await self.endWhenTheDataAreLost() }
             group.addTask {
                 await self.listener.run { connection in await self.server.serve(connection) }
             }
@@ -216,6 +218,14 @@ private struct ServerService: Service {
                 await self.server.drain(grace: self.grace)
                 await self.listener.close()
             }
+        }
+    }
+
+    /// Nothing can be stored any more, and it does not heal: clients shall find another server, or this one when it was started anew.
+    private func endWhenTheDataAreLost() async throws {
+        for await status in self.store.statusUpdates().cancelOnGracefulShutdown() {
+            guard case .lost(let reason) = status else { continue }
+            throw CommandError(.inputOutput, "the data are lost: \(reason)")
         }
     }
 }

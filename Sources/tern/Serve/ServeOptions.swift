@@ -103,6 +103,9 @@ struct LimitOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Members of a group.", valueName: "n"))
     var maxGroupMembers: Int = Self.defaults.groupMembers
 
+    @Option(help: ArgumentHelp("Invitations of a user that nobody has taken yet.", valueName: "n"))
+    var maxInvitations: Int = Self.defaults.invitations
+
     @Option(help: ArgumentHelp("Names of others that a user may register, in all, to write to them.", valueName: "n"))
     var maxNamesRegistered: Int = Self.defaults.namesRegistered
 
@@ -112,7 +115,7 @@ struct LimitOptions: ParsableArguments {
     func validate() throws {
         let all = [
             self.maxGroups, self.maxGroupsCreated, self.maxGroupMembers, self.maxNamesRegistered,
-            self.maxConversationsBegun,
+            self.maxConversationsBegun, self.maxInvitations,
         ]
         guard all.allSatisfy((0...1 << 31).contains) else {
             throw ValidationError("the limits of a user take 0 to 2147483648")
@@ -136,6 +139,7 @@ struct LimitOptions: ParsableArguments {
         quotas.groups = self.maxGroups
         quotas.groupsCreated = self.maxGroupsCreated
         quotas.groupMembers = self.maxGroupMembers
+        quotas.invitations = self.maxInvitations
         quotas.namesRegistered = self.maxNamesRegistered
         quotas.conversationsBegun = self.maxConversationsBegun
         return quotas
