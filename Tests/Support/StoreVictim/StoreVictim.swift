@@ -30,8 +30,7 @@ enum StoreVictim {
             }
         }
         do {
-            let store = try SQLiteMessageStore(
-                directory: directory, logger: Logger(label: "victim") { _ in SwiftLogNoOpLogHandler() })
+            let store = try Self.open(directory)
             if holds {
                 Self.say("open")
                 while readLine() != nil {}
@@ -41,6 +40,27 @@ enum StoreVictim {
             }
         } catch {
             Self.stop("\(error)")
+        }
+    }
+
+    /// Waits for a while for a directory that is in use: a process that a test starts at the same moment holds copies of the test's
+    /// locks until it runs its program.
+    private static func open(_ directory: String) throws -> SQLiteMessageStore {
+        let patience = ContinuousClock.now.advanced(by: .seconds(20))
+        while ContinuousClock.now < patience {
+            if let store = try Self.openUnlessInUse(directory) { return store }
+            usleep(1_000)
+        }
+        Self.stop("the directory is in use")
+    }
+
+    private static func openUnlessInUse(_ directory: String) throws -> SQLiteMessageStore? {
+        do throws(StoreError) {
+            return try SQLiteMessageStore(
+                directory: directory, logger: Logger(label: "victim") { _ in SwiftLogNoOpLogHandler() })
+        } catch {
+            guard error.code == .inUse else { throw error }
+            return nil
         }
     }
 
