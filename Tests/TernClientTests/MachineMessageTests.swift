@@ -88,6 +88,29 @@ struct MachineMessageTests {
         #expect(bench.takeSequences(of: Bench.group) == [41, 42, 43])
     }
 
+    /// Where the server does not say when we joined.
+    @Test(arguments: [true, false])
+    func aGroupWithoutABeginning(isJoinedHere: Bool) throws {
+        var bench = Bench()
+        try bench.open(index: [])
+        if isJoinedHere {
+            let group = GroupID(rawValue: 1 << 36)!
+            bench.tell { $0.request(1, .joinGroup, JoinGroup(group: group).encodedBody(), now: $1) }
+            let state = GroupState(group: group, isMember: true, memberCount: 2, name: try Name("team"))
+            bench.respond(to: try #require(bench.lastRequest(.joinGroup)), state)
+        } else {
+            bench.push(43, of: Bench.group)
+        }
+        bench.respond(to: try #require(bench.lastRequest(.channelState)), try Bench.state(42, of: Bench.group))
+        if isJoinedHere {
+            bench.push(43, of: Bench.group)
+            #expect(bench.takeSequences(of: Bench.group) == [43])
+        } else {
+            var body = try #require(bench.lastRequest(.history)).body
+            #expect(try History(decoding: &body).from.rawValue == 1)
+        }
+    }
+
     @Test func theStateOfAnOldLinkIsNotApplied() throws {
         var bench = Bench()
         try bench.open(index: [])

@@ -14,6 +14,7 @@ package enum MessageSimulation {
         server.pageLimit = 1 + Int(random.next() % 6)
         server.pushLimit = 1 + Int(random.next() % 8)
         server.commitTime = .microseconds(Int(random.next() % 8_000))
+        if seed % 4 == 0 { server.feedFailure = 0.5 }
         let world = MessageWorld(server: server, seed: seed &* 17 &+ 3)
         world.trace = trace
         world.delay = [.milliseconds(2), .milliseconds(15), .milliseconds(80)][Int(random.next() % 3)]

@@ -55,6 +55,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         case up(SessionNumber, Upward)
         case down(SessionNumber, Downward)
         case connectFailed(device: Int, LinkNumber)
+        case late(device: Int, LinkNumber, ServerEffect)
         case act(Int)
         case read(device: Int)
     }
@@ -123,6 +124,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         case .connectFailed(let index, let link):
             let error = TransportError(.unreachable, message: "nobody is there")
             self.tell(index) { $0.linkEnded(link, error, now: $1) }
+        case .late(let index, let link, let effect): self.arrivedLate(effect, index, link)
         case .act(let index): self.actions[index](self)
         case .read(let index): self.takeUpdates(index)
         }
@@ -312,7 +314,6 @@ package final class MessageWorld<Server: SimulatedServer> {
                 server.disconnected(session, now: now)
                 return []
             }
-            if wire.isClosedByClient || wire.isClosedByServer { self.wires[session] = nil }
             return
         }
         guard wire.cutAt == nil, !wire.isClosedByServer else { return }
@@ -361,8 +362,13 @@ package final class MessageWorld<Server: SimulatedServer> {
     }
 
     private func arrived(_ what: Downward, from session: SessionNumber) {
-        guard let wire = self.wires[session], !wire.isClosedByClient else { return }
+        guard let wire = self.wires[session] else { return }
         let (index, link) = (wire.device, wire.link)
+        guard !wire.isClosedByClient else {
+            // Its tasks may have it in their hands, and tell it late.
+            guard case .effect(let effect) = what, self.random.chance(0.5) else { return }
+            return self.events.add(.late(device: index, link, effect), at: self.now + self.someDelay() * 10)
+        }
         self.trace?("\(self.now) \(self.devices[index].name)/\(session) < \(what)")
         switch what {
         case .closed(let error):
@@ -409,6 +415,17 @@ package final class MessageWorld<Server: SimulatedServer> {
             self.wires[session]?.isClosedByServer = true
             let error = TransportError(.application, message: "the server closed", wireCode: code.rawValue)
             self.tell(index) { $0.linkEnded(link, error, now: $1) }
+        }
+    }
+
+    private func arrivedLate(_ effect: ServerEffect, _ index: Int, _ link: LinkNumber) {
+        switch effect {
+        case .control(_, let message): self.tell(index) { $0.controlArrived(link, message, now: $1) }
+        case .controlEnded: self.tell(index) { $0.controlEnded(link, now: $1) }
+        case .answer(_, let stream, let message): self.tell(index) { $0.answered(link, stream, message, now: $1) }
+        case .response(_, let frame): self.tell(index) { $0.responded(link, frame, now: $1) }
+        case .push(_, _, let message): self.tell(index) { $0.pushed(link, message, now: $1) }
+        case .authenticated, .refused, .streamEnded, .datagram, .close: break
         }
     }
 

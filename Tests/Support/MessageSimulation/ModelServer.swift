@@ -44,6 +44,8 @@ package struct ModelServer: SimulatedServer {
     package var pageLimit = 4
     package var pushLimit = 4
     package var isDraining = false
+    /// How often a push stream breaks when something was taken from it.
+    package var feedFailure = 0.03
     /// Messages that it could not take for the moment.
     package private(set) var refused: Set<ClientMessageID> = []
     var sessions: [SessionNumber: Session] = [:]
@@ -251,7 +253,13 @@ package struct ModelServer: SimulatedServer {
 
     package mutating func pushTaken(_ session: SessionNumber, now: Moment) -> [ServerEffect] {
         self.sessions[session]?.unread -= 1
-        return []
+        // A push stream may break at any time: without a new message, the channel is not pushed any more.
+        guard let feeds = self.sessions[session]?.feeds, self.random.chance(self.feedFailure),
+            let channel = feeds.keys.sorted().first
+        else { return [] }
+        self.sessions[session]?.feeds[channel] = nil
+        self.sessions[session]?.pulling.insert(channel)
+        return self.notice(of: channel, to: session, mustPull: true)
     }
 }
 

@@ -94,6 +94,10 @@ package final class SimulatedDevice {
             if self.received[channel]?.epoch == epoch, self.received[channel]?.isEmpty == false {
                 self.fail("\(channel) began the same life anew")
             }
+            if let known = self.received[channel]?.epoch, epoch.rawValue < known.rawValue {
+                // The epochs of the model grow.
+                self.fail("\(channel): the old life \(epoch) came back after \(known)")
+            }
             self.received[channel] = Received(epoch: epoch, wasRestarted: true)
         case .messagesMissing(let channel, let epoch, let range):
             var received = self.received[channel] ?? Received(epoch: epoch)
