@@ -37,8 +37,8 @@ final class MessagePrinter {
         case .messagesMissing(let channel, let epoch, let range) where wanted == nil || channel == wanted:
             try self.printMissing(range, of: channel, epoch: epoch)
             return nil
-        case .message, .channelRestarted, .messagesMissing, .receipt, .notice, .connected, .disconnected, .refusedForNow,
-            .serverIsDraining:
+        case .message, .channelRestarted, .messagesMissing, .receipt, .notice, .connected, .disconnected,
+            .refusedForNow, .serverIsDraining:
             return nil
         }
     }
