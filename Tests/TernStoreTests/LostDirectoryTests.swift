@@ -4,10 +4,11 @@
 import Foundation
 import Synchronization
 import TernStore
+import TestTimeLimits
 import Testing
 
 /// The files are deleted or replaced under a store that has them open: nothing that would be lost is acknowledged.
-@Suite struct LostDirectoryTests {
+@Suite(.untilItHangs) struct LostDirectoryTests {
     enum Blow: String, CaseIterable {
         case removedDirectory, movedDirectory, replacedDirectory, removedDatabase, replacedDatabase, removedLog,
             replacedLog

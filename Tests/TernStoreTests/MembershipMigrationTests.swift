@@ -3,12 +3,13 @@
 
 import Foundation
 import NIOCore
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
 /// Data of version 2, in which everybody could join every group and read all of it, and keys had the time of the machine's clock.
-@Suite struct MembershipMigrationTests {
+@Suite(.untilItHangs) struct MembershipMigrationTests {
     /// The tables of version 2, as it made them.
     private static let versionTwo = """
         PRAGMA application_id = 1415934574; PRAGMA user_version = 2;

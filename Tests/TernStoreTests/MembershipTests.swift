@@ -3,12 +3,13 @@
 
 import NIOCore
 import Synchronization
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
 /// Who may enter a group, write to it and read it.
-@Suite struct MembershipTests {
+@Suite(.untilItHangs) struct MembershipTests {
     private func history(
         _ store: SQLiteMessageStore, _ channel: ChannelKey, for user: UInt64, from sequence: UInt64 = 1,
         _ direction: HistoryDirection = .forward

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import TestTimeLimits
 import Testing
 
 @testable import TernStore
 
 /// The clock of the machine may be set by years, at any moment: a message is stored once.
-@Suite struct StoreTimeTests {
+@Suite(.untilItHangs) struct StoreTimeTests {
     private static let day: UInt64 = 86_400_000
 
     @Test func itFollowsTheSteadyClock() {

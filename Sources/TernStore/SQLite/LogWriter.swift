@@ -292,8 +292,10 @@ final class LogWriter: @unchecked Sendable {
     @discardableResult
     private func checkpoint(_ kind: SQLiteConnection.Checkpoint, _ session: WriteSession) -> Bool {
         session.connection.setBusyTimeout(milliseconds: 20)
-        defer { session.connection.setBusyTimeout(milliseconds: 2_000) }
-        self.counters.withLock { $0.checkpoints += 1 }
+        defer {
+            session.connection.setBusyTimeout(milliseconds: 2_000)
+            self.counters.withLock { $0.checkpoints += 1 }
+        }
         do {
             return try session.connection.checkpoint(kind)
         } catch {
