@@ -55,8 +55,12 @@ struct ChatCommand: AsyncParsableCommand {
                 try await session.run { client in
                     try await withThrowingTaskGroup(of: Void.self) { group in
                         group.addTask {
-                            try await self.show(
-                                conversation, client: client, session: session, ownLines: ownLines, output: output)
+                            do {
+                                try await self.show(
+                                    conversation, client: client, session: session, ownLines: ownLines, output: output)
+                            } catch let error as ClientError where error.code == .closed {
+                                // The input ended while something was still asked for; how the client ended its run says.
+                            }
                         }
                         group.addTask {
                             try await self.say(conversation, client: client, ownLines: ownLines, output: output)
