@@ -185,6 +185,27 @@ struct MachineLinkTests {
         #expect(try results.first?.get().status == (isMember ? ErrorCode.none : .alreadyExists))
     }
 
+    /// The server can't say for the moment whose group it is.
+    @Test func whoseGroupItIsIsAskedAgain() throws {
+        var bench = Bench()
+        try bench.open(index: [])
+        let name = try Name("team")
+        bench.tell { $0.request(1, .createGroup, CreateGroup(name: name).encodedBody(), now: $1) }
+        bench.lose()
+        bench.wait(.seconds(1))
+        try bench.open(index: [])
+        bench.refuse(try #require(bench.lastRequest(.createGroup)), Failure(.alreadyExists, "there is one"))
+        let asked = try #require(bench.lastRequest(.findGroup))
+        _ = bench.take()
+        bench.refuse(asked, Failure(.rateLimited, "", retryAfter: 1_000))
+        #expect(bench.effects.isEmpty)
+        bench.wait(.milliseconds(1_600))
+        let state = GroupState(group: GroupID(rawValue: 1 << 36)!, isMember: true, memberCount: 1, name: name)
+        bench.respond(to: try #require(bench.lastRequest(.findGroup)), state)
+        let results = bench.effects.compactMap { if case .completeRequest(1, let result) = $0 { result } else { nil } }
+        #expect(try results.first?.get().status == ErrorCode.none)
+    }
+
     @Test func aGroupThatExistsAtTheFirstTimeExists() throws {
         var bench = Bench()
         try bench.open(index: [])

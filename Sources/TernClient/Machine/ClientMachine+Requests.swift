@@ -66,7 +66,7 @@ extension ClientMachine {
             }
             switch pending.purpose {
             case .application(let tag): try self.answered(tag, pending, frame, now)
-            case .madeByUs(let tag, let refusal, _): self.foundOut(tag, frame, refusal: refusal, now)
+            case .madeByUs(let tag, let refusal, _): try self.foundOut(tag, pending, frame, refusal: refusal, now)
             case .index(let cursor): try self.indexArrived(frame, cursor: cursor, now)
             case .page(let channel): try self.pageArrived(frame, of: channel, now)
             case .state(let channel): try self.stateArrived(frame, of: channel, now)
@@ -108,8 +108,15 @@ extension ClientMachine {
 
     /// A group of that name existed when a repeated request was to make it.
     private mutating func foundOut(
-        _ tag: RequestTag, _ frame: RequestFrame, refusal: RequestFrame, _ now: Instant
-    ) {
+        _ tag: RequestTag, _ pending: RequestTable.Pending, _ frame: RequestFrame, refusal: RequestFrame,
+        _ now: Instant
+    ) throws(WireError) {
+        if let failure = try frame.failure(), failure.isRetryable {
+            // It is not known yet.
+            let wait = failure.retryAfter.map { Duration.milliseconds(Int($0)) } ?? .milliseconds(500)
+            self.requests.postpone(pending, of: tag)
+            return self.timers.set(.again(tag), at: now + self.random.lengthened(wait))
+        }
         if frame.status == .none, let state = try? GroupState(of: frame.body), state.isMember {
             self.entered(state, byJoining: false, now)
             self.emit(.completeRequest(tag, .success(frame)))
@@ -117,6 +124,12 @@ extension ClientMachine {
             self.emit(.completeRequest(tag, .success(refusal)))
         }
         self.partIfDone(now)
+    }
+
+    /// The time of a request that was refused for now has come.
+    mutating func askAgain(_ tag: RequestTag, _ now: Instant) {
+        guard self.link?.stage == .open, let pending = self.requests.takePostponed(tag) else { return }
+        self.ask(pending, now)
     }
 
     /// A request has no answer yet. The connection may be the reason, the first time; the second time it is not.

@@ -110,7 +110,8 @@ package struct ClientMachine: Sendable {
     package var unacknowledgedCount: Int { self.lanes.count + self.lanes.outside.count }
     /// What somebody still waits for, or a page that is on its way.
     package var openRequestCount: Int {
-        self.requests.inFlight.count + self.requests.waiting.count + self.requests.identities.count
+        self.requests.inFlight.count + self.requests.waiting.count + self.requests.postponed.count
+            + self.requests.identities.count
     }
     package var waitingUpdateCount: Int { self.updates.count }
     /// Receipts that no server was told of.
@@ -190,6 +191,7 @@ package struct ClientMachine: Sendable {
             case .lane(let receiver): self.serve(receiver, now)
             case .log(let channel): self.readAgain(channel, now)
             case .request(let identifier): self.requestTimedOut(identifier, now)
+            case .again(let tag): self.askAgain(tag, now)
             }
         }
         return self.takeEffects()

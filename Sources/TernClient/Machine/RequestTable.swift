@@ -27,6 +27,8 @@ struct RequestTable: Sendable {
 
     private(set) var inFlight: [UInt64: Pending] = [:]
     private(set) var waiting: Deque<Pending> = []
+    /// What the server could not answer, and is asked again on the same link, a little later.
+    private(set) var postponed: [RequestTag: Pending] = [:]
     /// Who wants to know as whom we are connected.
     var identities: [RequestTag] = []
     private var nextIdentifier: UInt64 = 1
@@ -36,6 +38,12 @@ struct RequestTable: Sendable {
     mutating func wait(_ pending: Pending) {
         self.waiting.append(pending)
     }
+
+    mutating func postpone(_ pending: Pending, of tag: RequestTag) {
+        self.postponed[tag] = pending
+    }
+
+    mutating func takePostponed(_ tag: RequestTag) -> Pending? { self.postponed.removeValue(forKey: tag) }
 
     mutating func popWaiting() -> Pending? { self.waiting.popFirst() }
 
@@ -70,6 +78,7 @@ struct RequestTable: Sendable {
     /// - Returns: its identifier, if it is in flight.
     mutating func withdraw(_ tag: RequestTag) -> UInt64? {
         self.identities.removeAll { $0 == tag }
+        self.postponed[tag] = nil
         self.waiting.removeAll { Self.tag(of: $0) == tag }
         guard let identifier = self.inFlight.first(where: { Self.tag(of: $0.value) == tag })?.key else { return nil }
         _ = self.end(identifier)
@@ -81,10 +90,12 @@ struct RequestTable: Sendable {
     /// - Returns: the identifiers that count no more.
     mutating func linkLost() -> [UInt64] {
         let lost = self.inFlight.sorted { $0.key < $1.key }
+        let late = self.postponed.sorted { $0.key < $1.key }
         self.inFlight = [:]
+        self.postponed = [:]
         self.applicationCount = 0
         var again: [Pending] = []
-        for (_, pending) in lost where Self.tag(of: pending) != nil {
+        for (_, pending) in late + lost where Self.tag(of: pending) != nil {
             var pending = pending
             if case .madeByUs(let tag, _, let asked) = pending.purpose {
                 pending.purpose = .application(tag)
@@ -100,8 +111,10 @@ struct RequestTable: Sendable {
 
     /// - Returns: who asked.
     mutating func removeAll() -> [RequestTag] {
-        let tags = self.inFlight.values.compactMap(Self.tag) + self.waiting.compactMap(Self.tag)
+        let tags =
+            self.inFlight.values.compactMap(Self.tag) + self.waiting.compactMap(Self.tag) + Array(self.postponed.keys)
         self.inFlight = [:]
+        self.postponed = [:]
         self.waiting = []
         self.applicationCount = 0
         return tags.sorted()

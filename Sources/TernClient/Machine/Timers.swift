@@ -11,6 +11,8 @@ struct Timers: Sendable {
         case lane(PartyID)
         case log(ChannelID)
         case request(UInt64)
+        /// A request that was refused for now.
+        case again(RequestTag)
     }
 
     private struct Entry: Sendable {
