@@ -102,6 +102,7 @@ extension ClientMachine {
         self.channels?.linkLost()
         self.receipts.linkLost()
         self.confirmed = [:]
+        self.doubted = []
         self.statesAsked = []
     }
 
@@ -165,7 +166,7 @@ extension ClientMachine {
         self.timers.clear(.receipts)
         var messages: [Message] = []
         if self.receipts.heldUntil.map({ $0 <= now }) ?? true {
-            messages = self.receipts.take(confirmed: self.confirmed, user: session.answer.user).receipts
+            messages = self.receipts.take(confirmed: self.confirmedForReceipts, user: session.answer.user).receipts
                 .map(\.message)
         }
         messages.append(GoOffline().message)

@@ -108,11 +108,15 @@ extension ClientMachine {
         if let held = self.receipts.heldUntil, held > now { return self.timers.set(.receipts, at: held) }
         // What follows waits until the connection took what was written: then it is newer, too.
         guard session.controlBacklog == 0 else { return }
-        let taken = self.receipts.take(confirmed: self.confirmed, user: session.answer.user)
+        let taken = self.receipts.take(confirmed: self.confirmedForReceipts, user: session.answer.user)
         self.writeControl(taken.receipts.map(\.message))
         // The index, if it is being read, tells of most.
         guard self.channels == nil || self.channels?.index == .complete else { return }
         for channel in taken.unknown.prefix(Self.statesAtOnce) { self.askForState(of: channel, now) }
+    }
+
+    var confirmedForReceipts: [ChannelID: Epoch] {
+        self.doubted.isEmpty ? self.confirmed : self.confirmed.filter { !self.doubted.contains($0.key) }
     }
 
     /// The server refused something on the control stream: a receipt, or a ping. That is no reason to leave it.
@@ -122,7 +126,7 @@ extension ClientMachine {
             self.receipts.hold(until: now + self.random.lengthened(wait))
         }
         for channel in self.receipts.refused(failure.sequence, isRetryable: failure.isRetryable) {
-            self.confirmed[channel] = nil
+            self.doubted.insert(channel)
         }
         self.scheduleReceipts(now)
     }

@@ -55,6 +55,7 @@ extension ClientMachine {
         _ fact: (inout ChannelLog) -> [ChannelMessage]
     ) {
         self.confirmed[channel] = epoch
+        self.doubted.remove(channel)
         guard var taken = self.channels?.takeLog(of: channel, epoch) else { return }
         if taken.restarted { self.restarted(channel, epoch) }
         let ready = fact(&taken.log)

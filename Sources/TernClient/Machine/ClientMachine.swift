@@ -66,6 +66,8 @@ package struct ClientMachine: Sendable {
     var receipts = ReceiptBook()
     /// The epochs that this link's server told. What is not confirmed is neither asked for nor told of.
     var confirmed: [ChannelID: Epoch] = [:]
+    /// Channels of which a receipt may have been refused: whether we are in them is asked before the next one.
+    var doubted: Set<ChannelID> = []
     /// Channels whose state is on its way.
     var statesAsked: Set<ChannelID> = []
     var requests = RequestTable()
