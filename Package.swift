@@ -226,7 +226,9 @@ let package = Package(
         // Clients, a model of the server, and everything that can happen between them: one thread, virtual time.
         .target(
             name: "MessageSimulationSupport",
-            dependencies: ["TernClient", "TernMessages", "TernTransport", "TernTesting", nioCore],
+            dependencies: [
+                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore,
+            ],
             path: "Tests/Support/MessageSimulation", swiftSettings: dialect),
         // The same without a test runner, for Scripts/mutate-messages.
         .executableTarget(

@@ -102,8 +102,9 @@ def check(fault, tree, flags):
         if build is None or build.returncode != 0:
             return False, "it does not compile\n" + (build.stdout[-3000:] if build else "")
         folder = run(["swift", "build", *flags, "--show-bin-path"], tree, 600).stdout.strip().split("\n")[-1]
-        count = argument or os.environ.get("TERN_MUTATION_SCHEDULES", "1500")
-        found = run([os.path.join(folder, "tern-message-simulation"), "1", count], tree, 1800)
+        server, _, count = argument.rpartition(" ") if argument[-1:].isdigit() else (argument, "", "")
+        count = count or os.environ.get("TERN_MUTATION_SCHEDULES", "1500")
+        found = run([os.path.join(folder, "tern-message-simulation"), "1", count, server or "model"], tree, 1800)
     else:
         build = run(["swift", "build", *flags, "--build-tests"], tree, 3600)
         if build is None or build.returncode != 0:

@@ -5,7 +5,8 @@ import Foundation
 import MessageSimulationSupport
 import Testing
 
-/// Which schedules run: 2,000, or `TERN_MESSAGE_SCHEDULES=N` from `TERN_MESSAGE_FIRST=M` on.
+/// Which schedules run: 2,000, or `TERN_MESSAGE_SCHEDULES=N` from `TERN_MESSAGE_FIRST=M` on. Half of them have the model of the
+/// server, and half its machines; `TERN_MESSAGE_SERVER=model` or `machines` lets all have one.
 enum Schedules {
     static let parts: UInt64 = 8
 
@@ -16,23 +17,29 @@ enum Schedules {
         return first..<first + count
     }
 
+    static func kind(_ seed: UInt64) -> MessageSimulation.Kind {
+        ProcessInfo.processInfo.environment["TERN_MESSAGE_SERVER"].flatMap { MessageSimulation.Kind(rawValue: $0) }
+            ?? MessageSimulation.Kind(seed: seed)
+    }
+
     /// Every eighth one.
     static func part(_ number: UInt64) -> StrideTo<UInt64> {
         stride(from: self.all.lowerBound + number, to: self.all.upperBound, by: Int(self.parts))
     }
 
-    static func repetition(_ seed: UInt64) -> Comment {
-        "repeat it with: TERN_MESSAGE_FIRST=\(seed) TERN_MESSAGE_SCHEDULES=1 swift test --filter MessageSimulationTests"
+    static func repetition(_ seed: UInt64, _ kind: MessageSimulation.Kind) -> Comment {
+        "repeat it with: swift run tern-message-simulation \(seed) 1 \(kind.rawValue) trace"
     }
 }
 
-@Suite("Clients of a message server in every interleaving")
+@Suite("Clients and sessions of a message server in every interleaving")
 struct MessageSimulationTests {
     @Test("every device has every message once and in order, whatever happens", arguments: 0..<Schedules.parts)
     func schedules(part: UInt64) {
         for seed in Schedules.part(part) {
-            let failures = MessageSimulation.run(seed: seed)
-            #expect(failures.isEmpty, Schedules.repetition(seed))
+            let kind = Schedules.kind(seed)
+            let failures = MessageSimulation.run(seed: seed, kind)
+            #expect(failures.isEmpty, Schedules.repetition(seed, kind))
             guard failures.isEmpty else {
                 Issue.record("\(failures.joined(separator: "\n"))")
                 return

@@ -96,6 +96,35 @@ import Testing
         }
     }
 
+    /// One commit may have a message and a join behind it. Whoever connects after the commit, and before it is told, has read that they
+    /// are in the group; the message is not theirs all the same.
+    @Test func whatWasSaidBeforeAJoinOfTheSameCommitIsNotPushed() async throws {
+        try await self.withGroups(0) { store, owner, _ in
+            let joiner = try await store.registerUser(named: "bob")
+            let rules = GroupRules(isOpen: true, sharesHistory: false)
+            let group = try await store.createGroup(named: "talk", owner: owner, rules: rules).group
+            func committed(_ number: UInt64) async throws -> CommittedMessage {
+                let draft = Draft(
+                    channel: .group(group), sender: DeviceKey(user: owner, device: 1),
+                    key: IdempotencyKey(high: 1, low: number), type: MessageType.text.rawValue, clientTimestamp: 0,
+                    payload: ByteBuffer(string: "\(number)"))
+                return CommittedMessage(draft: draft, receipt: try await store.append(draft))
+            }
+            let before = try await committed(1)
+            let joining = try await store.join(group: group, user: joiner)
+            #expect(joining.isNew)
+            let hub = Hub()
+            let session = try self.session(joiner)
+            try await hub.enter(session, limit: 8, store: store)
+            hub.follow([.message(before)])
+            hub.follow([.message(try await committed(2))])
+            let start = try #require(try await session.feedStarts.next())
+            let bytes = try #require(await session.nextPush(for: start))
+            let pushed = try ChannelMessage(try Message(decoding: bytes))
+            #expect(pushed.sequence.rawValue == 2)
+        }
+    }
+
     /// However many connections a user has, the store works on a few of their requests at once.
     @Test func theRequestsOfAUserShareTheirPlaces() async throws {
         let readers = 2

@@ -196,7 +196,10 @@ final class Hub: Sendable {
         for event in events {
             switch event {
             case .message(let message):
-                for session in self.sessions(in: message.draft.channel) { session.offer(message) }
+                // Of a commit with a message and a join after it, a page of groups may have told the join already.
+                for session in self.sessions(in: message.draft.channel, at: message.receipt.sequence) {
+                    session.offer(message)
+                }
             case .joined(let user, let membership):
                 self.change(user, in: membership.group, isMember: true) { $0.joined(user, membership) }
             case .left(let user, let group):

@@ -156,7 +156,11 @@ struct PushState: Sendable {
 
     /// Switches the fullest channel to pull.
     private mutating func shed(_ outcome: inout Outcome) {
-        guard let (channel, feed) = self.feeds.max(by: { $0.value.bytes < $1.value.bytes }),
+        // Of two that are as full the one that was used last: what is done must not depend on the order of a dictionary.
+        let fullest = self.feeds.max {
+            ($0.value.bytes, $0.value.lastUse) < ($1.value.bytes, $1.value.lastUse)
+        }
+        guard let (channel, feed) = fullest,
             let last = feed.queue.last
         else { return }
         self.drop(channel)

@@ -9,18 +9,29 @@ struct EventQueue<Event> {
     private struct Entry {
         var at: Moment
         var order: UInt64
-        var event: Event
+        var slot: Int
 
         func isBefore(_ other: Entry) -> Bool { (self.at, self.order) < (other.at, other.order) }
     }
 
     private var heap: [Entry] = []
     private var nextOrder: UInt64 = 0
+    /// The events, which are large, stay where they are while their entries move.
+    private var slots: [Event?] = []
+    private var freeSlots: [Int] = []
 
     var nextTime: Moment? { self.heap.first?.at }
 
     mutating func add(_ event: Event, at moment: Moment) {
-        self.heap.append(Entry(at: moment, order: self.nextOrder, event: event))
+        let slot: Int
+        if let free = self.freeSlots.popLast() {
+            slot = free
+            self.slots[slot] = event
+        } else {
+            slot = self.slots.count
+            self.slots.append(event)
+        }
+        self.heap.append(Entry(at: moment, order: self.nextOrder, slot: slot))
         self.nextOrder += 1
         var index = self.heap.count - 1
         while index > 0 {
@@ -32,9 +43,11 @@ struct EventQueue<Event> {
     }
 
     mutating func pop() -> (at: Moment, event: Event)? {
-        guard let first = self.heap.first else { return nil }
+        guard let first = self.heap.first, let event = self.slots[first.slot] else { return nil }
+        self.slots[first.slot] = nil
+        self.freeSlots.append(first.slot)
         let last = self.heap.removeLast()
-        guard !self.heap.isEmpty else { return (first.at, first.event) }
+        guard !self.heap.isEmpty else { return (first.at, event) }
         self.heap[0] = last
         var index = 0
         while true {
@@ -47,6 +60,6 @@ struct EventQueue<Event> {
             self.heap.swapAt(index, least)
             index = least
         }
-        return (first.at, first.event)
+        return (first.at, event)
     }
 }

@@ -7,15 +7,15 @@ import TernMessages
 import TernTesting
 
 /// Who is there and what happens, from a seed.
-struct MessageSchedule {
+struct MessageSchedule<Sessions: ServerSessions> {
     /// Until then things happen; then all is well, and everybody gets to rest.
-    static let busy = Duration.seconds(8)
-    static let quiet = Duration.seconds(30)
+    static var busy: Duration { .seconds(8) }
+    static var quiet: Duration { .seconds(30) }
 
     private var random: SeededRandom
-    private let world: MessageWorld<ModelServer>
+    private let world: MessageWorld<ModelServer<Sessions>>
 
-    init(seed: UInt64, world: MessageWorld<ModelServer>) {
+    init(seed: UInt64, world: MessageWorld<ModelServer<Sessions>>) {
         self.random = SeededRandom(seed: seed)
         self.world = world
     }
@@ -41,7 +41,7 @@ struct MessageSchedule {
         self.world.schedule(at: Self.busy) { world in
             world.isReachable = true
             world.serve { server, _ in
-                server.mood = ModelServer.Mood()
+                server.mood = ServerMood()
                 server.commitTime = .milliseconds(1)
                 return []
             }
@@ -156,7 +156,7 @@ struct MessageSchedule {
         self.world.schedule(at: moment + self.milliseconds(50...1_200)) { world in
             world.serve { server, _ in
                 let closesAtOnce = server.mood.closesAtOnce
-                server.mood = ModelServer.Mood()
+                server.mood = ServerMood()
                 server.mood.closesAtOnce = closesAtOnce
                 return []
             }
@@ -258,7 +258,7 @@ struct MessageSchedule {
 extension MessageWorld {
     func enqueue(from index: Int, to receiver: PartyID) {
         let device = self.devices[index]
-        let id = self.makeID()
+        let id = self.makeID(device.user)
         device.nextMessage += 1
         device.sent[id] = SimulatedDevice.Sent(receiver: receiver, number: device.nextMessage)
         self.tell(index) { $0.enqueue(ByteBuffer(), to: receiver, type: .text, id: id, now: $1) }
@@ -266,7 +266,7 @@ extension MessageWorld {
 
     func request<Body: RequestBody>(_ body: Body, by index: Int) {
         let device = self.devices[index]
-        let tag = self.makeID().low
+        let tag = self.makeID(device.user).low
         device.openRequests[tag] = Body.resource
         if let made = body as? CreateGroup { device.made[tag] = made.name }
         self.tell(index) { $0.request(tag, Body.resource, body.encodedBody(), now: $1) }

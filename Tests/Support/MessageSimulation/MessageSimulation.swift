@@ -7,12 +7,32 @@ import TernTesting
 
 /// Runs schedules and judges them.
 package enum MessageSimulation {
+    /// Which server the clients have.
+    package enum Kind: String, CaseIterable, Sendable {
+        /// A model that is as plain as Docs/PROTOCOL.md.
+        case model
+        /// The machines of the real one.
+        case machines
+
+        /// Each has half of the schedules.
+        package init(seed: UInt64) { self = seed % 2 == 0 ? .machines : .model }
+    }
+
     /// What went wrong with this seed; empty when nothing did.
-    package static func run(seed: UInt64, trace: ((String) -> Void)? = nil) -> [String] {
+    package static func run(seed: UInt64, _ kind: Kind, trace: ((String) -> Void)? = nil) -> [String] {
+        switch kind {
+        case .model: self.run(PlainServer.self, seed, trace)
+        case .machines: self.run(MachineServer.self, seed, trace)
+        }
+    }
+
+    private static func run<Sessions: ServerSessions>(
+        _: ModelServer<Sessions>.Type, _ seed: UInt64, _ trace: ((String) -> Void)?
+    ) -> [String] {
         var random = SeededRandom(seed: seed)
-        var server = ModelServer(seed: seed &* 31 &+ 7)
+        var server = ModelServer<Sessions>(seed: seed &* 31 &+ 7)
         server.pageLimit = 1 + Int(random.next() % 6)
-        server.pushLimit = 1 + Int(random.next() % 8)
+        server.sessions.pushLimit = 1 + Int(random.next() % 8)
         server.commitTime = .microseconds(Int(random.next() % 8_000))
         if seed % 4 == 0 { server.feedFailure = 0.5 }
         let world = MessageWorld(server: server, seed: seed &* 17 &+ 3)
@@ -29,19 +49,21 @@ package enum MessageSimulation {
         }
         var schedule = MessageSchedule(seed: seed, world: world)
         schedule.fill()
-        world.run(until: MessageSchedule.busy + MessageSchedule.quiet - .seconds(6))
+        let end = MessageSchedule<Sessions>.busy + MessageSchedule<Sessions>.quiet
+        world.run(until: end - .seconds(6))
         let before = world.devices.map(\.effectCount)
-        world.run(until: MessageSchedule.busy + MessageSchedule.quiet)
+        world.run(until: end)
         for (device, count) in zip(world.devices, before) where device.effectCount - count > 20 {
             device.fail("\(device.effectCount - count) effects in six seconds in which nothing happens")
         }
         var failures = world.devices.flatMap { Judgement(device: $0, server: world.server).failures }
         failures += Self.judge(world)
+        failures += Self.judgeLeftovers(world)
         failures += Self.close(world, whileAway: seed % 3 == 0)
         return failures
     }
 
-    private static func judge(_ world: MessageWorld<ModelServer>) -> [String] {
+    private static func judge<Sessions: ServerSessions>(_ world: MessageWorld<ModelServer<Sessions>>) -> [String] {
         var failures: [String] = []
         if world.openSessions.count != world.devices.count {
             failures.append("\(world.devices.count) devices have \(world.openSessions.count) connections")
@@ -52,10 +74,20 @@ package enum MessageSimulation {
         return failures
     }
 
+    /// A ping may be on its way; but not for long.
+    private static func judgeLeftovers<Sessions: ServerSessions>(
+        _ world: MessageWorld<ModelServer<Sessions>>
+    ) -> [String] {
+        if !world.server.sessions.leftovers.isEmpty { world.run(until: world.now + .milliseconds(200)) }
+        return world.server.sessions.leftovers
+    }
+
     /// Closes everybody, and sees that nothing is left.
-    private static func close(_ world: MessageWorld<ModelServer>, whileAway: Bool) -> [String] {
+    private static func close<Sessions: ServerSessions>(
+        _ world: MessageWorld<ModelServer<Sessions>>, whileAway: Bool
+    ) -> [String] {
         var failures: [String] = []
-        let end = MessageSchedule.busy + MessageSchedule.quiet
+        let end = world.now
         if whileAway {
             world.isReachable = false
             for session in world.openSessions { world.cut(session, clientHearsAfter: .zero, serverHearsAfter: .zero) }
@@ -72,6 +104,8 @@ package enum MessageSimulation {
             if !device.hasEnded { failures.append("\(device.name): it was closed, and goes on") }
             if device.machine.nextDeadline != nil { failures.append("\(device.name): a timer is left") }
         }
+        failures += world.server.sessions.failures
+        if !world.server.sessions.isEmpty { failures.append("the server keeps something of those who went") }
         if !world.server.sessionNumbers.isEmpty { failures.append("sessions are left: \(world.server.sessionNumbers)") }
         return failures
     }
@@ -86,7 +120,7 @@ private struct Judgement {
 
     private var identity: ModelStore.Device { ModelStore.Device(user: self.device.user, device: self.device.device) }
 
-    init(device: SimulatedDevice, server: ModelServer) {
+    init(device: SimulatedDevice, server: ModelServer<some ServerSessions>) {
         self.device = device
         self.store = server.store
         self.refused = server.refused

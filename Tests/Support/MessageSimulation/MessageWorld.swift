@@ -75,7 +75,7 @@ package final class MessageWorld<Server: SimulatedServer> {
     private var timers: [Int: Moment] = [:]
     private var serverTimer: Moment?
     private var lastSession: SessionNumber = 0
-    private var lastID: UInt64 = 0
+    private var lastIDs: [UserID: UInt64] = [:]
     package var actions: [(MessageWorld<Server>) -> Void] = []
     package private(set) var eventCount = 0
     /// A device is about to be let in.
@@ -225,9 +225,10 @@ package final class MessageWorld<Server: SimulatedServer> {
         }
     }
 
-    package func makeID() -> ClientMessageID {
-        self.lastID += 1
-        return ClientMessageID(high: 1, low: self.lastID)
+    /// Several users give the same ones.
+    package func makeID(_ user: UserID) -> ClientMessageID {
+        self.lastIDs[user, default: 0] += 1
+        return ClientMessageID(high: 1, low: self.lastIDs[user, default: 0])
     }
 
     // MARK: Connections

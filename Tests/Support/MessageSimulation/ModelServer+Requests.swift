@@ -8,14 +8,14 @@ extension ModelServer {
     package mutating func requestArrived(
         _ session: SessionNumber, _ frame: RequestFrame, now: Moment
     ) -> [ServerEffect] {
-        guard self.sessions[session] != nil, frame.resource != .cancel else { return [] }
+        guard let device = self.sessions.device(of: session), frame.resource != .cancel else { return [] }
         if let failure = self.mood.requests { return [Self.refusal(frame, failure, session)] }
         switch frame.resource {
         case .createGroup, .joinGroup, .leaveGroup:
-            self.queue(.request(session, frame), now)
+            self.queue(Operation(session: session, device: device, kind: .request(frame)), now)
             return []
         default:
-            return self.read(frame, session)
+            return self.read(frame, session, now)
         }
     }
 
@@ -36,8 +36,8 @@ extension ModelServer {
 
     // MARK: Reading
 
-    private mutating func read(_ frame: RequestFrame, _ number: SessionNumber) -> [ServerEffect] {
-        guard let device = self.sessions[number]?.device else { return [] }
+    private mutating func read(_ frame: RequestFrame, _ number: SessionNumber, _ now: Moment) -> [ServerEffect] {
+        guard let device = self.sessions.device(of: number) else { return [] }
         var body = frame.body
         do throws(WireError) {
             switch frame.resource {
@@ -51,10 +51,11 @@ extension ModelServer {
                 return [Self.success(frame, state, number)]
             case .history:
                 let request = try History(decoding: &body)
-                guard self.store.isMember(device.user, of: request.channel) else {
-                    return [Self.refusal(frame, Failure(.notAMember, "not a member"), number)]
-                }
-                return [Self.success(frame, self.page(request, device, number), number)]
+                guard self.sessions.isMember(device.user, of: request.channel, in: self.store),
+                    self.store.isMember(device.user, of: request.channel)
+                else { return [Self.refusal(frame, Failure(.notAMember, "not a member"), number)] }
+                return self.sessions.answer(
+                    frame, self.page(request, device), of: request.channel, to: number, now: now)
             case .findGroup:
                 guard let group = self.store.group(named: try FindGroup(decoding: &body).name) else {
                     return [Self.refusal(frame, Failure(.noSuchChannel, "no such group"), number)]
@@ -81,9 +82,7 @@ extension ModelServer {
         return SyncIndex.Answer(next: rest.count > page.count ? page.last?.order ?? 0 : 0, channels: states)
     }
 
-    private mutating func page(
-        _ request: History, _ device: ModelStore.Device, _ number: SessionNumber
-    ) -> History.Answer {
+    private func page(_ request: History, _ device: ModelStore.Device) -> History.Answer {
         let channel = request.channel
         let head = self.store.logs[channel]?.head ?? 0
         let first = self.store.first(in: channel, for: device.user)
@@ -92,7 +91,6 @@ extension ModelServer {
         let messages = wanted.compactMap { self.store.pushed($0, in: channel) }
         let page = Array(messages.prefix(self.pageLimit))
         let hasMore = page.count < messages.count
-        if !hasMore { self.sessions[number]?.pulling.remove(channel) }
         return History.Answer(
             hasMore: hasMore, epoch: self.store.logs[channel]?.epoch ?? Epoch(rawValue: 0),
             head: MessageSequence(head), first: MessageSequence(min(first, head + 1)), messages: page)
@@ -100,40 +98,39 @@ extension ModelServer {
 
     // MARK: Writing
 
-    mutating func commit(_ frame: RequestFrame, _ number: SessionNumber) -> [ServerEffect] {
-        guard let device = self.sessions[number]?.device else { return [] }
+    mutating func commit(
+        _ frame: RequestFrame, _ number: SessionNumber, _ device: ModelStore.Device, _ now: Moment
+    ) -> [ServerEffect] {
         let user = device.user
         var body = frame.body
         switch frame.resource {
         case .createGroup:
             guard let request = try? CreateGroup(decoding: &body),
                 let group = self.store.create(request.name, by: device)
-            else { return [Self.refusal(frame, Failure(.alreadyExists, "there is one"), number)] }
-            return self.announce(group.id, user, except: number)
-                + [Self.success(frame, Self.state(group, user), number)]
+            else { return self.refuse(frame, Failure(.alreadyExists, "there is one"), number, now) }
+            return self.sessions.joined(user, group.id, by: number, self.store, now: now)
+                + self.sessions.answer(
+                    [Self.success(frame, Self.state(group, user), number)], to: number, nil, now: now)
         case .joinGroup:
             guard let request = try? JoinGroup(decoding: &body), let isNew = self.store.join(request.group, user),
                 let group = self.store.groups[request.group]
-            else { return [Self.refusal(frame, Failure(.noSuchChannel, "no such group"), number)] }
-            let notices = isNew ? self.announce(group.id, user, except: number) : []
-            return notices + [Self.success(frame, Self.state(group, user), number)]
+            else { return self.refuse(frame, Failure(.noSuchChannel, "no such group"), number, now) }
+            let notices = isNew ? self.sessions.joined(user, group.id, by: number, self.store, now: now) : []
+            let answer = Self.success(frame, Self.state(group, user), number)
+            return notices + self.sessions.answer([answer], to: number, nil, now: now)
         default:
             guard let request = try? LeaveGroup(decoding: &body) else { return [] }
-            self.store.leave(request.group, user)
-            // What a membership left with the user's sessions goes with it.
-            let channel = ChannelID(group: request.group)
-            for session in self.sessionNumbers where self.sessions[session]?.device.user == user {
-                self.sessions[session]?.pulling.remove(channel)
-                self.sessions[session]?.feeds[channel] = nil
-                self.sessions[session]?.lastPushed[channel] = nil
+            if self.store.isMember(user, of: ChannelID(group: request.group)) {
+                self.store.leave(request.group, user)
+                self.sessions.left(user, request.group, now: now)
             }
-            return [Self.success(frame, EmptyBody(), number)]
+            return self.sessions.answer([Self.success(frame, EmptyBody(), number)], to: number, nil, now: now)
         }
     }
 
-    /// The user's other devices learn that there is a channel to follow.
-    private func announce(_ group: GroupID, _ user: UserID, except number: SessionNumber) -> [ServerEffect] {
-        self.sessionNumbers.filter { $0 != number && self.sessions[$0]?.device.user == user }
-            .flatMap { self.notice(of: ChannelID(group: group), to: $0, mustPull: false) }
+    private mutating func refuse(
+        _ frame: RequestFrame, _ failure: Failure, _ number: SessionNumber, _ now: Moment
+    ) -> [ServerEffect] {
+        self.sessions.answer([Self.refusal(frame, failure, number)], to: number, nil, now: now)
     }
 }

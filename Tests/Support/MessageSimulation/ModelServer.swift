@@ -4,61 +4,57 @@
 package import TernMessages
 import TernTesting
 
+/// What a server refuses for the moment.
+package struct ServerMood {
+    package var messages: Failure?
+    package var control: Failure?
+    package var requests: Failure?
+    /// Whoever is let in is thrown out.
+    package var closesAtOnce = false
+
+    package init() {}
+}
+
 /// A server as Docs/PROTOCOL.md describes it: one thing after the other, in the plainest way. It makes things hard for clients in
-/// every way that the page allows, by a seed.
-package struct ModelServer: SimulatedServer {
-    /// What the server refuses for the moment.
-    package struct Mood {
-        package var messages: Failure?
-        package var control: Failure?
-        package var requests: Failure?
-        /// Whoever is let in is thrown out.
-        package var closesAtOnce = false
-
-        package init() {}
-    }
-
-    struct Session {
-        let device: ModelStore.Device
-        var isLeaving = false
-        /// Channels that are not pushed.
-        var pulling: Set<ChannelID> = []
-        var feeds: [ChannelID: UInt64] = [:]
-        var lastPushed: [ChannelID: UInt64] = [:]
-        /// Streams for messages that the server ended.
-        var endedStreams: Set<UInt64> = []
-        /// Pushed and not taken.
-        var unread = 0
-    }
+/// every way that the page allows, by a seed. Who is told what is the business of its sessions: those of the model
+/// (``PlainServer``), or the server's own machines (``MachineServer``).
+package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
 
     /// Something that waits for its commit.
-    enum Operation {
-        case message(SessionNumber, stream: UInt64, OutgoingMessage)
-        case request(SessionNumber, RequestFrame)
+    struct Operation {
+        enum Kind {
+            case message(stream: UInt64, OutgoingMessage)
+            case request(RequestFrame)
+        }
+
+        let session: SessionNumber
+        let device: ModelStore.Device
+        let kind: Kind
     }
 
     package var store = ModelStore()
-    package var mood = Mood()
+    package var mood = ServerMood()
     /// How long a commit takes.
     package var commitTime: Duration = .milliseconds(1)
     package var pageLimit = 4
-    package var pushLimit = 4
     package var isDraining = false
     /// How often a push stream breaks when something was taken from it.
     package var feedFailure = 0.03
     /// Messages that it could not take for the moment.
     package private(set) var refused: Set<ClientMessageID> = []
-    var sessions: [SessionNumber: Session] = [:]
+    package var sessions: Sessions
+    /// Streams for messages that the server ended.
+    private var endedStreams: [SessionNumber: Set<UInt64>] = [:]
     var operations: [(at: Moment, operation: Operation)] = []
     var random: SeededRandom
     private var drainEnd: Moment?
-    private var lastStream: UInt64 = 0
 
     package init(seed: UInt64) {
+        self.sessions = Sessions(seed: seed)
         self.random = SeededRandom(seed: seed)
     }
 
-    package var sessionNumbers: [SessionNumber] { self.sessions.keys.sorted() }
+    package var sessionNumbers: [SessionNumber] { self.sessions.numbers }
 
     // MARK: Sessions
 
@@ -74,23 +70,23 @@ package struct ModelServer: SimulatedServer {
             maximumPageCount: 500, idempotencyWindow: 604_800, durability: .full, serverName: name,
             userName: name, deviceName: name, serverTime: .none)
         if self.mood.closesAtOnce { return [.authenticated(session, answer), .close(session, .internalError)] }
-        self.sessions[session] = Session(device: ModelStore.Device(user: user, device: device))
-        return [.authenticated(session, answer)]
+        return self.sessions.enter(session, ModelStore.Device(user: user, device: device), answer, now: now)
     }
 
     package mutating func disconnected(_ session: SessionNumber, now: Moment) {
-        self.sessions[session] = nil
+        self.endedStreams[session] = nil
+        self.sessions.leave(session, now: now)
     }
 
     package mutating func drain(grace: Duration, now: Moment) -> [ServerEffect] {
         self.isDraining = true
         self.drainEnd = now + grace
-        let notice = GoOffline(retryAfter: UInt32(grace / .milliseconds(1))).message
-        return self.sessionNumbers.map { .control($0, notice) }
+        return self.sessions.drain(retryAfter: UInt32(grace / .milliseconds(1)), now: now)
     }
 
     package mutating func restart(loses: Int?, now: Moment) {
-        self.sessions = [:]
+        self.sessions.restart()
+        self.endedStreams = [:]
         self.operations = []
         self.isDraining = false
         self.drainEnd = nil
@@ -102,45 +98,38 @@ package struct ModelServer: SimulatedServer {
     package mutating func controlArrived(
         _ session: SessionNumber, _ message: Message, now: Moment
     ) -> [ServerEffect] {
-        guard let device = self.sessions[session]?.device else { return [] }
+        guard let device = self.sessions.device(of: session) else { return [] }
         if message.type != .goOffline, let failure = self.mood.control {
-            return [.control(session, failure.about(message.sequence, nil).message)]
+            return self.sessions.send(failure.about(message.sequence, nil).message, to: session, now: now)
         }
         switch message.type {
         case .ping:
-            return [.control(session, Message(type: .pong, sequence: message.sequence))]
+            return self.sessions.send(Message(type: .pong, sequence: message.sequence), to: session, now: now)
         case .goOffline:
-            self.sessions[session]?.isLeaving = true
-            return [.controlEnded(session)]
+            return self.sessions.clientLeaves(session, now: now)
         case .receipt:
             guard let receipt = try? Receipt(message), let channel = message.channel else { return [] }
-            guard self.store.isMember(device.user, of: channel) else {
+            guard self.sessions.isMember(device.user, of: channel, in: self.store),
+                self.store.isMember(device.user, of: channel)
+            else {
                 let failure = Failure(.notAMember, "not a member", sequence: message.sequence)
-                return [.control(session, failure.message)]
+                return self.sessions.send(failure.message, to: session, now: now)
             }
-            return self.advance(receipt, channel, device, except: session)
+            return self.advance(receipt, channel, device, session, now)
         default:
             return []
         }
     }
 
     private mutating func advance(
-        _ receipt: Receipt, _ channel: ChannelID, _ device: ModelStore.Device, except session: SessionNumber
+        _ receipt: Receipt, _ channel: ChannelID, _ device: ModelStore.Device, _ session: SessionNumber, _ now: Moment
     ) -> [ServerEffect] {
         guard let after = self.store.advance(receipt.kind, to: receipt.sequence.rawValue, in: channel, by: device)
         else { return [] }
         var forwarded = receipt
         forwarded.senderDevice = device.device
         forwarded.sequence = MessageSequence(receipt.kind == .read ? after.read : after.delivered)
-        return self.sessions(of: channel).filter { $0 != session }.map { .control($0, forwarded.message) }
-    }
-
-    func sessions(of channel: ChannelID) -> [SessionNumber] {
-        let members = self.store.members(of: channel)
-        return self.sessionNumbers.filter { number in
-            guard let session = self.sessions[number] else { return false }
-            return members.contains(session.device.user) && !session.isLeaving
-        }
+        return self.sessions.forward(forwarded, in: channel, from: session, self.store, now: now)
     }
 
     // MARK: Messages
@@ -148,7 +137,9 @@ package struct ModelServer: SimulatedServer {
     package mutating func messageArrived(
         _ session: SessionNumber, stream: UInt64, _ message: OutgoingMessage, now: Moment
     ) -> [ServerEffect] {
-        self.queue(.message(session, stream: stream, message), now)
+        guard let device = self.sessions.device(of: session) else { return [] }
+        if let draft = SimulatedDraft(message, by: device) { self.sessions.beginSending(draft, by: session) }
+        self.queue(Operation(session: session, device: device, kind: .message(stream: stream, message)), now)
         return []
     }
 
@@ -157,109 +148,86 @@ package struct ModelServer: SimulatedServer {
     }
 
     package var nextDeadline: Moment? {
-        [self.operations.first?.at, self.drainEnd].compactMap { $0 }.min()
+        // The next commit waits until those who are connected have been told of the last one.
+        let commit = self.sessions.isTelling ? nil : self.operations.first?.at
+        return [commit, self.drainEnd, self.sessions.nextDeadline].compactMap { $0 }.min()
     }
 
     package mutating func timeout(now: Moment) -> [ServerEffect] {
-        var effects: [ServerEffect] = []
-        while let first = self.operations.first, first.at <= now {
-            self.operations.removeFirst()
-            switch first.operation {
-            case .message(let session, let stream, let message): effects += self.commit(message, session, stream)
-            case .request(let session, let frame): effects += self.commit(frame, session)
+        var effects = self.sessions.timeout(self.store, now: now)
+        // What is there is committed together, and told in its order.
+        if !self.sessions.isTelling {
+            while let first = self.operations.first, first.at <= now {
+                self.operations.removeFirst()
+                effects += self.commit(first.operation, now)
             }
         }
         if let end = self.drainEnd, end <= now {
             self.drainEnd = nil
-            for session in self.sessionNumbers { effects.append(.close(session, .draining)) }
-            self.sessions = [:]
-        }
-        return effects
-    }
-
-    private mutating func commit(
-        _ message: OutgoingMessage, _ number: SessionNumber, _ stream: UInt64
-    ) -> [ServerEffect] {
-        guard let session = self.sessions[number] else {
-            // Its connection died meanwhile; the commit happens or not, as the server likes.
-            return []
-        }
-        if self.sessions[number]?.endedStreams.contains(stream) != false { return [] }
-        if let failure = self.mood.messages {
-            self.refused.insert(message.id)
-            return [.answer(number, stream: stream, failure.about(message.sequence, message.id).message)]
-        }
-        if self.isDraining, self.random.chance(0.3) {
-            self.refused.insert(message.id)
-            let failure = Failure(.draining, "soon", sequence: message.sequence, id: message.id)
-            return [.answer(number, stream: stream, failure.message)]
-        }
-        if self.random.chance(0.004) {
-            self.sessions[number]?.endedStreams.insert(stream)
-            return [.streamEnded(number, stream: stream)]
-        }
-        guard let (sequence, isDuplicate) = self.store.append(message, by: session.device),
-            let channel = ChannelID(sender: PartyID(session.device.user), receiver: message.receiver),
-            let epoch = self.store.logs[channel]?.epoch
-        else {
-            let failure = Failure(.notAMember, "not a member", sequence: message.sequence, id: message.id)
-            return [.answer(number, stream: stream, failure.message)]
-        }
-        let answer = Acknowledgement(
-            sender: session.device.user, receiver: message.receiver, sequence: MessageSequence(sequence),
-            timestamp: .none, id: message.id, epoch: epoch, durability: .full, isDuplicate: isDuplicate)
-        var effects: [ServerEffect] = [.answer(number, stream: stream, answer.message)]
-        if !isDuplicate {
-            for other in self.sessions(of: channel) where other != number {
-                effects += self.offer(sequence, of: channel, to: other)
+            for session in self.sessionNumbers {
+                effects.append(.close(session, .draining))
+                self.sessions.leave(session, now: now)
             }
         }
         return effects
     }
 
-    // MARK: Pushes
-
-    private mutating func offer(
-        _ sequence: UInt64, of channel: ChannelID, to number: SessionNumber
-    ) -> [ServerEffect] {
-        guard var session = self.sessions[number], !session.pulling.contains(channel),
-            let message = self.store.pushed(sequence, in: channel, previous: session.lastPushed[channel])
-        else { return [] }
-        guard session.unread < self.pushLimit, !self.random.chance(0.02) else {
-            session.pulling.insert(channel)
-            session.feeds[channel] = nil
-            self.sessions[number] = session
-            return self.notice(of: channel, to: number, mustPull: true)
+    private mutating func commit(_ operation: Operation, _ now: Moment) -> [ServerEffect] {
+        let (session, device) = (operation.session, operation.device)
+        // If its connection died meanwhile, the commit happens or not.
+        guard self.sessions.device(of: session) != nil || self.random.chance(0.5) else { return [] }
+        return switch operation.kind {
+        case .message(let stream, let message): self.commit(message, session, device, stream, now)
+        case .request(let frame): self.commit(frame, session, device, now)
         }
-        // Another stream now and then: what is on it may overtake the one before.
-        if session.feeds[channel] == nil || self.random.chance(0.15) {
-            self.lastStream += 1
-            session.feeds[channel] = self.lastStream
-        }
-        session.unread += 1
-        session.lastPushed[channel] = sequence
-        self.sessions[number] = session
-        return [.push(number, stream: session.feeds[channel] ?? 0, message)]
     }
 
-    func notice(of channel: ChannelID, to number: SessionNumber, mustPull: Bool) -> [ServerEffect] {
-        guard let session = self.sessions[number], let log = self.store.logs[channel],
-            let notice = InboxNotice(
-                to: session.device.user, channel: channel, head: MessageSequence(log.head), epoch: log.epoch,
-                mustPull: mustPull)
-        else { return [] }
-        return [.control(number, notice.message)]
+    private mutating func commit(
+        _ message: OutgoingMessage, _ number: SessionNumber, _ device: ModelStore.Device, _ stream: UInt64,
+        _ now: Moment
+    ) -> [ServerEffect] {
+        let draft = SimulatedDraft(message, by: device)
+        if self.endedStreams[number]?.contains(stream) == true {
+            return self.sessions.answer([], to: number, draft, now: now)
+        }
+        if let failure = self.refusal(of: message) {
+            self.refused.insert(message.id)
+            let answer = ServerEffect.answer(
+                number, stream: stream, failure.about(message.sequence, message.id).message)
+            return self.sessions.answer([answer], to: number, draft, now: now)
+        }
+        if self.random.chance(0.004) {
+            self.endedStreams[number, default: []].insert(stream)
+            return self.sessions.answer([.streamEnded(number, stream: stream)], to: number, draft, now: now)
+        }
+        guard let (sequence, isDuplicate) = self.store.append(message, by: device),
+            let channel = ChannelID(sender: PartyID(device.user), receiver: message.receiver),
+            let epoch = self.store.logs[channel]?.epoch
+        else {
+            let failure = Failure(.notAMember, "not a member", sequence: message.sequence, id: message.id)
+            let answer = ServerEffect.answer(number, stream: stream, failure.message)
+            return self.sessions.answer([answer], to: number, draft, now: now)
+        }
+        let answer = Acknowledgement(
+            sender: device.user, receiver: message.receiver, sequence: MessageSequence(sequence),
+            timestamp: .none, id: message.id, epoch: epoch, durability: .full, isDuplicate: isDuplicate)
+        var effects: [ServerEffect] = []
+        if !isDuplicate {
+            effects += self.sessions.stored(sequence, of: channel, by: number, self.store, now: now)
+        }
+        return effects
+            + self.sessions.answer([.answer(number, stream: stream, answer.message)], to: number, draft, now: now)
+    }
+
+    private mutating func refusal(of message: OutgoingMessage) -> Failure? {
+        if let failure = self.mood.messages { return failure }
+        return self.isDraining && self.random.chance(0.3) ? Failure(.draining, "soon") : nil
     }
 
     package mutating func pushTaken(_ session: SessionNumber, now: Moment) -> [ServerEffect] {
-        self.sessions[session]?.unread -= 1
-        // A push stream may break at any time: without a new message, the channel is not pushed any more.
-        guard let feeds = self.sessions[session]?.feeds, self.random.chance(self.feedFailure),
-            let channel = feeds.keys.sorted().first
-        else { return [] }
-        self.sessions[session]?.feeds[channel] = nil
-        self.sessions[session]?.pulling.insert(channel)
-        return self.notice(of: channel, to: session, mustPull: true)
+        // A push stream may break at any time.
+        let breaks = self.random.chance(self.feedFailure)
+        return self.sessions.pushTaken(session, breaks: breaks, self.store, now: now)
     }
 }
 

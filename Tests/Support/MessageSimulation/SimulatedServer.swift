@@ -24,8 +24,7 @@ package enum ServerEffect {
     case close(SessionNumber, CloseCode)
 }
 
-/// The server's side of the harness: facts in, effects out, in their order, with the time as an argument. The model is one; a shell
-/// around the server's own machines can be another.
+/// The server's side of the harness: facts in, effects out, in their order, with the time as an argument.
 package protocol SimulatedServer {
     /// A connection was accepted, and its token names a user and a device.
     mutating func connected(_ session: SessionNumber, user: UserID, device: DeviceID, now: Moment) -> [ServerEffect]
