@@ -11,7 +11,7 @@ public struct ClientConfiguration: Sendable {
     public var program: String?
     /// From where messages are delivered; `nil` for a client that only sends, which then costs the server no catching up.
     public var receives: ReceiveStart?
-    /// Messages that wait for their acknowledgement; ``MessageClient/enqueue(_:to:type:)`` suspends above it.
+    /// Messages that wait for their acknowledgement; ``MessageClient/enqueue(_:to:type:id:)`` suspends above it.
     public var outboxCapacity = 1024
     /// Messages of one channel that are written without waiting for their answers.
     public var messagesInFlight = 256

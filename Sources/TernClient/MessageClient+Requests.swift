@@ -46,7 +46,7 @@ extension MessageClient {
     public func inviteToGroup(_ group: GroupID, _ user: UserID) async throws {
         _ = try await self.request(InviteMember(group: group, user: user))
     }
-    /// A group that we are in, were invited to, or that is open; for all others ``ErrorCode/noSuchChannel``.
+    /// A group that we are in, were invited to, or that is open; for all others `ErrorCode.noSuchChannel`.
     public func findGroup(_ name: Name) async throws -> GroupState { try await self.request(FindGroup(name: name)) }
     /// Joins a group, whose messages are delivered from then on: see ``ReceiveStart/live``.
     public func joinGroup(_ group: GroupID) async throws -> GroupState {
@@ -56,7 +56,7 @@ extension MessageClient {
 
     /// The group of this name, of which we are a member afterwards: it is made, closed, if there is none.
     ///
-    /// - Throws: ``ClientError`` with the failure ``ErrorCode/notInvited`` when there is such a group and it is closed.
+    /// - Throws: ``ClientError`` with the failure `ErrorCode.notInvited` when there is such a group and it is closed.
     public func enterGroup(_ name: Name) async throws -> GroupState {
         do {
             let state = try await self.findGroup(name)
