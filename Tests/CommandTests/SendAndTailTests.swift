@@ -131,6 +131,7 @@ struct SendAndTailTests {
             ["chat", "--json", "--with", "carol"] + self.client(server, token: "dev:ann"), input: "three\n")
         #expect(second.exitCode == 65, "\(second.errors)")
         #expect(second.errors.contains("line 1 was refused"), "\(second.errors)")
+        #expect(await server.stop().exitCode == 0)
     }
 
     /// Two terminals of one user, with the same token: each shows what the other one sent, and not what was typed into it.
@@ -152,6 +153,7 @@ struct SendAndTailTests {
         #expect(!seen.contains { $0.contains("typed here") })
         try typing.fileHandleForWriting.close()
         #expect(await watching.end().exitCode == 0)
+        #expect(await server.stop().exitCode == 0)
     }
 
     /// Reads until a line has `text`.
