@@ -205,13 +205,15 @@ let package = Package(
             swiftSettings: dialect),
         .testTarget(
             name: "TernStoreTests",
-            dependencies: ["TestTimeLimits", "TernStore", "tern-store-victim", nioCore, logging],
+            dependencies: [
+                "TestTimeLimits", "HeldWriterSupport", "TernStore", "tern-store-victim", nioCore, logging,
+            ],
             swiftSettings: dialect),
         .testTarget(
             name: "TernServerTests",
             dependencies: [
-                "TestTimeLimits", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting",
-                "TernClient", nioCore,
+                "TestTimeLimits", "HeldWriterSupport", "TernServer", "TernStore", "TernMessages", "TernTransport",
+                "TernTesting", "TernClient", nioCore,
                 nioPosix,
                 logging, crypto,
             ], swiftSettings: dialect),
@@ -259,6 +261,10 @@ let package = Package(
         .target(
             name: "QUICPacketSupport", dependencies: ["TernTLS", "TernTransport", "CGnuTLS"],
             path: "Tests/Support/QUICPackets", swiftSettings: dialect),
+        // A store whose writer stands still while things are asked of it.
+        .target(
+            name: "HeldWriterSupport", dependencies: ["TernStore"], path: "Tests/Support/HeldWriter",
+            swiftSettings: dialect),
         // How long a test may take before it is said to hang.
         .target(name: "TestTimeLimits", path: "Tests/Support/TimeLimits", swiftSettings: dialect),
         // Handlers, patterns and identities for the tests of both carriers.

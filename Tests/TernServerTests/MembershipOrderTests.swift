@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import HeldWriterSupport
 import NIOCore
 import TernMessages
 import TernTransport

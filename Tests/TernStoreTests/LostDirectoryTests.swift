@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import Foundation
+import HeldWriterSupport
 import Synchronization
 import TernStore
 import TestTimeLimits

@@ -293,6 +293,17 @@ extension SQLiteMessageStore {
 
     public func statusUpdates() -> AsyncStream<StoreStatus> { self.board.updates() }
 
+    /// Runs `body` on the writer's thread, in a transaction that waits for it; for tests, which keep the writer busy.
+    package func onWriter(_ body: @escaping @Sendable () -> Void) async throws(StoreError) {
+        try await self.writer.queue.reserve(cost: 0)
+        let change = WriteChange(
+            apply: { _ throws(StoreError) in
+                body()
+                return {}
+            }, fail: { _ in })
+        self.writer.queue.put(.change(change))
+    }
+
     /// What the writer has done so far.
     public var statistics: StoreStatistics {
         var statistics = self.writer.counters.withLock { $0 }
