@@ -12,7 +12,12 @@ public import TernTransport
 ///
 /// ```swift
 /// let connector = try Connector(applicationProtocol: .messages, tls: TLSClientConfiguration(trust: trust))
-/// let client = MessageClient(ClientConfiguration(token: token)) { try await connector.connect(to: server) }
+/// let follower = NetworkFollower()
+/// let client = MessageClient(ClientConfiguration(token: token)) {
+///     try await connector.connect(to: server)
+/// } whileConnected: {
+///     await follower.follow($0)
+/// }
 /// try await withThrowingTaskGroup(of: Void.self) { group in
 ///     group.addTask { try await client.run() }
 ///     let bob = try await client.resolveUser(Name("bob"))
@@ -22,7 +27,8 @@ public import TernTransport
 /// }
 /// ```
 ///
-/// It takes `import Tern` and `import TernClient`; `.messages` is the ALPN of Docs/PROTOCOL.md.
+/// It takes `import Tern` and `import TernClient`; `.messages` is the ALPN of Docs/PROTOCOL.md. The follower moves each connection with
+/// the device from network to network; without it a client notices after ``LivenessPolicy/idlePingInterval`` that nothing comes any more.
 ///
 /// **Isolation.** Every method may be called from any task. Whatever waits ends with `CancellationError` when its task is cancelled,
 /// and disturbs nobody else.
@@ -35,8 +41,13 @@ public final class MessageClient: Sendable {
     ///   - configuration: who the client is, and how it behaves.
     ///   - connect: opens a connection with the ALPN of Docs/PROTOCOL.md; called again whenever one was lost. Its task is cancelled
     ///     when the connection is not wanted any more.
-    public init(_ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection) {
-        self.driver = ClientDriver(configuration, connect: connect)
+    ///   - whileConnected: accompanies each connection, in a task of its own that is cancelled when the connection is not wanted any
+    ///     more; the client closes the connection when it returned. That it returns before has no consequences.
+    public init(
+        _ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection,
+        whileConnected: (@Sendable (Connection) async -> Void)? = nil
+    ) {
+        self.driver = ClientDriver(configuration, connect: connect, whileConnected: whileConnected)
     }
 
     /// Keeps the client connected until ``close(timeout:)``. Call it once, in a task of its own.

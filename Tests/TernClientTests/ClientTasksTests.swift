@@ -91,6 +91,35 @@ struct ClientTasksTests {
         #expect(await server.closed().wireCode == 0)
     }
 
+    /// Each connection has its companion, for as long as the client wants it.
+    @Test func whoeverAccompaniesAConnectionIsCancelledWithIt() async throws {
+        try await House.run { house in
+            let (visits, visit) = AsyncStream.makeStream(of: Connection.self)
+            let (goodbyes, goodbye) = AsyncStream.makeStream(of: Bool.self)
+            let client = MessageClient(ClientConfiguration(token: "dev:alice")) {
+                try house.connect()
+            } whileConnected: { connection in
+                visit.yield(connection)
+                // Ends by cancellation only.
+                try? await Task.sleep(for: .seconds(3_600))
+                goodbye.yield(Task.isCancelled)
+            }
+            let running = Task { try await client.run() }
+            var visiting = visits.makeAsyncIterator()
+            var leaving = goodbyes.makeAsyncIterator()
+            let first = await visiting.next()
+            _ = try await client.identity()
+            await first?.close()
+            #expect(await leaving.next() == true)
+            let second = await visiting.next()
+            _ = try await client.identity()
+            await client.close()
+            try await running.value
+            #expect(await leaving.next() == true)
+            #expect(await second?.closed().wireCode == 0)
+        }
+    }
+
     @Test func whateverWaitsEndsWithItsTask() async throws {
         try await House.run { house in
             let gate = Gate()

@@ -37,15 +37,20 @@ final class ClientDriver: Sendable {
     }
 
     let connect: @Sendable () async throws -> Connection
+    let whileConnected: (@Sendable (Connection) async -> Void)?
     let configuration: ClientConfiguration
     private let state: Mutex<State>
     /// The tasks of ``run()``.
     private let jobs: AsyncStream<Job>
     private let sink: AsyncStream<Job>.Continuation
 
-    init(_ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection) {
+    init(
+        _ configuration: ClientConfiguration, connect: @escaping @Sendable () async throws -> Connection,
+        whileConnected: (@Sendable (Connection) async -> Void)?
+    ) {
         self.configuration = configuration
         self.connect = connect
+        self.whileConnected = whileConnected
         self.state = Mutex(State(machine: ClientMachine(configuration, seed: .random(in: 0 ... .max))))
         (self.jobs, self.sink) = AsyncStream.makeStream()
     }

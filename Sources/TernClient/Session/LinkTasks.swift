@@ -85,7 +85,8 @@ final class LinkTasks: Sendable {
     private func connect() async {
         do {
             let connection = try await self.driver.connect()
-            if !self.driver.arrived(connection, for: self) { await connection.close() }
+            guard self.driver.arrived(connection, for: self) else { return await connection.close() }
+            if let accompany = self.driver.whileConnected { self.start { await accompany($0) } }
         } catch {
             self.failed(error)
         }

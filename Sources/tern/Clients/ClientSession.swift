@@ -39,9 +39,9 @@ final class ClientSession: Sendable {
                 isFirst
                 ? try await connection.connect(by: connector) : try await connector.race(to: connection.server)
             reports.last.withLock { $0 = report }
-            // Ends with the connection, which the client closes.
-            Task { await follower.follow(made) }
             return made
+        } whileConnected: {
+            await follower.follow($0)
         }
     }
 
