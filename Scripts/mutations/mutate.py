@@ -126,6 +126,10 @@ def main():
     flags = shlex.split(os.environ.get("SWIFT_BUILD_FLAGS", ""))
     os.makedirs(tree, exist_ok=True)
     missed = 0
+    copy(here, tree)
+    build = run(["swift", "build", *flags, "--build-tests"], tree, 3600)
+    if build is None or build.returncode != 0:
+        sys.exit("without any fault it does not compile\n" + (build.stdout[-3000:] if build else ""))
     for fault in faults:
         copy(here, tree)
         isFound, words = check(fault, tree, flags)

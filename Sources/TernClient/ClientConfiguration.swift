@@ -7,6 +7,10 @@ internal import TernMessages
 public struct ClientConfiguration: Sendable {
     /// What proves who we are, as Docs/PROTOCOL.md section 5 says.
     public var token: String
+    /// Asked for a token before each authentication, in place of ``token``, by clients that outlive their tokens: a server ends a
+    /// connection with the token that it began with. It has ``requestTimeout``, together with the server. An attempt fails with what it
+    /// throws, and is repeated as any other. A token that is refused because of its time is tried again only if there is another one by then.
+    public var tokenSource: (@Sendable () async throws -> String)?
     /// Shown to the server, such as `tern 0.1`.
     public var program: String?
     /// From where messages are delivered; `nil` for a client that only sends, which then costs the server no catching up.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import Foundation
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -118,6 +119,63 @@ struct ClientTasksTests {
             #expect(await leaving.next() == true)
             #expect(await second?.closed().wireCode == 0)
         }
+    }
+
+    /// What a client's source of tokens says, one after the other, and then the last one again and again.
+    private func run(
+        tokens seconds: [Int64], _ body: (MessageClient, House, Task<Void, any Error>) async throws -> Void
+    ) async throws -> Int {
+        let secret = AccessSecret.random()
+        let now = Int64(Date().timeIntervalSince1970)
+        let tokens = try seconds.map {
+            try AccessToken(
+                user: Name("alice"), device: Name("phone"), audience: Name("tern"), expires: now + $0, issuedAt: now
+            ).signed(with: secret)
+        }
+        let asked = Mutex(0)
+        try await House.run(server: { $0.secret = secret }) { house in
+            let client = house.client("nobody") { configuration in
+                configuration.reconnecting.retriesFirstConnection = true
+                configuration.tokenSource = {
+                    asked.withLock { count in
+                        count += 1
+                        return tokens[min(count, tokens.count) - 1]
+                    }
+                }
+            }
+            let running = Task { try await client.run() }
+            try await body(client, house, running)
+        }
+        return asked.withLock { $0 }
+    }
+
+    @Test func eachConnectionHasAFreshToken() async throws {
+        let asked = try await self.run(tokens: [3600]) { client, house, running in
+            #expect(try await client.identity().userName.text == "alice")
+            house.cutAll()
+            _ = try await client.send(ByteBuffer(string: "1"), to: PartyID(client.identity().user))
+            await client.close()
+            try await running.value
+        }
+        #expect(asked >= 2)
+    }
+
+    @Test func aTokenThatExpiredIsReplaced() async throws {
+        let asked = try await self.run(tokens: [-3600, 3600]) { client, _, running in
+            #expect(try await client.identity().userName.text == "alice")
+            await client.close()
+            try await running.value
+        }
+        #expect(asked >= 2)
+    }
+
+    @Test func aTokenThatExpiredAndIsNotReplacedEndsTheClient() async throws {
+        let asked = try await self.run(tokens: [-3600]) { client, _, running in
+            let error = await #expect(throws: ClientError.self) { try await running.value }
+            #expect(error?.code == .authenticationRefused)
+            #expect(error?.failure?.code == .tokenExpired)
+        }
+        #expect(asked == 2)
     }
 
     @Test func whateverWaitsEndsWithItsTask() async throws {

@@ -111,7 +111,10 @@ final class LinkTasks: Sendable {
         stream.setPriority(.highest)
         var reader = MessageReader(stream)
         let answer: AuthenticationAnswer
-        do { answer = try await self.authenticate(stream, &reader) } catch { throw Self.refusal(error) }
+        let token = try await self.currentToken()
+        do { answer = try await self.authenticate(token, stream, &reader) } catch {
+            throw try await Self.refusal(error, mayTryAgain: self.hasAnotherToken(than: token, after: error))
+        }
         self.driver.tell { $0.authenticated(self.number, answer, over: connection.carrier, now: $1) }
         self.start { _ in try await self.writeControl(to: stream) }
         self.start { connection in try await self.askOver(connection) }
@@ -124,13 +127,24 @@ final class LinkTasks: Sendable {
         self.driver.tell { $0.controlEnded(self.number, now: $1) }
     }
 
+    private func currentToken() async throws -> String {
+        try await self.driver.configuration.tokenSource?() ?? self.driver.configuration.token
+    }
+
+    /// Whether the server may say something else of the token that there is by now.
+    private func hasAnotherToken(than token: String, after error: any Error) async throws -> Bool {
+        guard let code = (error as? Failure)?.code, code == .tokenExpired || code == .tokenNotYetValid else {
+            return false
+        }
+        return try await self.currentToken() != token
+    }
+
     private func authenticate(
-        _ stream: TernTransport.Stream, _ reader: inout MessageReader
+        _ token: String, _ stream: TernTransport.Stream, _ reader: inout MessageReader
     ) async throws -> AuthenticationAnswer {
         var first = ByteBuffer()
         StreamKind.control.encode(into: &first)
-        let configuration = self.driver.configuration
-        try AuthenticationRequest(token: configuration.token, clientProgram: configuration.program).message
+        try AuthenticationRequest(token: token, clientProgram: self.driver.configuration.program).message
             .encode(into: &first)
         try await stream.write(first)
         guard let message = try await reader.next() else {
@@ -262,13 +276,13 @@ final class LinkTasks: Sendable {
 
     // MARK: Refusals
 
-    private static func refusal(_ error: any Error) -> any Error {
+    private static func refusal(_ error: any Error, mayTryAgain: Bool) -> any Error {
         let final: Set<ErrorCode> = [
             .unauthenticated, .tokenExpired, .wrongAudience, .tokenNotYetValid, .unsupportedVersion, .malformed,
             .invalidName,
         ]
         switch error {
-        case let failure as Failure where final.contains(failure.code):
+        case let failure as Failure where final.contains(failure.code) && !mayTryAgain:
             var refused = ClientError.refused(failure)
             refused.code = .authenticationRefused
             return refused

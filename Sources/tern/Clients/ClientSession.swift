@@ -25,6 +25,7 @@ final class ClientSession: Sendable {
         connection: ConnectionOptions, token: TokenOptions, receives: ReceiveStart?, logger: Logger, output: Output
     ) throws {
         var configuration = ClientConfiguration(token: try token.read(), receives: receives)
+        if let source = token.source { configuration.tokenSource = { try source() } }
         configuration.program = Program.nameAndVersion
         configuration.reconnecting.giveUpAfter = .seconds(connection.timeout)
         configuration.requestTimeout = min(configuration.requestTimeout, .seconds(connection.timeout))

@@ -14,7 +14,10 @@ struct TokenOptions: ParsableArguments {
             valueName: "token"))
     var token: String?
 
-    @Option(help: ArgumentHelp("Read the token from this file.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "Read the token from this file, and again for each connection: put a new one there before it ends.",
+            valueName: "file"))
     var tokenFile: String?
 
     func validate() throws {
@@ -31,6 +34,15 @@ struct TokenOptions: ParsableArguments {
         let token = found.trimmingCharacters(in: .whitespacesAndNewlines)
         guard !token.isEmpty else { throw CommandError(.usage, "the token is empty") }
         return token
+    }
+
+    /// What has the token of later connections; `nil` where it stays what it is.
+    var source: (@Sendable () throws -> String)? {
+        guard let file = self.tokenFile,
+            let values = try? URL(fileURLWithPath: file).resolvingSymlinksInPath()
+                .resourceValues(forKeys: [.isRegularFileKey]), values.isRegularFile == true
+        else { return nil }
+        return { [self] in try self.read() }
     }
 
     private static func contents(of path: String?) throws(CommandError) -> String? {

@@ -33,7 +33,8 @@ final class House: Sendable {
     }
 
     static func run(
-        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in }, _ body: (House) async throws -> Void
+        store edit: (inout SQLiteMessageStore.Options) -> Void = { _ in },
+        server editServer: (inout ServerConfiguration) -> Void = { _ in }, _ body: (House) async throws -> Void
     ) async throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tern-client-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -47,6 +48,7 @@ final class House: Sendable {
         configuration.acceptsDevelopmentTokens = true
         configuration.durability = .normal
         configuration.authenticationTimeout = Self.forEver
+        editServer(&configuration)
         let house = House(
             server: MessageServer(store: store, configuration: configuration, logger: logger), store: store)
         let result: Result<Void, any Error>
