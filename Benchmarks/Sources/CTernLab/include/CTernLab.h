@@ -71,9 +71,4 @@ int ternlab_route(
 /* What is sent from this address looks for its route in this table first. */
 int ternlab_source_rule(int netlink, int family, const uint8_t *source, uint32_t table);
 
-/* Opens a descriptor that tells when this network namespace's addresses or routes change; a negated errno on failure. */
-int ternlab_address_watch_open(void);
-/* Waits for the next change; 0, or a negated errno. */
-int ternlab_address_watch_wait(int fd);
-
 #endif

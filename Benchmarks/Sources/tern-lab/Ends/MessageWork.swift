@@ -43,7 +43,7 @@ private final class MessageLink: Sendable {
     let client: LabClient
     let connector: Connector
     let log: MessageLog
-    let watcher = AddressWatcher()
+    let follower = NetworkFollower()
 
     init(work: MessageWork, client: LabClient, connector: Connector) {
         (self.work, self.client, self.connector) = (work, client, connector)
@@ -136,7 +136,7 @@ private final class MessageLink: Sendable {
                 }
                 if self.work.bulkBytes > 0 { group.addTask { try await self.download(over: connection) } }
                 group.addTask { try await self.watchForSilence() }
-                group.addTask { try await self.followAddresses(of: connection) }
+                group.addTask { await self.follower.follow(connection) }
                 group.addTask { await self.noteEvents(of: connection) }
                 // The first that fails ends the others.
                 while try await group.next() != nil {}
@@ -170,18 +170,6 @@ private final class MessageLink: Sendable {
             if self.log.silence > self.work.patience {
                 throw BenchmarkError("nothing came back for \(fixed(self.work.patience, 1)) s")
             }
-        }
-    }
-
-    /// What an application does when the system says that its addresses changed: it moves the connection, where the carrier
-    /// can move, and otherwise connects anew at once.
-    private func followAddresses(of connection: Connection) async throws {
-        for await _ in self.watcher.changes() {
-            guard connection.capabilities.canMigrate else {
-                throw BenchmarkError("the address changed, and \(connection.carrier) cannot follow")
-            }
-            let report = try await connection.migrate()
-            self.log.note("moved to \(report.localAddress)", isOfTransport: true)
         }
     }
 
