@@ -158,8 +158,10 @@ let package = Package(
             path: "Examples/Interop/interop-client", swiftSettings: dialect),
         // Two people chat through the command's server while it is killed and UDP is blocked.
         .executableTarget(
-            name: "demo", dependencies: [nioCore, nioPosix], path: "Examples/Demo", exclude: ["README.md"],
-            swiftSettings: dialect),
+            name: "demo", dependencies: ["ChildProcesses", nioCore, nioPosix], path: "Examples/Demo",
+            exclude: ["README.md"], swiftSettings: dialect),
+        // Programs of this package as processes of their own, for the demo and for tests.
+        .target(name: "ChildProcesses", path: "Examples/Processes", swiftSettings: dialect),
 
         .testTarget(
             name: "TernTransportTests",
@@ -229,7 +231,8 @@ let package = Package(
         .target(
             name: "MessageSimulationSupport",
             dependencies: [
-                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport", "TernTesting", nioCore,
+                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport",
+                "TernTesting", nioCore,
             ],
             path: "Tests/Support/MessageSimulation", swiftSettings: dialect),
         // The same without a test runner, for Scripts/mutate-messages.
@@ -292,7 +295,8 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "tern-command", "demo", "echo-server", "echo-client", "interop-server", "interop-client",
+                "ChildProcesses", "tern-command", "demo", "echo-server", "echo-client", "interop-server",
+                "interop-client",
                 "InteropCommon", "Tern",
                 "TernTransport", "TernTesting", nioCore, nioPosix,
             ],
@@ -302,7 +306,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "TestTimeLimits", "tern-command", "demo", "Tern", "TernMessages", "TernServer", nioCore, nioPosix,
+                "ChildProcesses", "TestTimeLimits", "tern-command", "demo", "Tern", "TernMessages", "TernServer",
+                nioCore, nioPosix,
                 arguments,
             ],
             swiftSettings: dialect),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 
 /// Starts the command `tern` and understands the JSON lines that it prints (Docs/COMMAND.md).

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import NIOPosix
 import TestTimeLimits
 import Testing
-
-@testable import demo
 
 /// How long a verb waits for its first connection.
 @Suite(.untilItHangs)

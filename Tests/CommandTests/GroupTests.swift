@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Testing
-
-@testable import demo
 
 /// `tern group`, and groups in `send` and `tail`, as processes.
 @Suite(.timeLimit(.minutes(10)))

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Testing
-
-@testable import demo
 
 /// `SSLKEYLOGFILE`: the secrets with which Wireshark decrypts a capture, on both carriers.
 @Suite(.timeLimit(.minutes(10)))

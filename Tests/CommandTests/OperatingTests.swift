@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Tern
 import TestTimeLimits
 import Testing
-
-@testable import demo
 
 /// What an operator does to a server, and sees of it.
 @Suite(.untilItHangs)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Testing
-
-@testable import demo
 
 /// `tern send` and `tern tail` against a server, as processes.
 @Suite(.timeLimit(.minutes(10)))

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import NIOPosix
 import Tern
 import Testing
-
-@testable import demo
 
 /// `tern serve` as a process: what it prints, how it ends, and what it says of what cannot work.
 @Suite(.timeLimit(.minutes(10)))

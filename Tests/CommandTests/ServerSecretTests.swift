@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import NIOPosix
 import Tern
 import TestTimeLimits
 import Testing
-
-@testable import demo
 
 /// What a server keeps for itself, so that a restart is noticed and nobody else can play it.
 @Suite(.untilItHangs)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Testing
-
-@testable import demo
 
 /// The built command as a process of its own, in a directory that goes away with the test.
 final class TernProgram: Sendable {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Tern
 import TestTimeLimits
 import Testing
-
-@testable import demo
 
 /// What others made, or can read or change, is not trusted; and what gives secrets away is said.
 @Suite(.untilItHangs)

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import Tern
 import Testing
-
-@testable import demo
 
 /// Our QUIC against ngtcp2's own programs, which speak HTTP/3: a GET of one file in each direction.
 @Suite(.serialized, .timeLimit(.minutes(10)))

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import Tern
 import Testing
-
-@testable import demo
 
 /// Streams, datagrams and closes between Tern and aioquic, in both roles.
 @Suite("Echo between Tern and aioquic", .needsPythonPeer, .timeLimit(.minutes(15)))

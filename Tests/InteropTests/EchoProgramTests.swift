@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import NIOPosix
 import Tern
 import Testing
-
-@testable import demo
 
 /// The echo programs as processes: what Examples/Echo/README.md promises.
 @Suite("The echo programs", .timeLimit(.minutes(10)))

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import NIOCore
 import Tern
 import Testing
-
-@testable import demo
 
 /// interop-server and interop-client as processes: their contract, and requests that no client should send.
 @Suite("The interop programs", .timeLimit(.minutes(10)))

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Testing
-
-@testable import demo
 
 /// The cases of the quic-interop-runner in a moment each: small files over fast links. `make interop` runs them as they are.
 @Suite("The interop matrix, in short", .needsPythonPeer, .serialized, .timeLimit(.minutes(15)))

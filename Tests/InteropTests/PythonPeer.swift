@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import ChildProcesses
 import Foundation
 import Testing
-
-@testable import demo
 
 /// A Python with aioquic: the foreign implementation that these tests talk to. `Scripts/test` installs it.
 enum PythonPeer {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-import Foundation
+package import Foundation
 import Synchronization
 
-/// A program that the demo started. It ends with the demo at the latest, see ``ChildProcess/killAll()``.
-final class ChildProcess: Sendable {
+/// A program that this one started. What still runs at the end is to be ended with ``killAll()``.
+package final class ChildProcess: Sendable {
     /// One line of its standard output and when it came.
-    struct Line: Sendable {
-        let text: String
-        let time: ContinuousClock.Instant
+    package struct Line: Sendable {
+        package let text: String
+        package let time: ContinuousClock.Instant
     }
 
-    let name: String
+    package let name: String
     /// What it prints, line by line, to the end. The sequence has one reader.
-    let lines: AsyncStream<Line>
+    package let lines: AsyncStream<Line>
 
     private let process: Process
     private let exit: AsyncStream<Int32>
@@ -24,7 +24,7 @@ final class ChildProcess: Sendable {
     /// - Parameters:
     ///   - input: what it reads; nothing when `nil`.
     ///   - log: the file that gets its standard error.
-    init(
+    package init(
         name: String, executable: URL, arguments: [String], environment: [String: String], input: FileHandle?, log: URL
     ) throws {
         self.name = name
@@ -54,19 +54,19 @@ final class ChildProcess: Sendable {
     }
 
     /// Waits for the end: its exit code, or 128 and the signal that ended it. Call it once.
-    func exitCode() async -> Int32 {
+    package func exitCode() async -> Int32 {
         for await code in self.exit { return code }
         return -1
     }
 
-    var processIdentifier: Int32 { self.process.processIdentifier }
+    package var processIdentifier: Int32 { self.process.processIdentifier }
 
-    func send(signal: Int32) {
+    package func send(signal: Int32) {
         if self.process.isRunning { kill(self.process.processIdentifier, signal) }
     }
 
     /// Ends every child that still runs.
-    static func killAll() {
+    package static func killAll() {
         for child in Self.running.withLock({ Array($0.values) }) { child.send(signal: SIGKILL) }
     }
 
