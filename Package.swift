@@ -227,11 +227,15 @@ let package = Package(
                 nioPosix, logging,
             ],
             swiftSettings: dialect),
+        // What a device was told beside what it should have been: the judgement of simulations and trials.
+        .target(
+            name: "MessageJudgementSupport", dependencies: ["TernClient", "TernMessages"],
+            path: "Tests/Support/MessageJudgement", swiftSettings: dialect),
         // Clients, a model of the server, and everything that can happen between them: one thread, virtual time.
         .target(
             name: "MessageSimulationSupport",
             dependencies: [
-                "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport",
+                "MessageJudgementSupport", "TernClient", "TernServer", "TernStore", "TernMessages", "TernTransport",
                 "TernTesting", nioCore,
             ],
             path: "Tests/Support/MessageSimulation", swiftSettings: dialect),

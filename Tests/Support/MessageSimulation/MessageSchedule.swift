@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import MessageJudgementSupport
 import NIOCore
 import TernClient
 import TernMessages
@@ -120,7 +121,7 @@ struct MessageSchedule<Sessions: ServerSessions> {
             } else {
                 let group = groups[target % groups.count]
                 for device in world.devices where device.user == world.devices[index].user {
-                    device.hasLeft.insert(ChannelID(group: group))
+                    device.account.hasLeft.insert(ChannelID(group: group))
                 }
                 world.request(LeaveGroup(group: group), by: index)
             }
@@ -229,9 +230,11 @@ struct MessageSchedule<Sessions: ServerSessions> {
     private mutating func addStaleMark(of index: Int, at moment: Moment) {
         self.world.schedule(at: moment) { world in
             let device = world.devices[index]
-            for channel in device.received.keys.sorted() {
-                guard let received = device.received[channel], let first = received.sequences.first else { continue }
-                device.received[channel]?.lastRead = max(received.lastRead, first)
+            for channel in device.account.received.keys.sorted() {
+                guard let received = device.account.received[channel], let first = received.sequences.first else {
+                    continue
+                }
+                device.account.received[channel]?.lastRead = max(received.lastRead, first)
                 world.tell(index) {
                     $0.markRead(channel, upTo: MessageSequence(first), epoch: received.epoch, now: $1)
                 }
@@ -246,10 +249,11 @@ struct MessageSchedule<Sessions: ServerSessions> {
                 device.openRequests[tag] = nil
                 world.tell(index) { $0.cancelRequest(tag, now: $1) }
             }
-            for id in device.sent.keys.sorted(by: { $0.low < $1.low }) where device.sent[id]?.result == nil {
+            for id in device.account.sent.keys.sorted(by: { $0.low < $1.low })
+            where device.account.sent[id]?.result == nil {
                 let waits = !device.accepted.contains(id)
                 if device.machine.cancelEnqueue(id) != waits { device.fail("a message could not be taken back") }
-                if waits { device.sent[id] = nil }
+                if waits { device.account.sent[id] = nil }
             }
         }
     }
@@ -260,7 +264,7 @@ extension MessageWorld {
         let device = self.devices[index]
         let id = self.makeID(device.user)
         device.nextMessage += 1
-        device.sent[id] = SimulatedDevice.Sent(receiver: receiver, number: device.nextMessage)
+        device.account.sent[id] = DeviceAccount.Sent(receiver: receiver, number: device.nextMessage)
         self.tell(index) { $0.enqueue(ByteBuffer(), to: receiver, type: .text, id: id, now: $1) }
     }
 

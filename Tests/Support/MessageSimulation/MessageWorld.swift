@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+import MessageJudgementSupport
 import NIOCore
 package import TernClient
 package import TernMessages
@@ -180,7 +181,7 @@ package final class MessageWorld<Server: SimulatedServer> {
             }
         case .roomForPushes: self.readPushes(index)
         case .accepted(let id): device.accepted.insert(id)
-        case .completeSend(let id, let result): device.completed(id, result)
+        case .completeSend(let id, let result): device.account.completed(id, result)
         case .completeRequest(let tag, let result): device.completed(tag, result)
         case .completeIdentity: break
         case .end(let error):
@@ -190,7 +191,7 @@ package final class MessageWorld<Server: SimulatedServer> {
     }
 
     private func checkWrite(_ message: OutgoingMessage, _ device: SimulatedDevice) {
-        device.sent[message.id]?.writes += 1
+        device.account.sent[message.id]?.writes += 1
         if let hold = device.holds[message.receiver], self.now < hold {
             device.fail("wrote to \(message.receiver) \(hold - self.now) before the server's retry-after")
         }
@@ -216,7 +217,7 @@ package final class MessageWorld<Server: SimulatedServer> {
             }
             guard let update = taken else { return }
             let reads = self.random.chance(0.3)
-            if let message = device.took(update, reads: reads) {
+            if let message = device.account.took(update, reads: reads) {
                 let epoch = self.random.chance(0.5) ? message.epoch : nil
                 self.tell(index) { machine, now in
                     machine.markRead(message.channel, upTo: message.sequence, epoch: epoch, now: now)
@@ -235,7 +236,7 @@ package final class MessageWorld<Server: SimulatedServer> {
 
     private func connect(_ index: Int, _ link: LinkNumber) {
         let device = self.devices[index]
-        device.connects(at: self.now)
+        device.account.connects(at: self.now)
         guard self.isReachable else {
             return self.events.add(.connectFailed(device: index, link), at: self.now + self.someDelay())
         }
@@ -248,7 +249,7 @@ package final class MessageWorld<Server: SimulatedServer> {
     }
 
     private func close(_ index: Int, _ link: LinkNumber) {
-        self.devices[index].linksLost += 1
+        self.devices[index].account.linksLost += 1
         guard let session = self.sessions[index]?.removeValue(forKey: link), self.wires[session] != nil else { return }
         self.checkClose(session, self.devices[index])
         self.wires[session]?.isClosedByClient = true
@@ -404,7 +405,7 @@ package final class MessageWorld<Server: SimulatedServer> {
             self.noteAnswer(message, device)
             self.tell(index) { $0.answered(link, stream, message, now: $1) }
         case .streamEnded(_, let stream):
-            device.streamsEnded += 1
+            device.account.streamsEnded += 1
             self.tell(index) { $0.sendStreamEnded(link, stream, now: $1) }
         case .response(_, let frame):
             self.note(frame, device)
@@ -469,18 +470,18 @@ package final class MessageWorld<Server: SimulatedServer> {
 
     private func noteAnswer(_ message: Message, _ device: SimulatedDevice) {
         guard message.type == .error, let failure = try? Failure(message), failure.isRetryable, let id = failure.id,
-            let receiver = device.sent[id]?.receiver
+            let receiver = device.account.sent[id]?.receiver
         else { return }
-        device.sent[id]?.refusals += 1
+        device.account.sent[id]?.refusals += 1
         if let wait = failure.retryAfter { device.holds[receiver] = self.now + .milliseconds(Int(wait)) }
     }
 
     /// Which channels the first whole index had, and how far they went.
     private func note(_ frame: RequestFrame, _ device: SimulatedDevice) {
-        guard frame.resource == .syncIndex, frame.status == .none, device.baseline == nil else { return }
+        guard frame.resource == .syncIndex, frame.status == .none, device.account.baseline == nil else { return }
         var body = frame.body
         guard let page = try? SyncIndex.Answer(decoding: &body) else { return }
         for state in page.channels { device.indexPass[state.channel] = state }
-        if page.next == 0 { device.baseline = device.indexPass }
+        if page.next == 0 { device.account.baseline = device.indexPass }
     }
 }
