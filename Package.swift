@@ -245,6 +245,23 @@ let package = Package(
             path: "Tests/Support/MessageSimulationCommand", swiftSettings: dialect),
         .testTarget(
             name: "MessageSimulationTests", dependencies: ["MessageSimulationSupport"], swiftSettings: dialect),
+        // Clients and a server in a process of its own, over sockets, with kills and cuts: real time, and a plan from a seed.
+        .target(
+            name: "MessageTrialSupport",
+            dependencies: [
+                "MessageJudgementSupport", "ChildProcesses", "Tern", "TernTLS", "TernTransport", "TernClient",
+                "TernServer", "TernStore", "TernMessages", "TernTesting", nioCore, nioPosix, logging, lifecycle,
+                unixSignals,
+            ],
+            path: "Tests/Support/MessageTrial", swiftSettings: dialect),
+        // The same by hand, for as long as one likes; and the server with low limits.
+        .executableTarget(
+            name: "tern-message-trial", dependencies: ["MessageTrialSupport", "ChildProcesses"],
+            path: "Tests/Support/MessageTrialCommand", swiftSettings: dialect),
+        .testTarget(
+            name: "MessageTrialTests",
+            dependencies: ["TestTimeLimits", "MessageTrialSupport", "tern-message-trial", "tern-command"],
+            swiftSettings: dialect),
         // Every piece of code that the DocC articles show; Scripts/check-docs compares them.
         .testTarget(
             name: "DocumentationTests",
