@@ -213,22 +213,26 @@ tern_quic_result tern_quic_read(tern_quic *quic, uint8_t ecn, const uint8_t *byt
     quic->now = now;
     length = tern_quic_hold_back(quic, bytes, length, ecn);
     if (length == 0) { return TERN_QUIC_OK; }
+    // Of the packet before ngtcp2 knows one half, and not even its number.
+    if (quic->has_failed) { return tern_quic_remember(quic, quic->last_error); }
     if (ngtcp2_conn_is_server(quic->conn) && tern_quic_is_reserved(&quic->read_path.path.remote)) { return TERN_QUIC_OK; }
     ngtcp2_path_storage storage;
     quic->shown_path = tern_quic_placed_path(quic, tern_quic_shown_path(quic, &storage), &storage);
     if (quic->shown_path == NULL) { return TERN_QUIC_OK; }
-    quic->read_decrypted = false;
+    quic->read_taken = false;
     tern_quic_reading = quic;
     quic->datagram = bytes;
     quic->datagram_length = length;
-    quic->opens_streams = false;
-    int result = ngtcp2_conn_read_pkt(quic->conn, quic->shown_path, &info, bytes, length, now);
-    quic->datagram_length = 0;
-    if (quic->opens_streams && result == NGTCP2_ERR_FRAME_ENCODING) {
-        // ngtcp2 0.12 forgets a stream whose first frame resets it, so that nothing could be sent on it and its opener would wait
-        // for ever. Now the streams are open, and nothing else has come of the packet: not even its number was noted.
+    quic->resets_read = 0;
+    int result;
+    // ngtcp2 0.12 forgets a stream whose first frame resets it, so that nothing could be sent on it and its opener would wait
+    // for ever. So such streams are opened first, and nothing else comes of the packet then: not even its number is noted.
+    do {
+        quic->opens_streams = false;
         result = ngtcp2_conn_read_pkt(quic->conn, quic->shown_path, &info, bytes, length, now);
-    }
+    } while (quic->opens_streams && result == NGTCP2_ERR_FRAME_ENCODING);
+    quic->datagram_length = 0;
+    quic->has_failed = result < 0;
     tern_quic_reading = NULL;
     tern_quic_note_shown(quic, quic->shown_path);
     tern_quic_note_placed(quic, quic->shown_path);

@@ -146,6 +146,7 @@ static int on_new_connection_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *tok
 static int on_remove_connection_id(ngtcp2_conn *conn, const ngtcp2_cid *cid, void *user) {
     (void)conn;
     tern_quic *quic = user;
+    quic->has_latest_own = false;
     quic->events->cid_retired(quic->context, tern_quic_cid_from(cid));
     return 0;
 }
@@ -172,52 +173,73 @@ static bool can_be_read_again(tern_quic *quic, const uint8_t *sealed) {
 }
 #endif
 
+/// Of 0-RTT or 1-RTT, its protection removed (RFC 9000, sections 17.2.3 and 17.3.1).
+static bool is_of_application(const uint8_t *header, size_t length) {
+    return length > 0 && ((header[0] & 0x80) == 0 || (header[0] & 0x30) == 0x10);
+}
+
+/// Reads the frames of a packet before ngtcp2 does. Returns whether it may see the packet.
+static bool review(
+    tern_quic *quic, uint64_t number, const uint8_t *header, const uint8_t *sealed, uint8_t *plain, size_t length) {
+#if !TERN_NGTCP2_1
+    if (can_be_read_again(quic, sealed)) {
+        quic->opens_streams = tern_quic_open_streams(quic, plain, length);
+        if (quic->opens_streams) { return true; }
+    }
+#else
+    (void)sealed;
+#endif
+    if (!tern_quic_review_frames(quic, number, plain, length)) { return false; }
+    bool is_latest = tern_quic_note_taken(quic, number);
+    quic->read_taken = true;
+    if (tern_quic_awaits_response(quic)) { tern_quic_find_responses(quic, plain, length); }
+    if ((header[0] & 0x80) != 0) { return true; }
+    if (ngtcp2_conn_is_server(quic->conn)) { tern_quic_note_opened(quic, plain, length); }
+    bool phase = (header[0] & 0x04) != 0;
+    if (is_latest && phase != quic->key_phase) {
+        quic->key_phase = phase;
+        quic->events->keys_updated(quic->context);
+    }
+    return true;
+}
+
 static int on_decrypt(
     uint8_t *plain, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *sealed,
     size_t sealed_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
-    if (tern_quic_reading != NULL && tern_quic_must_wait(tern_quic_reading, header, header_length)) {
-        return NGTCP2_ERR_DECRYPT;
-    }
+    tern_quic *quic = tern_quic_reading;
+    if (quic != NULL && tern_quic_must_wait(quic, header, header_length)) { return NGTCP2_ERR_DECRYPT; }
     int result = ngtcp2_crypto_decrypt_cb(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
-    if (result != 0 || tern_quic_reading == NULL) { return result; }
-    tern_quic_reading->has_decrypted = true;
-    tern_quic_reading->read_decrypted = true;
-#if !TERN_NGTCP2_1
-    if (can_be_read_again(tern_quic_reading, sealed) && sealed_length > aead->max_overhead) {
-        tern_quic_reading->opens_streams =
-            tern_quic_open_streams(tern_quic_reading, plain, sealed_length - aead->max_overhead);
-        if (tern_quic_reading->opens_streams) { return result; }
-    }
-#endif
-    if (sealed_length > aead->max_overhead
-        && !tern_quic_review_frames(tern_quic_reading, plain, sealed_length - aead->max_overhead)) {
-        // As if it had been lost: the peer sends it again.
+    if (result != 0) { return result; }
+    if (quic != NULL) { quic->has_decrypted = true; }
+    // Nothing is learned here from the others.
+    if (!is_of_application(header, header_length)) { return 0; }
+    // What may not be seen is as if it had been lost: the peer sends it again.
+    uint64_t number;
+    if (quic == NULL || sealed_length < aead->max_overhead
+        || !tern_quic_takes(quic, key->native_handle, nonce, nonce_length, header, header_length, &number)
+        || !review(quic, number, header, sealed, plain, sealed_length - aead->max_overhead)) {
         return NGTCP2_ERR_DECRYPT;
     }
-    if (tern_quic_awaits_response(tern_quic_reading) && sealed_length > aead->max_overhead) {
-        tern_quic_find_responses(tern_quic_reading, plain, sealed_length - aead->max_overhead);
-    }
-    // A short header, its protection removed: 0x80 is the header form, 0x04 the key phase (RFC 9000, section 17.3.1).
-    if (header_length > 0 && (header[0] & 0x80) == 0) {
-        if (ngtcp2_conn_is_server(tern_quic_reading->conn) && sealed_length > aead->max_overhead) {
-            tern_quic_note_opened(
-                tern_quic_reading, key->native_handle, header, header_length, plain, sealed_length - aead->max_overhead);
-        }
-        bool phase = (header[0] & 0x04) != 0;
-        if (phase != tern_quic_reading->key_phase) {
-            tern_quic_reading->key_phase = phase;
-            tern_quic_reading->events->keys_updated(tern_quic_reading->context);
-        }
-    }
+    return 0;
+}
+
+static int on_update_key(
+    ngtcp2_conn *conn, uint8_t *rx_secret, uint8_t *tx_secret, ngtcp2_crypto_aead_ctx *rx_key, uint8_t *rx_iv,
+    ngtcp2_crypto_aead_ctx *tx_key, uint8_t *tx_iv, const uint8_t *old_rx_secret, const uint8_t *old_tx_secret,
+    size_t length, void *user) {
+    int result = ngtcp2_crypto_update_key_cb(
+        conn, rx_secret, tx_secret, rx_key, rx_iv, tx_key, tx_iv, old_rx_secret, old_tx_secret, length, user);
+    if (result == 0) { tern_quic_note_updated_key(user, rx_key->native_handle, rx_iv); }
     return result;
 }
 
 static int on_encrypt(
     uint8_t *sealed, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *plain,
     size_t plain_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
-    if (tern_quic_writing != NULL && header_length > 0 && (header[0] & 0x80) == 0) {
+    if (tern_quic_writing != NULL && is_of_application(header, header_length)) {
         tern_quic_note_sealed(tern_quic_writing, header, header_length, plain, plain_length);
+        if (tern_quic_writing->owed_responses > 0) { tern_quic_find_answers(tern_quic_writing, plain, plain_length); }
     }
     return ngtcp2_crypto_encrypt_cb(
         sealed, aead, key, plain, plain_length, nonce, nonce_length, header, header_length);
@@ -254,7 +276,7 @@ void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks) {
     callbacks->recv_crypto_data = on_crypto_data;
     callbacks->encrypt = on_encrypt;
     callbacks->hp_mask = ngtcp2_crypto_hp_mask_cb;
-    callbacks->update_key = ngtcp2_crypto_update_key_cb;
+    callbacks->update_key = on_update_key;
     callbacks->delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
     callbacks->delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
     callbacks->version_negotiation = ngtcp2_crypto_version_negotiation_cb;

@@ -71,13 +71,18 @@ static void skip_frame(reader *reader, uint64_t type) {
         skip_stream(reader, type);
         return;
     case 0x10: case 0x12: case 0x13: case 0x14: case 0x16: case 0x17: case 0x19: skip_varints(reader, 1); return;
-    case 0x11: case 0x15: skip_varints(reader, 2); return;
+    case 0x05: case 0x11: case 0x15: skip_varints(reader, 2); return;
     case 0x18:
         skip_varints(reader, 2);
         skip(reader, read_varint(reader));
         skip(reader, 16);
         return;
     case 0x1a: case 0x1b: skip(reader, 8); return;
+    // ngtcp2 goes on with the frames behind it.
+    case 0x1c: case 0x1d:
+        skip_varints(reader, type == 0x1c ? 2 : 1);
+        skip(reader, read_varint(reader));
+        return;
     default: reader->failed = true;
     }
 }
@@ -110,26 +115,52 @@ static bool review_connection_id(tern_quic *quic, uint8_t *start, reader *reader
     return true;
 }
 
-bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length) {
+/// Whether a packet with an ACK frame was written before the acknowledged one was answered. A peer cannot know earlier, and
+/// ngtcp2 0.12 does not expect it: it forgets that the largest number came, and when the ones before it come then, the ACK frame
+/// that it writes begins with a gap of -1, which ends the process.
+static bool foresees(const tern_quic *quic, uint64_t number, reader fields) {
+    uint64_t largest = read_varint(&fields);
+    return !fields.failed && number < quic->numbers.next && largest >= quic->numbers.first_answer;
+}
+
+static bool may_be_taken(tern_quic *quic, uint64_t number, uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
     while (!reader.failed && reader.next < reader.end) {
         uint8_t *start = frames + (reader.next - frames);
         uint64_t type = read_varint(&reader);
-        if (type == 0x18) {
-            if (!review_connection_id(quic, start, &reader)) { return false; }
-            continue;
-        }
-        if (type != 0x05) {
+        if ((type == 0x02 || type == 0x03) && foresees(quic, number, reader)) { return false; }
+        if (type != 0x18) {
             skip_frame(&reader, type);
-            if (type == 0x1a && !reader.failed) { tern_quic_note_challenge(quic); }
-            continue;
+        } else if (!review_connection_id(quic, start, &reader)) {
+            return false;
         }
-        uint64_t stream = read_varint(&reader);
-        uint64_t code = read_varint(&reader);
+    }
+    // ngtcp2 would retire what the frames want, and then one or two more because of the packet's address.
+    return !tern_quic_is_moving(quic) || !tern_quic_forbids_moves(quic);
+}
+
+static void note_stop(tern_quic *quic, reader fields) {
+    uint64_t stream = read_varint(&fields);
+    uint64_t code = read_varint(&fields);
+    if (fields.failed || TERN_NGTCP2_TELLS_STOP_SENDING) { return; }
+    if (tern_quic_stop_count == TERN_QUIC_PENDING_STOPS) { tern_quic_tell_stops(quic); }
+    stops[tern_quic_stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
+}
+
+bool tern_quic_review_frames(tern_quic *quic, uint64_t number, uint8_t *frames, size_t length) {
+    tern_quic_peer_cids before = quic->peer_cids;
+    if (!may_be_taken(quic, number, frames, length)) {
+        quic->peer_cids = before;
+        return false;
+    }
+    reader reader = {.next = frames, .end = frames + length};
+    while (!reader.failed && reader.next < reader.end) {
+        uint64_t type = read_varint(&reader);
+        struct reader fields = reader;
+        skip_frame(&reader, type);
         if (reader.failed) { break; }
-        if (TERN_NGTCP2_TELLS_STOP_SENDING) { continue; }
-        if (tern_quic_stop_count == TERN_QUIC_PENDING_STOPS) { tern_quic_tell_stops(quic); }
-        stops[tern_quic_stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
+        if (type == 0x05) { note_stop(quic, fields); }
+        if (type == 0x1a) { tern_quic_note_challenge(quic); }
     }
     return true;
 }
@@ -139,10 +170,6 @@ void tern_quic_find_responses(tern_quic *quic, uint8_t *frames, size_t length) {
     while (!reader.failed && reader.next < reader.end) {
         uint8_t *start = frames + (reader.next - frames);
         uint64_t type = read_varint(&reader);
-        if (type == 0x05) {
-            skip_varints(&reader, 2);
-            continue;
-        }
         const uint8_t *data = reader.next;
         skip_frame(&reader, type);
         if (reader.failed || type != 0x1b || !tern_quic_take_response(quic, data)) { continue; }
@@ -157,11 +184,18 @@ void tern_quic_find_retirements(tern_quic *quic, const uint8_t *frames, size_t l
         if (type == 0x19) {
             uint64_t number = read_varint(&reader);
             if (!reader.failed) { tern_quic_note_retirement(quic, number); }
-        } else if (type == 0x05) {
-            skip_varints(&reader, 2);
         } else {
             skip_frame(&reader, type);
         }
+    }
+}
+
+void tern_quic_find_answers(tern_quic *quic, const uint8_t *frames, size_t length) {
+    reader reader = {.next = frames, .end = frames + length};
+    while (!reader.failed && reader.next < reader.end) {
+        uint64_t type = read_varint(&reader);
+        if (type == 0x1b) { tern_quic_note_response(quic); }
+        skip_frame(&reader, type);
     }
 }
 
@@ -185,20 +219,18 @@ static size_t read_ranges(reader fields, tern_quic_range *ranges) {
     return count;
 }
 
-void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length, bool is_taken) {
+void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
+    bool is_first = true;
     while (!reader.failed && reader.next < reader.end) {
         uint64_t type = read_varint(&reader);
         if (type == 0x02 || type == 0x03) {
             tern_quic_range ranges[RANGES_READ];
             size_t count = read_ranges(reader, ranges);
-            if (count > 0) { tern_quic_note_acknowledgement(quic, ranges, count, is_taken); }
+            if (count > 0) { tern_quic_note_acknowledgement(quic, ranges, count, is_first); }
+            is_first = false;
         }
-        if (type == 0x05) {
-            skip_varints(&reader, 2);
-        } else {
-            skip_frame(&reader, type);
-        }
+        skip_frame(&reader, type);
     }
 }
 
@@ -206,7 +238,8 @@ void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, siz
 
 /// A frame type of nobody: ngtcp2 refuses the packet there (RFC 9000, section 12.4).
 #define NO_FRAME 0x21
-#define OPENED_AT_ONCE 64
+/// More are opened by reading the packet once more.
+#define OPENED_AT_ONCE 128
 
 static size_t write_varint(uint8_t *to, uint64_t value) {
     size_t length = value < 64 ? 1 : value < 16384 ? 2 : value < 1073741824 ? 4 : 8;
@@ -219,22 +252,22 @@ bool tern_quic_open_streams(tern_quic *quic, uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
     uint64_t unknown[OPENED_AT_ONCE];
     size_t count = 0;
+    size_t resets = 0;
     while (!reader.failed && reader.next < reader.end && count < OPENED_AT_ONCE) {
         uint64_t type = read_varint(&reader);
-        if (type == 0x05) {
-            skip_varints(&reader, 2);
-            continue;
-        }
         if (type != 0x04) {
             skip_frame(&reader, type);
             continue;
         }
         uint64_t stream = read_varint(&reader);
         skip_varints(&reader, 2);
+        // Those that the read before opened, or ngtcp2 did not want to.
+        if (resets++ < quic->resets_read) { continue; }
         // Bidirectional streams of the peer (RFC 9000, section 2.1).
         if (reader.failed || (stream & 3) != (ngtcp2_conn_is_server(quic->conn) ? 0 : 1)) { continue; }
         if (ngtcp2_conn_set_stream_user_data(quic->conn, (int64_t)stream, NULL) != 0) { unknown[count++] = stream; }
     }
+    quic->resets_read = resets;
     if (count == 0) { return false; }
     // It fits: a RESET_STREAM frame has two numbers where this has one byte.
     uint8_t *next = frames;

@@ -59,6 +59,29 @@ typedef struct tern_quic_range {
     uint64_t last;
 } tern_quic_range;
 
+/// The packet numbers of the peer that came, of 0-RTT and 1-RTT packets.
+#define TERN_QUIC_NUMBER_WORDS 8
+
+typedef struct tern_quic_numbers {
+    /// The one after the largest.
+    uint64_t next;
+    /// The number of the first packet that was written since the largest came, and may acknowledge it.
+    uint64_t first_answer;
+    /// The latest 512; number n is bit n % 64 of word n / 64 % 8.
+    uint64_t seen[TERN_QUIC_NUMBER_WORDS];
+} tern_quic_numbers;
+
+/// What opens packets of the peer.
+typedef struct tern_quic_key {
+    const void *handle;
+    /// The last eight bytes of its IV.
+    uint64_t iv;
+    bool has_iv;
+} tern_quic_key;
+
+/// ngtcp2 has the key in use, the one before, and the next.
+#define TERN_QUIC_KEYS 4
+
 /// A packet that came too early.
 typedef struct tern_quic_held tern_quic_held;
 
@@ -97,8 +120,9 @@ struct tern_quic {
     size_t challenge_count;
     tern_quic_challenge challenges[TERN_QUIC_CHALLENGES];
     bool is_writing_challenge;
-    /// PATH_CHALLENGE frames that came and were not answered yet.
+    /// PATH_CHALLENGE frames that came and were not answered yet, and when nobody waits for the answers any more.
     uint8_t owed_responses;
+    uint64_t owed_until;
     bool answered_undersized;
     /// ngtcp2 would leave the current path when the challenge is answered, so it is not told.
     bool is_probing;
@@ -112,12 +136,16 @@ struct tern_quic {
     struct sockaddr_storage *aliases;
     /// The path of the datagram that is being read, as ngtcp2 is told.
     const ngtcp2_path *shown_path;
-    /// The datagram that is being read for the first time, and whether a packet of it was changed so that it opens streams.
+    /// The datagram that is being read, whether a packet of it was changed so that it opens streams, and how many of its
+    /// RESET_STREAM frames were looked at for that.
     const uint8_t *datagram;
     size_t datagram_length;
     bool opens_streams;
-    /// Something of that datagram was decrypted.
-    bool read_decrypted;
+    size_t resets_read;
+    /// ngtcp2 took something of that datagram.
+    bool read_taken;
+    /// ngtcp2 stopped in the middle of a packet.
+    bool has_failed;
     /// Its path shares the local address with the current one.
     bool read_unplaced;
     /// No connection ID may come with it.
@@ -134,15 +162,21 @@ struct tern_quic {
     bool refused_to_log;
     uint8_t *extensions;
     size_t extensions_length;
+    /// The number after the packet of 0-RTT or 1-RTT that was written last.
+    uint64_t next_sealed;
     /// A server: the packets with RETIRE_CONNECTION_ID frames that are not acknowledged.
     size_t retirement_count;
     tern_quic_retirement retirements[TERN_QUIC_RETIREMENTS];
-    /// The number after the 1-RTT packet that was written last, and the largest one that an ACK frame named.
-    uint64_t next_sealed;
+    /// The largest number that an ACK frame named.
     uint64_t largest_acknowledged;
-    /// What opened the latest 1-RTT packet, and what another one before; the phase of the former.
-    const void *keys[2];
-    bool phase_of_key;
+    /// What came of the peer's packets, and what opens them: the first 1-RTT key and those of updates, by their count.
+    tern_quic_numbers numbers;
+    tern_quic_key early_key;
+    uint64_t key_updates;
+    tern_quic_key keys[TERN_QUIC_KEYS];
+    /// The connection ID of ours that came last.
+    bool has_latest_own;
+    tern_quic_cid latest_own;
 };
 
 void tern_quic_on_qlog(void *user, uint32_t flags, const void *bytes, size_t length);
@@ -159,9 +193,17 @@ const ngtcp2_mem *tern_quic_count_memory(tern_quic *quic);
 void tern_quic_set_callbacks(ngtcp2_callbacks *callbacks);
 /// Tells of the STOP_SENDING frames that were seen.
 void tern_quic_tell_stops(tern_quic *quic);
-/// Notes the STOP_SENDING and NEW_CONNECTION_ID frames of a decrypted packet, and hides those that ngtcp2 must not see.
-/// Returns false if it must not see the packet.
-bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length);
+/// Whether ngtcp2 takes a packet of 0-RTT or 1-RTT that was decrypted by this key.
+bool tern_quic_takes(
+    tern_quic *quic, const void *key, const uint8_t *nonce, size_t nonce_length, const uint8_t *header,
+    size_t header_length, uint64_t *number);
+/// ngtcp2 takes the packet with this number. Returns whether no later one was taken before.
+bool tern_quic_note_taken(tern_quic *quic, uint64_t number);
+/// The peer's 1-RTT packets will be opened by this key, too; `iv` has twelve bytes.
+void tern_quic_note_updated_key(tern_quic *quic, const void *key, const uint8_t *iv);
+/// Notes the STOP_SENDING, PATH_CHALLENGE and NEW_CONNECTION_ID frames of a packet that ngtcp2 takes, and hides those that it
+/// must not see. Returns false if it must not see the packet; then nothing is noted.
+bool tern_quic_review_frames(tern_quic *quic, uint64_t number, uint8_t *frames, size_t length);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
 /// Whether family, port and IP address are the same, which is all that ngtcp2 looks at.
@@ -175,6 +217,10 @@ void tern_quic_note_packet(tern_quic *quic, size_t length);
 void tern_quic_note_write_path(tern_quic *quic);
 /// A PATH_CHALLENGE frame came.
 void tern_quic_note_challenge(tern_quic *quic);
+/// A PATH_RESPONSE frame is in the packet that is written.
+void tern_quic_note_response(tern_quic *quic);
+/// The write that was offered no more than owed answers may have had nothing to say.
+void tern_quic_note_nothing_written(tern_quic *quic);
 bool tern_quic_awaits_response(const tern_quic *quic);
 /// Notes the data of a PATH_RESPONSE. Returns whether ngtcp2 must not see it.
 bool tern_quic_take_response(tern_quic *quic, const uint8_t *data);
@@ -193,24 +239,26 @@ bool tern_quic_is_reserved(const ngtcp2_addr *remote);
 bool tern_quic_strand(tern_quic *quic, int error);
 /// Whether ngtcp2 may have no room for what a packet from a new address of the client retires.
 bool tern_quic_forbids_moves(const tern_quic *quic);
-/// A server writes a 1-RTT packet.
+/// A packet of 0-RTT or 1-RTT is written.
 void tern_quic_note_sealed(
     tern_quic *quic, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length);
-/// A server has opened a 1-RTT packet.
-void tern_quic_note_opened(
-    tern_quic *quic, const void *key, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length);
+/// ngtcp2 takes a 1-RTT packet of a server's client.
+void tern_quic_note_opened(tern_quic *quic, const uint8_t *frames, size_t length);
 /// A server: called before and after whatever changes what ngtcp2 knows of round trips.
 void tern_quic_note_timeouts(tern_quic *quic);
 /// A RETIRE_CONNECTION_ID frame is in the packet that is written.
 void tern_quic_note_retirement(tern_quic *quic, uint64_t number);
-/// An ACK frame came; `is_taken`: in a packet that ngtcp2 does not drop.
-void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_taken);
+/// An ACK frame came; `is_first` in its packet.
+void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_first);
 void tern_quic_find_retirements(tern_quic *quic, const uint8_t *frames, size_t length);
-void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length, bool is_taken);
+void tern_quic_find_answers(tern_quic *quic, const uint8_t *frames, size_t length);
+void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length);
 /// The path of a datagram to be read, with the name that its local address has for ngtcp2; NULL: it is not to be read.
 const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage);
 /// Called when the datagram was read.
 void tern_quic_note_placed(tern_quic *quic, const ngtcp2_path *shown);
+/// A server: whether the datagram that is being read comes from another address than the client's.
+bool tern_quic_is_moving(tern_quic *quic);
 /// Which address of ours one of ngtcp2's is.
 void tern_quic_real_local(const tern_quic *quic, const ngtcp2_addr *local, struct sockaddr_storage *real);
 /// A client: notes the connection ID that came with the server's preferred address.

@@ -38,20 +38,40 @@ static int on_path_challenge(ngtcp2_conn *conn, uint8_t *data, void *user) {
 
 /// ngtcp2 keeps no more.
 #define OWED_RESPONSES 4
+/// In probe timeouts: so long the peer may wait (RFC 9000, section 8.2.4).
+#define OWED_FOR 3
 
 void tern_quic_note_challenge(tern_quic *quic) {
 #if TERN_NGTCP2_1
     (void)quic;
 #else
     if (quic->owed_responses < OWED_RESPONSES) { quic->owed_responses++; }
+    quic->owed_until = quic->now + OWED_FOR * ngtcp2_conn_get_pto(quic->conn);
 #endif
 }
 
-bool tern_quic_owes_response(const tern_quic *quic) { return quic->owed_responses > 0; }
+void tern_quic_note_response(tern_quic *quic) {
+    if (quic->owed_responses > 0) { quic->owed_responses--; }
+}
+
+bool tern_quic_owes_response(tern_quic *quic, uint64_t now) {
+    if (now >= quic->owed_until) { quic->owed_responses = 0; }
+    return quic->owed_responses > 0;
+}
+
+uint64_t tern_quic_owes_until(const tern_quic *quic) {
+    return quic->owed_responses > 0 ? quic->owed_until : UINT64_MAX;
+}
+
+void tern_quic_note_nothing_written(tern_quic *quic) {
+    // A server's answer may wait until more comes from there (RFC 9000, section 8.1), and any answer for what was sent before it.
+    if (quic->owed_responses == 0 || ngtcp2_conn_is_server(quic->conn) || quic->now < quic->paced_until) { return; }
+    tern_quic_statistics found;
+    tern_quic_get_statistics(quic, &found);
+    if (found.bytes_in_flight < found.congestion_window) { quic->owed_responses = 0; }
+}
 
 void tern_quic_note_packet(tern_quic *quic, size_t length) {
-    // Each goes into a packet of its own, which is padded to the full.
-    if (quic->owed_responses > 0 && length >= NGTCP2_MAX_UDP_PAYLOAD_SIZE) { quic->owed_responses--; }
     if (!quic->is_writing_challenge) { return; }
     quic->is_writing_challenge = false;
     tern_quic_challenge *challenge = &quic->challenges[(quic->challenge_count - 1) % TERN_QUIC_CHALLENGES];

@@ -117,6 +117,11 @@ static bool is_sharing(tern_quic *quic) {
     return quic->now - since < (longest > SHARING ? longest : SHARING);
 }
 
+bool tern_quic_is_moving(tern_quic *quic) {
+    return quic->shown_path != NULL && ngtcp2_conn_is_server(quic->conn)
+        && ngtcp2_conn_get_handshake_completed(quic->conn) && !is_current(quic, quic->shown_path);
+}
+
 /// The path of a client that has no connection ID to spare: with the local address that the current path has for ngtcp2, so
 /// that it goes on with the connection ID in use.
 static const ngtcp2_path *shared_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage) {
@@ -202,7 +207,7 @@ void tern_quic_note_placed(tern_quic *quic, const ngtcp2_path *shown) {
     struct tern_quic_places *known = quic->places;
     quic->refuses_connection_ids = false;
     if (known == NULL) { return; }
-    if (known->has_next && quic->read_decrypted) {
+    if (known->has_next && quic->read_taken) {
         known->latest_name = known->next.name;
         *room(quic) = known->next;
     }

@@ -9,11 +9,10 @@
 // in use, and for those whose RETIRE_CONNECTION_ID was certainly acknowledged. While too many may be left, packets from other
 // addresses are taken as if they came from the current one.
 //
-// An acknowledgement is certain if ngtcp2 takes the packet that it is in, and had not forgotten the packet that it is for. It takes
-// every packet that can be decrypted but for those with a connection ID that is not ours and those whose key phase is not the
-// one of their key. It remembers every packet until a later one was acknowledged. After that the packet may be lost, but of the
-// lost ones it keeps the latest three at least, and each for a probe timeout (ngtcp2_rtb_remove_excessive_lost_pkt and
-// ngtcp2_rtb_remove_expired_lost_pkt, 0.12 to 1.25).
+// An acknowledgement is certain if ngtcp2 takes the packet that it is in (TernNgtcp2Taken.c), it is the first one there (later
+// ngtcp2 looks at no other), and ngtcp2 had not forgotten the packet that it is for. It remembers every packet until a later
+// one was acknowledged. After that the packet may be lost, but of the lost ones it keeps the latest three at least, and each
+// for a probe timeout (ngtcp2_rtb_remove_excessive_lost_pkt and ngtcp2_rtb_remove_expired_lost_pkt, 0.12 to 1.25).
 // Delete this when no ngtcp2 is supported that aborts.
 
 #include "TernNgtcp2Internal.h"
@@ -24,8 +23,6 @@
 #define REORDERING 3
 /// ngtcp2 looks at 32 more ranges than the first.
 #define RANGES 32
-/// ngtcp2 has 8 of ours at a time, and some that are retired.
-#define MOST_OURS 32
 
 bool tern_quic_forbids_moves(const tern_quic *quic) {
     return quic->peer_cids.given > 1 + MOST_RETIREMENTS + tern_quic_spare_cids(&quic->peer_cids);
@@ -46,6 +43,7 @@ void tern_quic_note_sealed(
     tern_quic *quic, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length) {
     // Every packet is looked at, because the header has only the end of its number.
     quic->next_sealed = packet_number(header, header_length, quic->next_sealed) + 1;
+    if (!ngtcp2_conn_is_server(quic->conn)) { return; }
     if (quic->places != NULL || quic->peer_cids.retire_prior_to > 0) { tern_quic_find_retirements(quic, frames, length); }
 }
 
@@ -74,49 +72,16 @@ static bool is_remembered(const tern_quic *quic, const tern_quic_retirement *ret
     return retirement->packet + REORDERING > largest && quic->now - retirement->sent < retirement->least_timeout;
 }
 
-/// Whether the key phase of a packet is the one of the key that opened it; the phases of keys alternate, and the first has 0.
-static bool has_phase_of_key(tern_quic *quic, const void *key, bool phase) {
-    if (quic->keys[0] == NULL) { quic->keys[0] = key; }
-    if (key == quic->keys[1]) {
-        quic->keys[1] = quic->keys[0];
-        quic->keys[0] = key;
-        quic->phase_of_key = !quic->phase_of_key;
-    } else if (key != quic->keys[0]) {
-        quic->keys[1] = quic->keys[0];
-        quic->keys[0] = key;
-        quic->phase_of_key = !quic->phase_of_key;
-    }
-    return phase == quic->phase_of_key;
-}
-
-static bool is_ours(tern_quic *quic, const uint8_t *bytes, size_t length) {
-    ngtcp2_cid ours[MOST_OURS];
-#if TERN_NGTCP2_1
-    if (ngtcp2_conn_get_scid(quic->conn, NULL) > MOST_OURS) { return false; }
-#else
-    if (ngtcp2_conn_get_num_scid(quic->conn) > MOST_OURS) { return false; }
-#endif
-    size_t count = ngtcp2_conn_get_scid(quic->conn, ours);
-    for (size_t i = 0; i < count; i++) {
-        if (ours[i].datalen == length && memcmp(ours[i].data, bytes, length) == 0) { return true; }
-    }
-    return false;
-}
-
-void tern_quic_note_opened(
-    tern_quic *quic, const void *key, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length) {
-    bool is_taken = has_phase_of_key(quic, key, (header[0] & 0x04) != 0);
+void tern_quic_note_opened(tern_quic *quic, const uint8_t *frames, size_t length) {
     if (quic->retirement_count == 0) { return; }
     tern_quic_note_timeouts(quic);
-    size_t id_length = quic->source.length;
-    is_taken = is_taken && header_length > 1 + id_length && is_ours(quic, header + 1, id_length);
-    tern_quic_find_acknowledgements(quic, frames, length, is_taken);
+    tern_quic_find_acknowledgements(quic, frames, length);
 }
 
-void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_taken) {
+void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_first) {
     uint64_t before = quic->largest_acknowledged;
     if (ranges[0].last > before) { quic->largest_acknowledged = ranges[0].last; }
-    if (!is_taken || ranges[0].last >= quic->next_sealed) { return; }
+    if (!is_first || ranges[0].last >= quic->next_sealed) { return; }
     for (size_t i = 0; i < quic->retirement_count;) {
         tern_quic_retirement *retirement = &quic->retirements[i];
         bool is_acknowledged = false;

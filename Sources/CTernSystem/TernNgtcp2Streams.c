@@ -49,6 +49,7 @@ static tern_quic_written written(tern_quic *quic, ngtcp2_ssize bytes, ptrdiff_t 
         }
         tern_quic_note_packet(quic, (size_t)bytes);
     }
+    if (bytes == 0) { tern_quic_note_nothing_written(quic); }
     return (tern_quic_written){
         .bytes = bytes < 0 ? (ptrdiff_t)tern_quic_remember(quic, (int)bytes) : (ptrdiff_t)bytes,
         .taken = taken,
@@ -65,7 +66,7 @@ tern_quic_written tern_quic_write_stream(
     quic->now = now;
     ngtcp2_ssize taken = -1;
     uint32_t flags = (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0) | (more ? NGTCP2_WRITE_STREAM_FLAG_MORE : 0);
-    tern_quic_writing = ngtcp2_conn_is_server(quic->conn) ? quic : NULL;
+    tern_quic_writing = quic;
     ngtcp2_ssize bytes = ngtcp2_conn_writev_stream(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, flags, stream, (const ngtcp2_vec *)vectors,
         count, now);
@@ -83,7 +84,7 @@ tern_quic_written tern_quic_write_datagram(
     ngtcp2_vec vector = {.base = (uint8_t *)bytes, .len = length};
     // An empty vector would be an assertion failure.
     size_t count = length > 0 ? 1 : 0;
-    tern_quic_writing = ngtcp2_conn_is_server(quic->conn) ? quic : NULL;
+    tern_quic_writing = quic;
     ngtcp2_ssize result = ngtcp2_conn_writev_datagram(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &taken, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, number,
         &vector, count, now);
@@ -112,7 +113,7 @@ tern_quic_written tern_quic_write_close(
         ngtcp2_connection_close_error_set_transport_error(&error, code, reason, length);
     }
 #endif
-    tern_quic_writing = ngtcp2_conn_is_server(quic->conn) ? quic : NULL;
+    tern_quic_writing = quic;
     ngtcp2_ssize bytes = ngtcp2_conn_write_connection_close(
         quic->conn, &quic->write_path.path, &info, packet, capacity, &error, now);
     return written(quic, bytes, -1, &info);

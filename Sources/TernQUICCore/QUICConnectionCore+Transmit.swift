@@ -49,8 +49,8 @@ extension QUICConnectionCore {
     private func writeTrain(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
         if let probe = self.writeProbe(into: buffer, now: now) { return probe }
         // The peer may have asked because our path is another one, which takes less (RFC 9000, section 8.2.2 wants 1200 bytes).
-        let payload = min(
-            self.native.owesPathResponse ? PacketSizeSearch.smallest : self.packetSize, buffer.count)
+        let owesResponse = self.native.owesPathResponse(now: now)
+        let payload = min(owesResponse ? PacketSizeSearch.smallest : self.packetSize, buffer.count)
         let limit = min(buffer.count, Self.maximumTrain, max(self.native.sendQuantum, payload))
         var train = self.resumeHeld(into: buffer)
         var written = train?.byteCount ?? 0
@@ -83,7 +83,11 @@ extension QUICConnectionCore {
             segments += 1
             if self.isDrained || result.bytes < train?.segmentSize ?? 0 { break }
         }
-        guard var train else { return nil }
+        guard var train else {
+            // If there was no answer to write after all, what waited for it goes.
+            let goesOn = owesResponse && !self.native.owesPathResponse(now: now) && !self.outboundDatagrams.isEmpty
+            return goesOn && self.pendingClose == nil ? self.writeTrain(into: buffer, now: now) : nil
+        }
         train.byteCount = written
         let number = self.native.lastWritePathNumber
         if number != self.pathInUse.number { self.pathInUse = (number, now) }
@@ -112,7 +116,8 @@ extension QUICConnectionCore {
 
     /// Writes a larger packet than before, alone, to see whether it arrives.
     private func writeProbe(into buffer: UnsafeMutableRawBufferPointer, now: UInt64) -> QUICTransmit? {
-        guard self.isConfirmed, self.held == nil, self.outboundDatagrams.isEmpty, !self.native.owesPathResponse,
+        guard self.isConfirmed, self.held == nil, self.outboundDatagrams.isEmpty,
+            !self.native.owesPathResponse(now: now),
             let stream = self.scheduler.first,
             let size = self.packetSizes.probeSize(now: now), size <= buffer.count,
             size <= self.native.peerMaximumPayload,
@@ -186,7 +191,7 @@ extension QUICConnectionCore {
         while let datagram = self.outboundDatagrams.first {
             guard datagram.bytes.readableBytes <= self.native.maximumDatagramSize(capacity: packet.count) else {
                 // It goes when the peer's PATH_CHALLENGE is answered.
-                if self.native.owesPathResponse { return nil }
+                if self.native.owesPathResponse(now: now) { return nil }
                 // The path's MTU shrank since it was queued.
                 self.shedDatagram()
                 continue

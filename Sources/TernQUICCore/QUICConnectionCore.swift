@@ -195,7 +195,9 @@ package final class QUICConnectionCore {
         case .finished: return nil
         case .closing(let until), .draining(let until): deadline = until
         // A nanosecond later: ngtcp2 forgets a retired connection ID only after the instant that it names.
-        case .open: deadline = min(self.native.expiry, self.patienceEnds ?? .max, self.nextLookAtEnds ?? .max)
+        case .open:
+            let answered = self.outboundDatagrams.isEmpty ? .max : self.native.pathResponseEnds
+            deadline = min(self.native.expiry, self.patienceEnds ?? .max, self.nextLookAtEnds ?? .max, answered)
         }
         return deadline >= UInt64(Int64.max) ? nil : .uptimeNanoseconds(deadline + 1)
     }

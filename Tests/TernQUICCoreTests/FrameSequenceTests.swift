@@ -24,6 +24,31 @@ struct FrameSequenceTests {
         #expect(run.told > 0 || run.reason != nil)
         #expect(run.reason.map { $0.code == .transport && $0.initiator != .peer } ?? true, "\(run.reason as Any)")
     }
+
+    /// A client that opens many streams and drops them in one turn: its side of them waits until ours has ended.
+    @Test("Many streams whose first frames, in one packet, are their resets", arguments: [1, 64, 65, 100, 600])
+    func resetsAtOnce(count: Int) throws {
+        var limits = ConnectionLimits()
+        limits.bidirectionalStreams = 1000
+        let attack = try KeyedPeer(limits: limits)
+        var frames = QUICFrames()
+        for index in 0..<count { frames.reset(UInt64(4 * index), code: 7, finalSize: 0) }
+        // One of them twice.
+        frames.reset(0, code: 7, finalSize: 0)
+        try attack.say(frames)
+        let opened = attack.end.events.filter { if case .streamOpened = $0 { true } else { false } }
+        let closed = attack.end.events.filter { if case .streamClosed = $0 { true } else { false } }
+        #expect(opened.count == count)
+        #expect(closed.isEmpty)
+        for index in Set([0, count - 1]) {
+            let id = StreamID(index: UInt64(index), initiator: .client, direction: .bidirectional)
+            let before = attack.heard
+            #expect(try attack.core.write(ByteBuffer(bytes: pattern(10)), to: id, finish: true))
+            attack.hear()
+            #expect(attack.heard > before)
+        }
+        #expect(attack.end.closeReason == nil)
+    }
 }
 
 /// What the application was told of a stream, and what was sent on it.
@@ -41,6 +66,8 @@ private final class SequenceRun {
     static let connectionWindow = 40_000
     static let streamWindow = 12_000
     static let streamLimit = 6
+    /// Of streams that nobody reset or stopped.
+    static let unbelievable: UInt64 = 99
 
     private(set) var faults: [String] = []
     private(set) var told = 0
@@ -48,6 +75,8 @@ private final class SequenceRun {
     private var random: SeededGenerator
     private var streams: [StreamID: StreamRecord] = [:]
     private var connectionID: UInt64 = 8
+    private var late: [(packet: [UInt8], number: UInt64)] = []
+    private var used: [(packet: [UInt8], number: UInt64)] = []
 
     init(against victim: ConnectionRole, seed: UInt64) throws {
         var limits = ConnectionLimits()
@@ -73,7 +102,7 @@ private final class SequenceRun {
     func play(steps: Int) throws {
         for _ in 0..<steps {
             if self.below(4) == 0 { self.act() }
-            try self.attack.say(self.frames())
+            try self.speak()
             self.check()
             guard self.attack.end.closeReason == nil, self.faults.isEmpty else { return }
             self.attack.wait(.milliseconds(Int64(self.below(40))))
@@ -81,6 +110,49 @@ private final class SequenceRun {
     }
 
     // MARK: The peer
+
+    /// In order mostly; or late, again, or with other frames under a number that was used.
+    private func speak() throws {
+        switch self.below(16) {
+        case 0: self.late.append((self.seal(self.frames()), self.attack.number))
+        case 1, 2:
+            guard !self.late.isEmpty else { return }
+            let (packet, number) = self.late.remove(at: Int(self.below(UInt64(self.late.count))))
+            try self.deliver(packet, number)
+        case 3:
+            if let (packet, number) = self.used.randomElement(using: &self.random) { try self.deliver(packet, number) }
+        case 4, 5:
+            guard let (_, number) = self.used.randomElement(using: &self.random) else { return }
+            try self.deliver(self.attack.seal(self.unbelievableFrames(), number: number), number)
+        default: try self.deliver(self.seal(self.frames()), self.attack.number)
+        }
+    }
+
+    private func seal(_ frames: QUICFrames) -> [UInt8] { self.attack.seal(frames) }
+
+    private func deliver(_ packet: [UInt8], _ number: UInt64) throws {
+        if self.used.count > 60 { self.used.remove(at: Int(self.below(60))) }
+        self.used.append((packet, number))
+        try self.attack.deliver(packet)
+        self.attack.hear()
+        self.attack.end.drain()
+    }
+
+    /// What must have no effect; each would be a fault if it had one.
+    private func unbelievableFrames() -> QUICFrames {
+        var frames = QUICFrames()
+        let streams = self.streams.filter { $0.value.isOpen && $0.key.direction == .bidirectional }.keys
+        let id = streams.sorted { $0.rawValue < $1.rawValue }.randomElement(using: &self.random) ?? self.stream()
+        switch self.below(5) {
+        case 0: frames.reset(id.rawValue, code: Self.unbelievable, finalSize: self.streams[id]?.sentTo ?? 0)
+        case 1: frames.stream(id.rawValue, at: self.streams[id]?.told ?? 0, [0xff, 0xfe, 0xfd, 0xfc])
+        case 2: frames.newConnectionID(self.connectionID + self.below(9), retirePriorTo: self.connectionID)
+        default: break
+        }
+        if id.direction == .bidirectional { frames.stop(id.rawValue, code: Self.unbelievable) }
+        frames.datagram(Array(repeating: 1, count: 300))
+        return frames
+    }
 
     private func frames() -> QUICFrames {
         var frames = QUICFrames()
@@ -190,7 +262,9 @@ private final class SequenceRun {
             self.require(!record.isOpen && !record.isClosed, "\(id) opened twice")
             self.streams[id, default: StreamRecord()].isOpen = true
         case .streamReceived(let id, let bytes, let finished): self.hear(id, bytes, finished)
-        case .streamWasReset(let id, _):
+        case .streamWasStopped(let id, let code): self.require(code != Self.unbelievable, "\(id) was not stopped")
+        case .streamWasReset(let id, let code):
+            self.require(code != Self.unbelievable, "\(id) was not reset")
             self.require(self.streams[id]?.isOpen == true, "\(id) was reset and is not open")
             self.streams[id]?.hasEnded = true
             // RFC 9000, section 4.5: what was not read counts as read.

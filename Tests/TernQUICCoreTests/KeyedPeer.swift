@@ -15,12 +15,16 @@ final class KeyedPeer {
     /// Who is spoken to.
     let victim: ConnectionRole
     let core: QUICConnectionCore
-    private let keys: QUICPacketKeys
-    private let victimsKeys: QUICPacketKeys?
+    private var keys: QUICPacketKeys
+    private var keyPhase = false
+    private var victimsKeys: QUICPacketKeys?
     /// The number of the latest packet that the victim sent.
     private(set) var heard: UInt64 = 0
-    private let destination: [UInt8]
-    private var number: UInt64 = 1000
+    private let destination: QUICConnectionID
+    /// What the victim asked of a path.
+    private var challenge: [UInt8]?
+    /// Of the latest packet that was sealed under a number of its own.
+    private(set) var number: UInt64 = 1000
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
 
     /// - Parameter limits: of the victim.
@@ -51,8 +55,7 @@ final class KeyedPeer {
         let attacker: ConnectionRole = victim == .server ? .client : .server
         self.keys = try #require(session.flatMap { TLSSecretLog.keys(of: $0, sentBy: attacker) })
         self.victimsKeys = session.flatMap { TLSSecretLog.keys(of: $0, sentBy: victim) }
-        let id = self.core.native.sourceConnectionID
-        self.destination = (0..<id.count).map { id[$0] }
+        self.destination = self.core.native.sourceConnectionID
     }
 
     deinit {
@@ -63,16 +66,35 @@ final class KeyedPeer {
     var end: End { self.victim == .server ? self.pair.server : self.pair.client }
 
     /// Says something; to a server, from a port of its host.
-    func say(_ frames: QUICFrames, port: Int = 40_000, from host: String = "192.0.2.1") throws {
-        try self.tell(frames, port: port, from: host)
+    ///
+    /// - Parameters:
+    ///   - number: that the packet gets; `nil` for the next one.
+    ///   - id: of the victim's; `nil` for its first.
+    func say(
+        _ frames: QUICFrames, number: UInt64? = nil, to id: QUICConnectionID? = nil, port: Int = 40_000,
+        from host: String = "192.0.2.1"
+    ) throws {
+        try self.tell(frames, number: number, to: id, port: port, from: host)
         self.hear()
         self.end.drain()
     }
 
     /// Says something in the middle of a turn: the victim writes nothing yet.
-    func tell(_ frames: QUICFrames, port: Int = 40_000, from host: String = "192.0.2.1") throws {
-        self.number += 1
-        let packet = self.keys.seal(frames.bytes, number: self.number, to: self.destination)
+    func tell(
+        _ frames: QUICFrames, number: UInt64? = nil, to id: QUICConnectionID? = nil, port: Int = 40_000,
+        from host: String = "192.0.2.1"
+    ) throws {
+        try self.deliver(self.seal(frames, number: number, to: id), port: port, from: host)
+    }
+
+    func seal(_ frames: QUICFrames, number: UInt64? = nil, to id: QUICConnectionID? = nil) -> [UInt8] {
+        if number == nil { self.number += 1 }
+        let id = id ?? self.destination
+        return self.keys.seal(
+            frames.bytes, number: number ?? self.number, to: (0..<id.count).map { id[$0] }, keyPhase: self.keyPhase)
+    }
+
+    func deliver(_ packet: [UInt8], port: Int = 40_000, from host: String = "192.0.2.1") throws {
         let path =
             self.victim == .client
             ? self.pair.clientPath
@@ -81,16 +103,44 @@ final class KeyedPeer {
         self.end.drain()
     }
 
+    /// What is sealed from now on has new keys (RFC 9001, section 6); the victim follows.
+    func updateKeys() {
+        self.keys = self.keys.updated()
+        self.keyPhase.toggle()
+    }
+
     /// Takes what the victim sends.
     func hear() {
         let size = self.victim == .server ? QUICConnectionID.clientLength : QUICConnectionID.serverLength
         while let transmit = self.core.nextTransmit(into: self.buffer, now: self.pair.now) {
             for start in stride(from: 0, to: transmit.byteCount, by: transmit.segmentSize) {
                 let packet = Array(self.buffer[start..<min(start + transmit.segmentSize, transmit.byteCount)])
-                let opened = self.victimsKeys?.open(packet, connectionIDSize: size, largest: self.heard)
-                if let opened { self.heard = max(self.heard, opened.number) }
+                self.hear(packet, connectionIDSize: size)
             }
         }
+    }
+
+    private func hear(_ packet: [UInt8], connectionIDSize size: Int) {
+        var opened = self.victimsKeys?.open(packet, connectionIDSize: size, largest: self.heard)
+        if opened == nil, let keys = self.victimsKeys?.updated() {
+            opened = keys.open(packet, connectionIDSize: size, largest: self.heard)
+            if opened != nil { self.victimsKeys = keys }
+        }
+        guard let opened else { return }
+        self.heard = max(self.heard, opened.number)
+        // ngtcp2 begins such a packet with it.
+        if opened.frames.first == 0x1a, opened.frames.count > 8 { self.challenge = Array(opened.frames[1...8]) }
+    }
+
+    /// Answers the latest PATH_CHALLENGE.
+    func answerChallenge(port: Int) throws {
+        guard let challenge = self.challenge else { return }
+        self.challenge = nil
+        var frames = QUICFrames()
+        frames.raw([0x1b] + challenge)
+        // What is padded proves that the path takes a full datagram.
+        frames.raw([UInt8](repeating: 0, count: 1150))
+        try self.say(frames, port: port)
     }
 
     /// Acknowledges all of it.

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 import NIOCore
+import QUICPacketSupport
 import TernTransport
 import Testing
 
@@ -78,6 +79,71 @@ struct RebindingTests {
         try pair.run(for: .seconds(2))
         #expect(pair.server.changedPaths == [pair.serverPath])
         #expect(try pair.transfers(200_000))
+    }
+
+    /// Sends datagrams alone, small ones and then a large one, and says whether the large one came.
+    private func takesLargeDatagrams(_ pair: Pair, from sender: End, to receiver: End) throws -> Bool {
+        for _ in 0..<60 {
+            _ = try sender.core?.sendDatagram(ByteBuffer(string: "position"))
+            try pair.run(for: .milliseconds(200))
+        }
+        let size = 1300
+        try #require((sender.core?.maximumDatagramSize ?? 0) >= size)
+        _ = try sender.core?.sendDatagram(ByteBuffer(repeating: 1, count: size))
+        return try pair.run(for: .seconds(5), until: { receiver.datagrams.contains { $0.count == size } })
+    }
+
+    @Test("large datagrams, when a PATH_CHALLENGE came twice", arguments: [false, true])
+    func challengedTwice(atOnce: Bool) throws {
+        let pair = try Pair.confirmed()
+        #expect(try pair.transfers(2_000_000))
+        pair.network = { [unowned pair] flight in
+            if !flight.toServer {
+                var again = flight
+                if !atOnce { again.arrives = flight.arrives + .milliseconds(30) }
+                pair.flights.append(again)
+            }
+            return flight
+        }
+        pair.serverPath.remote = try Pair.address("192.0.2.1", 41_000)
+        _ = try pair.client.core?.sendDatagram(ByteBuffer(string: "here I am"))
+        try pair.run(for: .seconds(1))
+        #expect(try self.takesLargeDatagrams(pair, from: pair.client, to: pair.server))
+    }
+
+    /// The client does not answer there any more.
+    @Test(
+        "large datagrams, when a PATH_CHALLENGE came where the client is no more", arguments: [20, 60, 200] as [Int64])
+    func challengedElsewhere(delay: Int64) throws {
+        let pair = try Pair.confirmed()
+        #expect(try pair.transfers(2_000_000))
+        let (old, new) = (pair.clientPath.local, try Pair.address("192.0.2.99"))
+        pair.network = { flight in
+            guard !flight.toServer, flight.path?.remote == new else { return flight }
+            var late = flight
+            late.arrives = flight.arrives + .milliseconds(delay)
+            return late
+        }
+        try pair.client.core?.migrate(to: new, now: pair.now)
+        try pair.run(for: .milliseconds(12))
+        try pair.client.core?.migrate(to: old, now: pair.now)
+        try pair.run(for: .seconds(1))
+        #expect(try self.takesLargeDatagrams(pair, from: pair.client, to: pair.server))
+    }
+
+    /// The server may send little to an address that is not validated, so that its answer is a small packet.
+    @Test("large datagrams of a server that was asked in a small packet")
+    func challengedInASmallPacket() throws {
+        let peer = try KeyedPeer()
+        var frames = QUICFrames()
+        frames.pathChallenge(9)
+        for port in [50_000, 50_001] {
+            try peer.say(frames, port: port)
+            peer.wait(.seconds(1))
+        }
+        try peer.say(QUICFrames(pinging: true))
+        peer.wait(.seconds(1))
+        #expect(!peer.core.native.owesPathResponse(now: peer.pair.now.uptimeNanoseconds))
     }
 
     /// Small datagrams, so that the server may not send a full PATH_CHALLENGE, and a client that comes back at once: ngtcp2

@@ -308,8 +308,11 @@ typedef enum tern_quic_move_result {
 tern_quic_move_result tern_quic_move(tern_quic *quic, tern_quic_path path, bool probes, uint64_t now);
 bool tern_quic_peer_forbids_migration(tern_quic *quic);
 /// Whether the next packet answers a PATH_CHALLENGE. ngtcp2 0.12 pads it to the size that it is offered, which the path may
-/// not take any more: offer 1200 bytes.
-bool tern_quic_owes_response(const tern_quic *quic);
+/// not take any more: offer 1200 bytes. ngtcp2 does not answer all of them, so this ends with time, and when a write of a client
+/// has nothing to say.
+bool tern_quic_owes_response(tern_quic *quic, uint64_t now);
+/// When it ends; UINT64_MAX if it is not owed.
+uint64_t tern_quic_owes_until(const tern_quic *quic);
 
 // Packets without a connection.
 

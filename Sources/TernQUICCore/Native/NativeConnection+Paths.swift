@@ -56,7 +56,9 @@ extension NativeConnection {
 
     var peerForbidsMigration: Bool { tern_quic_peer_forbids_migration(self.quic) }
     /// Whether the next packet answers a PATH_CHALLENGE, and must pass on a path of whatever size.
-    var owesPathResponse: Bool { tern_quic_owes_response(self.quic) }
+    func owesPathResponse(now: UInt64) -> Bool { tern_quic_owes_response(self.quic, now) }
+    /// When the peer does not wait for the answer any more; `.max` if none is owed.
+    var pathResponseEnds: UInt64 { tern_quic_owes_until(self.quic) }
 }
 
 extension QUICPath {

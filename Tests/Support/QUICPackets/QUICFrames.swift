@@ -42,6 +42,8 @@ package struct QUICFrames: Sendable {
         self.frame(0x04, stream, code, finalSize)
     }
     package mutating func stop(_ stream: UInt64, code: UInt64) { self.frame(0x05, stream, code) }
+    /// CONNECTION_CLOSE of the application, without a reason.
+    package mutating func close(code: UInt64) { self.frame(0x1d, code, 0) }
     package mutating func handshakeDone() { self.frame(0x1e) }
     package mutating func retireConnectionID(_ number: UInt64) { self.frame(0x19, number) }
 

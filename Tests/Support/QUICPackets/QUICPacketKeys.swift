@@ -9,13 +9,22 @@ package struct QUICPacketKeys: Sendable {
     private let key: [UInt8]
     private let iv: [UInt8]
     private let headerKey: [UInt8]
+    private let secret: [UInt8]
 
     /// - Parameter secret: of TLS_AES_128_GCM_SHA256 or TLS_AES_256_GCM_SHA384, by its length.
-    package init(secret: [UInt8]) {
+    package init(secret: [UInt8]) { self.init(secret: secret, headerKey: nil) }
+
+    private init(secret: [UInt8], headerKey: [UInt8]?) {
         let size = secret.count == 48 ? 32 : 16
+        self.secret = secret
         self.key = Self.expand(secret, "quic key", size)
         self.iv = Self.expand(secret, "quic iv", 12)
-        self.headerKey = Self.expand(secret, "quic hp", size)
+        self.headerKey = headerKey ?? Self.expand(secret, "quic hp", size)
+    }
+
+    /// The keys after the next update (RFC 9001, section 6.1).
+    package func updated() -> QUICPacketKeys {
+        QUICPacketKeys(secret: Self.expand(self.secret, "quic ku", self.secret.count), headerKey: self.headerKey)
     }
 
     /// A packet with a short header and a packet number of four bytes.
