@@ -24,7 +24,7 @@ public struct ClientConfiguration: Sendable {
     public var updateCapacity = 1024
     /// Whether the server is told what this device received. Each update that was taken counts as received.
     public var sendsDeliveredReceipts = true
-    /// An authentication without an answer for this long fails. So does a request, after it was asked once more on another
+    /// An authentication without an answer for this long fails; that of the very first connection is tried once more on another one. So does a request, after it was asked once more on another
     /// connection.
     public var requestTimeout: Duration = .seconds(10)
     public var liveness = LivenessPolicy()
@@ -38,7 +38,7 @@ public struct ClientConfiguration: Sendable {
 
 /// When a connection counts as dead and is replaced. Carriers notice by themselves too, but only after their idle timeout.
 public struct LivenessPolicy: Sendable, Hashable {
-    /// After this much silence the server is pinged while messages wait for their acknowledgement.
+    /// After this much silence the server is pinged while messages wait for their acknowledgement, or requests for their answers.
     public var busyPingInterval: Duration = .milliseconds(1500)
     /// After this much silence the server is pinged while nothing is waited for. Longer saves a phone's battery, shorter notices
     /// earlier that no messages can arrive.

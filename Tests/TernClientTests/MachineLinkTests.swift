@@ -45,6 +45,98 @@ struct MachineLinkTests {
         #expect(bench.connects == 1)
     }
 
+    // MARK: Connections that bring nothing back
+
+    /// Tells what went over the connection of the moment, which was asked.
+    private func measure(_ bench: inout Bench, _ carrier: Carrier = .quic, sent: UInt64, received: UInt64) {
+        let link = bench.link
+        let asked = bench.take().contains { if case .measure(link) = $0 { true } else { false } }
+        #expect(asked)
+        bench.tell { $0.measured(link, LinkVolume(carrier: carrier, sent: sent, received: received), now: $1) }
+    }
+
+    @Test func aFirstConnectionThatBringsNothingBackIsReplacedOnce() {
+        var bench = Bench { $0.reconnecting.retriesFirstConnection = false }
+        for isLast in [false, true] {
+            let link = bench.link
+            bench.tell { $0.carrierCameUp(link, now: $1) }
+            self.measure(&bench, sent: 100, received: 100)
+            bench.wait(.milliseconds(1_500))
+            self.measure(&bench, sent: 200, received: 101)
+            bench.wait(.milliseconds(1_500))
+            #expect(bench.link == link, "something came")
+            self.measure(&bench, sent: 300, received: 101)
+            #expect(bench.closed.map(\.0) == [link])
+            #expect(bench.hasEnded == isLast)
+            #expect(isLast || bench.link != link)
+        }
+    }
+
+    /// The server has the token, and its answer is lost: nothing would be sent any more.
+    @Test func whereNothingIsSentAPingAsksWhetherTheServerIsThere() {
+        var bench = Bench { $0.reconnecting.retriesFirstConnection = false }
+        let link = bench.link
+        bench.tell { $0.carrierCameUp(link, now: $1) }
+        self.measure(&bench, sent: 200, received: 100)
+        bench.wait(.milliseconds(1_500))
+        self.measure(&bench, sent: 200, received: 100)
+        #expect(bench.control.map(\.type) == [.ping])
+        bench.wait(.milliseconds(1_500))
+        self.measure(&bench, sent: 300, received: 100)
+        #expect(bench.link != link)
+    }
+
+    @Test func requestsWithoutAnAnswerAreAskedAfterSoon() throws {
+        var bench = Bench()
+        try bench.open(index: [])
+        _ = bench.take()
+        bench.wait(.seconds(2))
+        #expect(bench.control.isEmpty, "nothing is waited for")
+        let link = bench.link
+        bench.tell { $0.request(77, .findGroup, ByteBuffer(), now: $1) }
+        bench.wait(.milliseconds(1_600))
+        #expect(bench.control.map(\.type) == [.ping])
+        bench.wait(.milliseconds(1_600))
+        #expect(bench.link != link)
+    }
+
+    @Test func aServerThatTakesItsTimeIsWaitedFor() throws {
+        var bench = Bench { $0.reconnecting.retriesFirstConnection = false }
+        let link = bench.link
+        bench.tell { $0.carrierCameUp(link, now: $1) }
+        for _ in 0..<6 {
+            // Over QUIC everything is acknowledged; over TCP that is not seen.
+            self.measure(&bench, sent: 200, received: 100)
+            bench.wait(.milliseconds(1_500))
+        }
+        #expect(bench.closed.isEmpty)
+        let answer = try Bench.answer()
+        bench.tell { $0.authenticated(link, answer, over: .quic, now: $1) }
+        _ = bench.take()
+        bench.wait(.milliseconds(1_500))
+        #expect(!bench.take().contains { if case .measure = $0 { true } else { false } }, "that is what pings are for")
+
+        var slow = Bench()
+        let second = slow.link
+        slow.tell { $0.carrierCameUp(second, now: $1) }
+        self.measure(&slow, .tls, sent: 100, received: 100)
+        slow.wait(.milliseconds(1_500))
+        self.measure(&slow, .tls, sent: 200, received: 100)
+        #expect(slow.link == second)
+    }
+
+    @Test func anAuthenticationWithoutAnAnswerIsTriedOnceMore() {
+        var bench = Bench { $0.reconnecting.retriesFirstConnection = false }
+        for isLast in [false, true] {
+            let link = bench.link
+            bench.tell { $0.carrierCameUp(link, now: $1) }
+            bench.wait(.seconds(10))
+            #expect(bench.closed.map(\.0) == [link])
+            #expect(bench.hasEnded == isLast)
+            _ = bench.take()
+        }
+    }
+
     @Test func closingWhileItConnectsEndsAtOnce() throws {
         var bench = Bench()
         let link = bench.link

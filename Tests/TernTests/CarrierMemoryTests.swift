@@ -55,6 +55,20 @@ struct CarrierMemoryTests {
         #expect(remembered == Array(745...1_000), "the latest are")
     }
 
+    /// Whoever gives up a silent connection connects again before its end is told.
+    @Test func whatIsSilentNowIsDistrustedNow() {
+        final class Name {}
+        let (one, other) = (Name(), Name())
+        var memory = CarrierMemory(ConnectionPolicy())
+        memory.quicIsSilent(ObjectIdentifier(one), at: self.home, since: self.start)
+        memory.quicIsSilent(ObjectIdentifier(other), at: .loopback(port: 2), since: self.start)
+        #expect(!memory.distrustsQUIC(at: self.home, now: self.start + .milliseconds(899)))
+        #expect(memory.distrustsQUIC(at: self.home, now: self.start + .milliseconds(900)))
+        memory.quicIsSilent(ObjectIdentifier(one), at: self.home, since: nil)
+        #expect(!memory.distrustsQUIC(at: self.home, now: self.start + .seconds(2)), "it speaks again, or is over")
+        #expect(memory.distrustsQUIC(at: .loopback(port: 2), now: self.start + .seconds(2)))
+    }
+
     @Test func aSilenceIsToldFromAnIdleConnection() {
         func statistics(sent: UInt64, received: UInt64) -> ConnectionStatistics {
             var statistics = ConnectionStatistics()

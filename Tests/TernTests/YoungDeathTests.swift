@@ -12,22 +12,45 @@ import Testing
 @Suite("QUIC that dies young", .untilItHangs)
 struct YoungDeathTests {
     #if os(Linux)
+    /// A server, and at the same port of another address the router, with UDP through it and TCP past it.
+    private static func bind(
+        _ name: ApplicationProtocol, _ tls: TLSServerConfiguration
+    ) async throws -> (Listener, LeakyRouter, QMuxListener) {
+        var lastError: any Error = TransportError(.unreachable, message: "no port is free at both addresses")
+        for _ in 0..<50 {
+            let listener = try await Listener.bind(to: .loopback(), applicationProtocol: name, tls: tls)
+            let address = try SocketAddress(ipAddress: "127.0.0.2", port: listener.quicAddress.port ?? 0)
+            do {
+                let router = try await LeakyRouter.start(on: address, to: listener.quicAddress, bytesPerFlow: 20_000)
+                do {
+                    let beside = try await QMuxListener.bind(
+                        to: address, tls: tls, applicationProtocols: [name.tls],
+                        eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test")
+                    ) { loopConnection in
+                        let connection = Connection(adopting: loopConnection)
+                        Task { await readAll(connection) }
+                    }.get()
+                    return (listener, router, beside)
+                } catch {
+                    try await router.stop()
+                    throw error
+                }
+            } catch {
+                // Somebody else has that port there.
+                lastError = error
+                await listener.close()
+            }
+        }
+        throw lastError
+    }
+
     @Test func theNextConnectionStartsWithTCP() async throws {
         let made = try TLSIdentity.selfSigned(for: ["127.0.0.1", "127.0.0.2"])
         let tls = TLSServerConfiguration(identity: made.identity)
         let name = ApplicationProtocol("upload")
-        let listener = try await Listener.bind(to: .loopback(), applicationProtocol: name, tls: tls)
+        let (listener, router, beside) = try await Self.bind(name, tls)
         let server = Task { await listener.run(readAll) }
         let port = try #require(listener.quicAddress.port)
-        // The same port of another address: UDP through the router, TCP past it.
-        let router = try await LeakyRouter.start(on: "127.0.0.2", to: listener.quicAddress, bytesPerFlow: 20_000)
-        let beside = try await QMuxListener.bind(
-            to: try SocketAddress(ipAddress: "127.0.0.2", port: port), tls: tls, applicationProtocols: [name.tls],
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test")
-        ) { loopConnection in
-            let connection = Connection(adopting: loopConnection)
-            Task { await readAll(connection) }
-        }.get()
         var limits = ConnectionLimits()
         limits.idleTimeout = .seconds(2)
         limits.keepAliveInterval = .milliseconds(200)
@@ -103,11 +126,10 @@ private final class LeakyRouter: ChannelInboundHandler, @unchecked Sendable {
     }
 
     static func start(
-        on host: String, to destination: SocketAddress, bytesPerFlow: Int
+        on address: SocketAddress, to destination: SocketAddress, bytesPerFlow: Int
     ) async throws -> LeakyRouter {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let router = LeakyRouter(to: destination, bytesPerFlow: bytesPerFlow, loop: loop)
-        let address = try SocketAddress(ipAddress: host, port: destination.port ?? 0)
         let channel = try await DatagramBootstrap(group: loop)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(router) }

@@ -17,6 +17,8 @@ struct CarrierMemory {
 
     private let policy: ConnectionPolicy
     private var records: [Endpoint: Record] = [:]
+    /// Young connections over QUIC on which bytes go out and none come in, and since when.
+    private var silent: [Endpoint: [ObjectIdentifier: NIODeadline]] = [:]
 
     /// Servers that are remembered; those whose time is over first give way.
     private static let capacity = 256
@@ -45,11 +47,20 @@ struct CarrierMemory {
         self.records[endpoint] = nil
     }
 
+    /// Whether nothing comes in on a young connection over QUIC at present. Who gives it up connects again at once, often before its end is
+    /// told by ``quicDied(at:age:now:)``.
+    ///
+    /// - Parameter began: since when; `nil` when something comes in, or it is over.
+    mutating func quicIsSilent(_ connection: ObjectIdentifier, at endpoint: Endpoint, since began: NIODeadline?) {
+        self.silent[endpoint, default: [:]][connection] = began
+        if self.silent[endpoint]?.isEmpty == true { self.silent[endpoint] = nil }
+    }
+
     /// Whether TCP comes first. What died young once may try again when the time is over, and is distrusted for longer
     /// when it dies young again.
     func distrustsQUIC(at endpoint: Endpoint, now: NIODeadline) -> Bool {
-        guard let record = self.records[endpoint] else { return false }
-        return now < record.until
+        if let record = self.records[endpoint], now < record.until { return true }
+        return self.silent[endpoint]?.values.contains { now - $0 >= Silence.telling } ?? false
     }
 }
 
@@ -65,6 +76,10 @@ final class CarrierMemoryBox: Sendable {
 
     func quicDied(at endpoint: Endpoint, age: TimeAmount, now: NIODeadline) {
         self.memory.withLock { $0.quicDied(at: endpoint, age: age, now: now) }
+    }
+
+    func quicIsSilent(_ connection: ObjectIdentifier, at endpoint: Endpoint, since began: NIODeadline?) {
+        self.memory.withLock { $0.quicIsSilent(connection, at: endpoint, since: began) }
     }
 
     func quicGrewOld(at endpoint: Endpoint) {

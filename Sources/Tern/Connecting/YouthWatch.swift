@@ -15,6 +15,8 @@ final class YouthWatch: ConnectionObserver, @unchecked Sendable {
     private var eventLoop: (any EventLoop)?
     private var began: NIODeadline = .now()
     private var silence = Silence()
+    /// The silence that the memory knows of.
+    private var told: NIODeadline?
     private var timer: RepeatedTask?
 
     /// - Parameter others: who hears of everything, too.
@@ -36,13 +38,24 @@ final class YouthWatch: ConnectionObserver, @unchecked Sendable {
         self.timer = connection.eventLoop.scheduleRepeatedTask(
             initialDelay: Self.interval, delay: Self.interval
         ) { [weak self] task in
-            guard let self, let source = self.source, let now = self.eventLoop?.now else { return task.cancel() }
+            guard let self, let now = self.eventLoop?.now else { return task.cancel() }
+            guard let source = self.source else {
+                task.cancel()
+                return self.tellSilence(since: nil)
+            }
             self.silence.observed(source.activity().statistics, at: now)
-            guard now - self.began >= self.memory.youngAge else { return }
+            guard now - self.began >= self.memory.youngAge else { return self.tellSilence(since: self.silence.began) }
             task.cancel()
+            self.tellSilence(since: nil)
             // What is silent now may be dead.
             if !self.silence.isLong(at: now) { self.memory.quicGrewOld(at: self.endpoint) }
         }
+    }
+
+    private func tellSilence(since began: NIODeadline?) {
+        guard began != self.told else { return }
+        self.told = began
+        self.memory.quicIsSilent(ObjectIdentifier(self), at: self.endpoint, since: began)
     }
 
     func connectionEventOccurred(_ event: ConnectionEvent) {
@@ -56,6 +69,7 @@ final class YouthWatch: ConnectionObserver, @unchecked Sendable {
         if self.silence.explains(reason, at: now) {
             self.memory.quicDied(at: self.endpoint, age: now - self.began, now: now)
         }
+        self.tellSilence(since: nil)
         self.others?.connectionEnded(reason, activity: activity)
     }
 }
@@ -65,11 +79,11 @@ struct Silence {
     private var bytesReceived: UInt64?
     private var bytesSentThen: UInt64 = 0
     /// Since when bytes go out and none come in.
-    private var began: NIODeadline?
+    private(set) var began: NIODeadline?
 
     /// An application that gives a connection up by itself does so because of a silence if it lasted this long. The client of the
     /// message server gives up 1.5 s after a ping, which may be all that it sent, and is noticed an interval of the watch late.
-    private static let telling = TimeAmount.milliseconds(900)
+    static let telling = TimeAmount.milliseconds(900)
 
     mutating func observed(_ statistics: ConnectionStatistics, at now: NIODeadline) {
         if statistics.bytesReceived != self.bytesReceived {

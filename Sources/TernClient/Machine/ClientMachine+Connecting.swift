@@ -33,6 +33,32 @@ extension ClientMachine {
         self.link?.stage = .authenticating
         self.timers.set(.authentication, at: now + self.configuration.requestTimeout)
         self.emit(.authenticate(number))
+        self.measure()
+        return self.takeEffects()
+    }
+
+    mutating func measure() {
+        guard let link, link.stage == .authenticating else { return }
+        self.emit(.measure(link.number))
+    }
+
+    /// How much went over a connection so far: one that brings nothing back, not even acknowledgements, is given up long before the
+    /// authentication times out.
+    package mutating func measured(_ number: LinkNumber, _ volume: LinkVolume, now: Instant) -> [Effect] {
+        guard let link, link.number == number, link.stage == .authenticating else { return [] }
+        if let earlier = link.volume, volume.isSilent(since: earlier) {
+            let patience = self.configuration.liveness.pingTimeout
+            let reason = "nothing came back for \(patience) after the handshake"
+            self.lose(ClientError(.timedOut, message: reason), now)
+        } else {
+            // All that we sent was acknowledged, and the answer may be lost: what is sent now is acknowledged by a server that is there.
+            if volume == link.volume, volume.carrier == .quic {
+                self.link?.controlBacklog += 1
+                self.emit(.writeControl(number, [Message(type: .ping, sender: .server, receiver: .server)]))
+            }
+            self.link?.volume = volume
+            self.timers.set(.measurement, at: now + self.configuration.liveness.pingTimeout)
+        }
         return self.takeEffects()
     }
 
@@ -46,6 +72,7 @@ extension ClientMachine {
         self.link?.session = LinkState.Session(answer: answer, carrier: carrier, openedAt: now, health: health)
         self.reconnecting.connected()
         self.timers.clear(.authentication)
+        self.timers.clear(.measurement)
         self.timers.clear(.giveUp)
         let summary = ConnectionSummary(
             carrier: carrier, user: answer.user, userName: answer.userName, device: answer.device,
@@ -81,7 +108,7 @@ extension ClientMachine {
         self.link = nil
         self.emit(.closeLink(link.number, code))
         self.forgetLink()
-        self.reconnecting.lost(link.session, reason, at: now)
+        self.reconnecting.lost(link, reason, at: now)
         if case .ended = self.life { return }
         if case .closing = self.life, self.lanes.count == 0 { return self.finish(nil) }
         if let error = self.reconnecting.finalError(at: now) { return self.finish(error) }
@@ -94,7 +121,7 @@ extension ClientMachine {
     }
 
     private mutating func forgetLink() {
-        for key in [Timers.Key.authentication, .health, .moving, .parting, .receipts, .index, .pages] {
+        for key in [Timers.Key.authentication, .measurement, .health, .moving, .parting, .receipts, .index, .pages] {
             self.timers.clear(key)
         }
         for identifier in self.requests.linkLost() { self.timers.clear(.request(identifier)) }

@@ -62,14 +62,14 @@ extension ClientMachine {
 
     mutating func writeControl(_ messages: [Message]) {
         guard let link, link.session != nil, !messages.isEmpty else { return }
-        self.link?.session?.controlBacklog += 1
+        self.link?.controlBacklog += 1
         self.emit(.writeControl(link.number, messages))
     }
 
     /// The connection took what was to be written on the control stream.
     package mutating func controlWritten(_ number: LinkNumber, now: Instant) -> [Effect] {
         guard self.link?.number == number else { return [] }
-        self.link?.session?.controlBacklog -= 1
+        self.link?.controlBacklog -= 1
         self.scheduleReceipts(now)
         return self.takeEffects()
     }
@@ -107,7 +107,7 @@ extension ClientMachine {
         guard let link, link.stage == .open, let session = link.session else { return }
         if let held = self.receipts.heldUntil, held > now { return self.timers.set(.receipts, at: held) }
         // What follows waits until the connection took what was written: then it is newer, too.
-        guard session.controlBacklog == 0 else { return }
+        guard link.controlBacklog == 0 else { return }
         let taken = self.receipts.take(confirmed: self.confirmedForReceipts, user: session.answer.user)
         self.writeControl(taken.receipts.map(\.message))
         // The index, if it is being read, tells of most.
@@ -139,6 +139,7 @@ extension ClientMachine {
     }
 
     mutating func checkHealth(_ now: Instant) {
+        if self.requests.inFlight.isEmpty { self.link?.session?.health.requestsEnded() }
         guard let verdict = self.link?.session?.health.check(at: now) else { return }
         switch verdict {
         case .wait:

@@ -52,6 +52,8 @@ extension ClientMachine {
         let frame = self.requests.begin(pending)
         self.timers.set(.request(frame.identifier), at: now + self.configuration.requestTimeout)
         self.emit(.writeRequest(link.number, frame))
+        self.link?.session?.health.asked(at: now)
+        self.setHealthTimer()
     }
 
     // MARK: Answers
@@ -60,6 +62,7 @@ extension ClientMachine {
     package mutating func responded(_ number: LinkNumber, _ frame: RequestFrame, now: Instant) -> [Effect] {
         guard self.heard(number, now), let pending = self.requests.end(frame.identifier) else { return [] }
         self.timers.clear(.request(frame.identifier))
+        if self.requests.inFlight.isEmpty { self.link?.session?.health.requestsEnded() }
         do throws(WireError) {
             guard frame.resource == pending.resource else {
                 throw WireError(.malformed, "an answer to another question")

@@ -24,6 +24,8 @@ package struct ClientMachine: Sendable {
         case connect(LinkNumber)
         /// Open the control stream and say who we are; the answer is ``ClientMachine/authenticated(_:_:over:now:)``.
         case authenticate(LinkNumber)
+        /// Say how much went over it so far: ``ClientMachine/measured(_:_:now:)`` is the answer.
+        case measure(LinkNumber)
         /// Close it, or give up opening it. Nothing is to be told of it any more.
         case closeLink(LinkNumber, CloseCode)
         /// ``ClientMachine/controlWritten(_:now:)`` follows when they were taken by the connection.
@@ -183,6 +185,7 @@ package struct ClientMachine: Sendable {
             case .rest: self.connect(now)
             case .giveUp: self.giveUp(now)
             case .authentication: self.lose(ClientError(.timedOut, message: self.silentAuthentication), now)
+            case .measurement: self.measure()
             case .health: self.checkHealth(now)
             case .moving: self.part(now)
             case .parting: self.parted(now)

@@ -15,6 +15,8 @@ package struct LinkHealth: Sendable {
     private var pingedAt: ContinuousClock.Instant?
     /// When the oldest message that waits for its answer began to wait, or when the last answer came.
     private var lastProgress: ContinuousClock.Instant?
+    /// Since when requests wait for their answers.
+    private var askedAt: ContinuousClock.Instant?
 
     package init(_ policy: LivenessPolicy, now: ContinuousClock.Instant) {
         self.policy = policy
@@ -38,6 +40,16 @@ package struct LinkHealth: Sendable {
         self.lastProgress = stillWaiting ? now : nil
     }
 
+    /// A request waits for its answer.
+    package mutating func asked(at now: ContinuousClock.Instant) {
+        if self.askedAt == nil { self.askedAt = now }
+    }
+
+    /// No request waits any more.
+    package mutating func requestsEnded() {
+        self.askedAt = nil
+    }
+
     /// When to ``check(at:)`` next, unless something is heard before.
     package var nextCheck: ContinuousClock.Instant {
         // The checks are for more than the interval.
@@ -47,13 +59,17 @@ package struct LinkHealth: Sendable {
             if let pingedAt {
                 pingedAt + self.policy.pingTimeout + grain
             } else {
-                max(self.lastHeard, self.lastProgress ?? self.lastHeard) + self.silenceAllowed + grain
+                self.silentSince + self.silenceAllowed + grain
             }
         return min(answer ?? silence, silence)
     }
 
+    private var silentSince: ContinuousClock.Instant {
+        max(self.lastHeard, self.lastProgress ?? self.lastHeard, self.askedAt ?? self.lastHeard)
+    }
+
     private var silenceAllowed: Duration {
-        self.lastProgress == nil ? self.policy.idlePingInterval : self.policy.busyPingInterval
+        self.lastProgress == nil && self.askedAt == nil ? self.policy.idlePingInterval : self.policy.busyPingInterval
     }
 
     /// What to do now.
@@ -65,7 +81,7 @@ package struct LinkHealth: Sendable {
             guard now - pingedAt > self.policy.pingTimeout else { return .wait }
             return .dead("nothing was heard for \(now - self.lastHeard)")
         }
-        let silence = now - max(self.lastHeard, self.lastProgress ?? self.lastHeard)
+        let silence = now - self.silentSince
         guard silence > self.silenceAllowed else { return .wait }
         self.pingedAt = now
         return .ping

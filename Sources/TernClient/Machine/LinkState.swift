@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import TernMessages
-internal import TernTransport
+package import TernTransport
 
 /// One connection of a client, from the wish for it to its end.
 struct LinkState: Sendable {
@@ -25,18 +25,36 @@ struct LinkState: Sendable {
         /// The application got something by it.
         var wasUseful = false
         var pings = MessageSequence.zero
-        /// Writes on the control stream that the connection did not take yet.
-        var controlBacklog = 0
         /// After a go-offline: when to be back.
         var isBackAt: ContinuousClock.Instant?
     }
 
     let number: LinkNumber
     var stage = Stage.connecting
+    /// Writes on the control stream that the connection did not take yet.
+    var controlBacklog = 0
+    /// During the authentication, the last time it was asked.
+    var volume: LinkVolume?
     var session: Session?
 
     init(number: LinkNumber) {
         self.number = number
+    }
+}
+
+/// How much went over a connection.
+package struct LinkVolume: Sendable, Hashable {
+    var carrier: Carrier
+    var sent: UInt64
+    var received: UInt64
+
+    package init(carrier: Carrier, sent: UInt64, received: UInt64) {
+        (self.carrier, self.sent, self.received) = (carrier, sent, received)
+    }
+
+    /// Whether nothing came back since, not even an acknowledgement of the carrier. TCP's are not seen.
+    func isSilent(since earlier: LinkVolume) -> Bool {
+        self.carrier == .quic && self.sent > earlier.sent && self.received == earlier.received
     }
 }
 
@@ -49,6 +67,10 @@ struct Reconnecting: Sendable {
     private(set) var lostAt: ContinuousClock.Instant?
     /// Why the last connection, or the last attempt, failed.
     private(set) var reason: any Error = ClientError(.unreachable, message: "the server did not answer")
+    /// The first connection came up and said nothing: once, that is tried again whatever the policy says. A network that lets only
+    /// the handshake of QUIC pass is told from one that lets nothing pass by the second.
+    private var hadSecondChance = false
+    private var hasSecondChance = false
 
     init(_ policy: ReconnectPolicy) {
         self.policy = policy
@@ -71,8 +93,12 @@ struct Reconnecting: Sendable {
 
     /// A connection that lived, or got something done, was a good one: the delays begin anew. One that ends at once is no
     /// better than none.
-    mutating func lost(_ session: LinkState.Session?, _ reason: any Error, at now: ContinuousClock.Instant) {
+    mutating func lost(_ link: LinkState, _ reason: any Error, at now: ContinuousClock.Instant) {
         self.reason = reason
+        let wasMute = link.stage == .authenticating && (reason as? ClientError)?.code == .timedOut
+        self.hasSecondChance = wasMute && !self.hadSecondChance
+        self.hadSecondChance = self.hadSecondChance || wasMute
+        let session = link.session
         guard let session else { return }
         self.lostAt = now
         if session.wasUseful || now - session.openedAt >= self.policy.settlesAfter { self.attempt = 0 }
@@ -95,7 +121,7 @@ struct Reconnecting: Sendable {
     /// Why there will be no other attempt; `nil` when there will be.
     func finalError(at now: ContinuousClock.Instant) -> ClientError? {
         if let error = self.reason as? ClientError, error.code == .authenticationRefused { return error }
-        if !self.hasConnected, !self.policy.retriesFirstConnection {
+        if !self.hasConnected, !self.policy.retriesFirstConnection, !self.hasSecondChance {
             return (self.reason as? ClientError) ?? ClientError(.unreachable, message: self.words)
         }
         guard let limit = self.policy.giveUpAfter, let lostAt, now - lostAt >= limit else { return nil }

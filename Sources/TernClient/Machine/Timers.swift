@@ -6,7 +6,7 @@ internal import TernMessages
 /// What a client waits for by the clock. Knows the time only from its callers.
 struct Timers: Sendable {
     enum Key: Hashable, Sendable {
-        case rest, giveUp, authentication, health, moving, parting, closing
+        case rest, giveUp, authentication, measurement, health, moving, parting, closing
         case receipts, index, pages
         case lane(PartyID)
         case log(ChannelID)

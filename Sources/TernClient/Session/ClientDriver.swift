@@ -115,6 +115,7 @@ final class ClientDriver: Sendable {
             state.links[number] = link
             self.sink.yield { await link.run() }
         case .authenticate(let number): state.links[number]?.authenticate()
+        case .measure(let number): state.links[number]?.measure()
         case .closeLink(let number, let code): state.links.removeValue(forKey: number)?.end(code)
         case .writeControl(let number, let messages): state.links[number]?.control.sink.yield(messages)
         case .openSendStream(let number, let stream): state.links[number]?.openSendStream(stream)

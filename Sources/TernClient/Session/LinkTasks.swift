@@ -55,6 +55,15 @@ final class LinkTasks: Sendable {
         self.start { connection in try await self.converse(over: connection) }
     }
 
+    func measure() {
+        self.start { connection in
+            let counts = await connection.statistics()
+            let volume = LinkVolume(
+                carrier: connection.carrier, sent: counts.bytesSent, received: counts.bytesReceived)
+            self.driver.tell { $0.measured(self.number, volume, now: $1) }
+        }
+    }
+
     func openSendStream(_ stream: StreamNumber) {
         let pipe = Pipe<[OutgoingMessage]>()
         self.state.withLock { $0.sends[stream] = pipe }
@@ -112,11 +121,15 @@ final class LinkTasks: Sendable {
         var reader = MessageReader(stream)
         let answer: AuthenticationAnswer
         let token = try await self.currentToken()
-        do { answer = try await self.authenticate(token, stream, &reader) } catch {
+        do {
+            try await self.authenticate(with: token, on: stream)
+            // Pings may follow before the answer.
+            self.start { _ in try await self.writeControl(to: stream) }
+            answer = try await Self.readAnswer(&reader)
+        } catch {
             throw try await Self.refusal(error, mayTryAgain: self.hasAnotherToken(than: token, after: error))
         }
         self.driver.tell { $0.authenticated(self.number, answer, over: connection.carrier, now: $1) }
-        self.start { _ in try await self.writeControl(to: stream) }
         self.start { connection in try await self.askOver(connection) }
         self.start { connection in try await self.readPushes(of: connection) }
         self.start { connection in try await self.readDatagrams(of: connection) }
@@ -139,14 +152,15 @@ final class LinkTasks: Sendable {
         return try await self.currentToken() != token
     }
 
-    private func authenticate(
-        _ token: String, _ stream: TernTransport.Stream, _ reader: inout MessageReader
-    ) async throws -> AuthenticationAnswer {
+    private func authenticate(with token: String, on stream: TernTransport.Stream) async throws {
         var first = ByteBuffer()
         StreamKind.control.encode(into: &first)
         try AuthenticationRequest(token: token, clientProgram: self.driver.configuration.program).message
             .encode(into: &first)
         try await stream.write(first)
+    }
+
+    private static func readAnswer(_ reader: inout MessageReader) async throws -> AuthenticationAnswer {
         guard let message = try await reader.next() else {
             throw ClientError(.protocolViolation, message: "the server ended the control stream")
         }

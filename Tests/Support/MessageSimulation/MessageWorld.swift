@@ -59,6 +59,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         case late(device: Int, LinkNumber, ServerEffect)
         case act(Int)
         case read(device: Int)
+        case measured(device: Int, LinkNumber, SessionNumber)
     }
 
     package private(set) var server: Server
@@ -128,6 +129,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         case .late(let index, let link, let effect): self.arrivedLate(effect, index, link)
         case .act(let index): self.actions[index](self)
         case .read(let index): self.takeUpdates(index)
+        case .measured(let index, let link, let session): self.measured(index, link, session)
         }
     }
 
@@ -161,6 +163,9 @@ package final class MessageWorld<Server: SimulatedServer> {
         switch effect {
         case .connect(let link): self.connect(index, link)
         case .authenticate(let link): self.up(index, link, .controlUp, .open)
+        case .measure(let link):
+            guard let session = self.sessions[index]?[link] else { return device.fail("a closed link is measured") }
+            self.events.add(.measured(device: index, link, session), at: self.now)
         case .closeLink(let link, _): self.close(index, link)
         case .writeControl(let link, let messages):
             self.up(index, link, .controlUp, .control(messages))
@@ -188,6 +193,14 @@ package final class MessageWorld<Server: SimulatedServer> {
             device.hasEnded = true
             device.endError = error
         }
+    }
+
+    /// Now and then something is on its way, and comes back unless the connection is cut.
+    private func measured(_ index: Int, _ link: LinkNumber, _ session: SessionNumber) {
+        func bytes(_ moment: Moment) -> UInt64 { UInt64(moment / .seconds(4)) }
+        let volume = LinkVolume(
+            carrier: .quic, sent: bytes(self.now), received: bytes(self.wires[session]?.cutAt ?? self.now))
+        self.tell(index) { $0.measured(link, volume, now: $1) }
     }
 
     private func checkWrite(_ message: OutgoingMessage, _ device: SimulatedDevice) {
