@@ -37,7 +37,9 @@ struct TernCommand: AsyncParsableCommand {
             // A verb that ran has said what was wrong.
             guard !(error is ExitCode), Self.exitCode(for: error) == usage else { Self.exit(withError: error) }
             let isJSON = CommandLine.arguments.dropFirst().prefix { $0 != "--" }.contains("--json")
-            Output(json: isJSON).reportUsage(Self.message(for: error), explained: Self.fullMessage(for: error))
+            let output = Output(json: isJSON)
+            output.reportUsage(Self.message(for: error), explained: Self.fullMessage(for: error))
+            await output.flush()
             Self.exit(withError: usage)
         }
     }

@@ -69,4 +69,26 @@ struct GroupTests {
         #expect(read.output == ["one", "two"])
         _ = await server.stop()
     }
+
+    /// 64 says that nothing was tried, so it must not come after something was done.
+    @Test("What is no name is found before anything is tried")
+    func namesAreChecked() async throws {
+        let server = try await self.tern.serve()
+        #expect(try await self.run("ann", server, "group", "create", "team").exitCode == 0)
+        let tooLong = String(repeating: "x", count: 65)
+        for arguments in [
+            ["group", "invite", "team", "bob", tooLong], ["group", "create", tooLong], ["group", "join", ""],
+            ["send", "--to", tooLong], ["tail", "--with", ""], ["chat", "--group", "a\u{7f}b"],
+        ] {
+            // Nothing is tried: nobody is at that address.
+            let run = try await self.tern.run(
+                arguments + ["--server", "127.0.0.1:1", "--ca", server.caFile, "--token", "dev:ann"])
+            #expect(run.exitCode == 64, "\(arguments): \(run.errors)")
+            #expect(run.errors.contains("is no name"), "\(arguments): \(run.errors)")
+        }
+        let run = try await self.run("ann", server, "group", "invite", "team", "bob", tooLong)
+        #expect(run.exitCode == 64 && run.output.isEmpty, "\(run.errors)")
+        #expect(try await self.run("bob", server, "group", "join", "team").exitCode == 65, "nobody was invited")
+        _ = await server.stop()
+    }
 }

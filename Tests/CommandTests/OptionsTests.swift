@@ -56,9 +56,11 @@ struct OptionsTests {
 
     @Test("A conversation is with a user or with a group, not both")
     func conversationIsOneOfTwo() throws {
-        #expect(try Conversation(user: "ann", group: nil, options: "") == .user("ann"))
-        #expect(try Conversation(user: nil, group: "team", options: "") == .group("team"))
+        #expect(try Conversation(user: Name("ann"), group: nil, options: "") == .user(Name("ann")))
+        #expect(try Conversation(user: nil, group: Name("team"), options: "") == .group(Name("team")))
         #expect(try Conversation(user: nil, group: nil, options: "") == nil)
-        #expect(throws: ValidationError.self) { try Conversation(user: "a", group: "b", options: "--to and --group") }
+        #expect(throws: ValidationError.self) {
+            try Conversation(user: Name("a"), group: Name("b"), options: "--to and --group")
+        }
     }
 }

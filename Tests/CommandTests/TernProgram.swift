@@ -46,6 +46,12 @@ final class TernProgram: Sendable {
         return RunningTern(process: process, errors: errors)
     }
 
+    /// Starts the command with a standard output that only the test reads, or not.
+    func startUnread(_ arguments: [String], input: FileHandle? = nil) throws -> UnreadTern {
+        try UnreadTern(
+            self.executable, arguments, input: input, errors: self.directory.appending(path: "errors-\(UUID())"))
+    }
+
     /// Runs the command to its end.
     func run(_ arguments: [String], input: String = "", environment: [String: String] = [:]) async throws -> Run {
         let pipe = Pipe()
@@ -83,6 +89,71 @@ struct RunningTern: Sendable {
         var output: [String] = []
         for await line in self.process.lines { output.append(line.text) }
         return TernProgram.Run(exitCode: await self.process.exitCode(), output: output, errors: self.readErrors())
+    }
+}
+
+/// A process whose output waits in its pipe until the test reads it.
+final class UnreadTern: Sendable {
+    private let process: Process
+    private let output = Pipe()
+    private let errors: URL
+    private let exit: AsyncStream<Int32>
+
+    init(_ executable: URL, _ arguments: [String], input: FileHandle?, errors: URL) throws {
+        self.process = Process()
+        self.errors = errors
+        self.process.executableURL = executable
+        self.process.arguments = arguments
+        self.process.standardInput = input ?? .nullDevice
+        self.process.standardOutput = self.output
+        _ = FileManager.default.createFile(atPath: errors.path, contents: nil)
+        self.process.standardError = try FileHandle(forWritingTo: errors)
+        let (exit, exited) = AsyncStream.makeStream(of: Int32.self)
+        self.exit = exit
+        self.process.terminationHandler = { process in
+            exited.yield(
+                process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus)
+            exited.finish()
+        }
+        try self.process.run()
+    }
+
+    func send(signal: Int32) { kill(self.process.processIdentifier, signal) }
+
+    func readErrors() -> String { (try? String(contentsOf: self.errors, encoding: .utf8)) ?? "" }
+
+    /// Returns when so much waits in the pipe that the next line does not fit, or the process ended.
+    func untilPipeIsFull() async throws {
+        while self.process.isRunning {
+            var count: Int32 = 0
+            _ = ioctl(self.output.fileHandleForReading.fileDescriptor, UInt(FIONREAD), &count)
+            // A line goes into what its page has left or into the next page, of which a pipe has sixteen.
+            if count > 48_000 { return }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// From now on nobody can read it.
+    func closeOutput() { try? self.output.fileHandleForReading.close() }
+
+    /// Reads everything, on a thread that may wait.
+    func readAll() async throws -> [Substring] {
+        let handle = self.output.fileHandleForReading
+        let data = try await withCheckedThrowingContinuation { continuation in
+            Thread { continuation.resume(with: Result { try handle.readToEnd() ?? Data() }) }.start()
+        }
+        return String(decoding: data, as: UTF8.self).split(separator: "\n")
+    }
+
+    /// The exit code; a process that does not end within a minute is killed. Call it once.
+    func exitCode() async -> Int32 {
+        let limit = Task {
+            try await Task.sleep(for: .seconds(60))
+            self.send(signal: SIGKILL)
+        }
+        defer { limit.cancel() }
+        for await code in self.exit { return code }
+        return -1
     }
 }
 

@@ -22,13 +22,15 @@ struct ChatCommand: AsyncParsableCommand {
     @OptionGroup var connectionOptions: ConnectionOptions
     @OptionGroup var tokenOptions: TokenOptions
 
-    @Option(help: ArgumentHelp("Talk with this user.", valueName: "user"))
-    var with: String?
+    @Option(
+        help: ArgumentHelp("Talk with this user.", valueName: "user"), transform: Name.init(argument:))
+    var with: Name?
 
     @Option(
         help: ArgumentHelp(
-            "Talk in this group, which is entered, or made if there is none; see tern group.", valueName: "name"))
-    var group: String?
+            "Talk in this group, which is entered, or made if there is none; see tern group.", valueName: "name"),
+        transform: Name.init(argument:))
+    var group: Name?
 
     @Option(help: ArgumentHelp("How many of the last messages to show first, at most 200.", valueName: "n"))
     var history: UInt16 = 20
@@ -51,7 +53,7 @@ struct ChatCommand: AsyncParsableCommand {
                 connection: self.connectionOptions, token: self.tokenOptions, receives: .live,
                 logger: self.logOptions.makeLogger(label: "tern"), output: output)
             let ownLines = OwnLines()
-            try await endingOnSignals {
+            try await output.endingOnSignals {
                 try await session.run { client in
                     try await withThrowingTaskGroup(of: Void.self) { group in
                         group.addTask {
@@ -99,7 +101,7 @@ struct ChatCommand: AsyncParsableCommand {
         for try await update in client.updates {
             // Its messages come again from the start.
             if case .channelRestarted(channel, _) = update { shown = .zero }
-            guard let message = try printer.message(in: update, of: channel, session: session),
+            guard let message = try await printer.message(in: update, of: channel, session: session),
                 message.sequence > shown
             else { continue }
             shown = message.sequence
@@ -126,7 +128,7 @@ struct ChatCommand: AsyncParsableCommand {
                     var json = JSONLine(event: "refused")
                     json.add("line", line.number)
                     json.add("reason", error.message)
-                    try output.status(json, orText: error.message)
+                    try await output.status(json, orText: error.message)
                     firstError = firstError ?? error
                 }
                 return firstError

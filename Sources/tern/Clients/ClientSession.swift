@@ -71,7 +71,7 @@ final class ClientSession: Sendable {
     func ask(_ body: @escaping @Sendable (MessageClient) async throws -> Void) async throws {
         try await self.run { client in
             try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask { for try await update in client.updates { _ = try self.printed(update) } }
+                group.addTask { for try await update in client.updates { _ = try await self.printed(update) } }
                 group.addTask {
                     try await body(client)
                     await client.close()
@@ -88,27 +88,29 @@ final class ClientSession: Sendable {
     }
 
     /// Prints what an update says about the connection; `false` for all others.
-    func printed(_ update: ClientUpdate) throws -> Bool {
+    func printed(_ update: ClientUpdate) async throws -> Bool {
         switch update {
         case .connected(let summary):
-            try self.printConnected(summary)
+            try await self.printConnected(summary)
         case .disconnected(let reason, let delay):
             var line = JSONLine(event: "disconnected")
             line.add("reason", reason)
-            try self.output.status(line, orText: "disconnected: \(reason)" + (delay == nil ? "" : "; connecting again"))
+            try await self.output.status(
+                line, orText: "disconnected: \(reason)" + (delay == nil ? "" : "; connecting again"))
         case .refusedForNow(let failure):
             var line = JSONLine(event: "refused-for-now")
             line.add("reason", "\(failure.code)")
-            try self.output.status(line, orText: "the server takes nothing for now (\(failure.code)); trying again")
+            try await self.output.status(
+                line, orText: "the server takes nothing for now (\(failure.code)); trying again")
         case .serverIsDraining:
-            try self.output.status(JSONLine(event: "draining"), orText: "the server is about to stop")
+            try await self.output.status(JSONLine(event: "draining"), orText: "the server is about to stop")
         case .message, .channelRestarted, .messagesMissing, .receipt, .notice:
             return false
         }
         return true
     }
 
-    private func printConnected(_ summary: ConnectionSummary) throws {
+    private func printConnected(_ summary: ConnectionSummary) async throws {
         let report = self.reports.last.withLock { $0 }
         let number = self.reports.count.withLock { count in
             count += 1
@@ -122,7 +124,7 @@ final class ClientSession: Sendable {
         line.add("attempt", number)
         line.add("user", summary.userName.text)
         line.add("device", summary.deviceName.text)
-        try self.output.status(
+        try await self.output.status(
             line, orText: "\(report?.description ?? "connected over \(summary.carrier)") as \(summary.userName)")
     }
 }
@@ -131,8 +133,8 @@ extension MessageClient {
     /// Who is addressed; a group is made, closed, if there is none of that name, and entered.
     func receiver(of conversation: Conversation) async throws -> PartyID {
         switch conversation {
-        case .user(let name): PartyID(try await self.resolveUser(try Name(option: "the user", name)))
-        case .group(let name): PartyID(try await self.enterGroup(try Name(option: "the group", name)).group)
+        case .user(let name): PartyID(try await self.resolveUser(name))
+        case .group(let name): PartyID(try await self.enterGroup(name).group)
         }
     }
 

@@ -22,19 +22,33 @@ struct LineSending: Sendable {
         let receipt: SendReceipt
     }
 
+    /// What became of a line.
+    private struct Outcome: Sendable {
+        let line: Int
+        let result: Result<SentMessage, any Error>
+    }
+
+    /// - Throws: what is wrong with the input or with a line, after what was acknowledged before it was printed.
     func run() async throws {
         let receiver = try await self.client.receiver(of: self.conversation)
         let largest = Int(try await self.client.identity().maximumPayloadLength)
         let (lines, sent) = AsyncStream.makeStream(of: SentLine.self)
+        let (outcomes, known) = AsyncStream.makeStream(of: Outcome.self)
         let window = Window(size: Self.window)
-        // What is wrong with a line is said after the lines before it were acknowledged.
+        // A task that nobody cancels: however the rest ends, what was acknowledged is said, for whoever sends the others again.
+        let printing = Task {
+            for await outcome in outcomes {
+                try await self.print(outcome)
+                await window.leave()
+            }
+        }
         let inputError = try await withThrowingTaskGroup(of: (any Error)?.self) { group in
             group.addTask {
-                for await line in lines {
-                    try await self.printAcknowledgement(of: line)
-                    self.progress.stepped()
-                    await window.leave()
-                }
+                await self.follow(lines, telling: known)
+                return nil
+            }
+            group.addTask {
+                try await printing.value
                 return nil
             }
             group.addTask {
@@ -59,15 +73,35 @@ struct LineSending: Sendable {
         if let inputError { throw inputError }
     }
 
-    private func printAcknowledgement(of line: SentLine) async throws {
+    /// Waits for the acknowledgements in the order of the lines, whether or not somebody reads what is printed of them: only the
+    /// server's silence counts as silence.
+    private func follow(_ lines: AsyncStream<SentLine>, telling known: AsyncStream<Outcome>.Continuation) async {
+        defer { known.finish() }
+        for await line in lines {
+            let outcome = await self.outcome(of: line)
+            self.progress.stepped()
+            known.yield(outcome)
+            if case .failure = outcome.result { return }
+        }
+    }
+
+    private func outcome(of line: SentLine) async -> Outcome {
+        do {
+            return Outcome(line: line.number, result: .success(try await line.receipt.acknowledgement()))
+        } catch {
+            return Outcome(line: line.number, result: .failure(error))
+        }
+    }
+
+    private func print(_ outcome: Outcome) async throws {
         let stored: SentMessage
         do {
-            stored = try await line.receipt.acknowledgement()
+            stored = try outcome.result.get()
         } catch let error as ClientError where error.code == .refused {
-            throw CommandError(.badInput, "line \(line.number) was refused: \(error.message)")
+            throw CommandError(.badInput, "line \(outcome.line) was refused: \(error.message)")
         }
         var json = JSONLine(event: "ack")
-        json.add("line", line.number)
+        json.add("line", outcome.line)
         json.add("channel", stored.channel.description)
         json.add("epoch", stored.epoch.description)
         json.add("sequence", stored.sequence.rawValue)
@@ -75,7 +109,7 @@ struct LineSending: Sendable {
         json.add("carrier", stored.carrier.name)
         json.add("timestamp", stored.timestamp.rawValue)
         json.add("duplicate", stored.isDuplicate)
-        try self.output.event(
+        try await self.output.event(
             json,
             orText: "\(stored.channel) epoch=\(stored.epoch) sequence=\(stored.sequence) id=\(stored.id) "
                 + "carrier=\(stored.carrier)")

@@ -25,17 +25,18 @@ final class MessagePrinter {
     /// The message that an update brings, for the caller to print; everything else that an update says is said here.
     ///
     /// - Parameter wanted: the only channel of which messages are wanted; `nil` for all.
-    func message(in update: ClientUpdate, of wanted: ChannelID?, session: ClientSession) throws -> ChannelMessage? {
+    func message(in update: ClientUpdate, of wanted: ChannelID?, session: ClientSession) async throws -> ChannelMessage?
+    {
         if case .connected(let summary) = update { self.carrier = summary.carrier }
-        if try session.printed(update) { return nil }
+        if try await session.printed(update) { return nil }
         switch update {
         case .message(let message) where wanted == nil || message.channel == wanted:
             return message
         case .channelRestarted(let channel, let epoch) where wanted == nil || channel == wanted:
-            try self.printRestart(of: channel, epoch: epoch)
+            try await self.printRestart(of: channel, epoch: epoch)
             return nil
         case .messagesMissing(let channel, let epoch, let range) where wanted == nil || channel == wanted:
-            try self.printMissing(range, of: channel, epoch: epoch)
+            try await self.printMissing(range, of: channel, epoch: epoch)
             return nil
         case .message, .channelRestarted, .messagesMissing, .receipt, .notice, .connected, .disconnected,
             .refusedForNow, .serverIsDraining:
@@ -46,35 +47,35 @@ final class MessagePrinter {
     /// The payload and a line end, or a JSON line.
     func print(_ message: ChannelMessage) async throws {
         guard self.output.isJSON else {
-            return try self.output.message(JSONLine(event: ""), orPayload: message.payload)
+            return try await self.output.message(JSONLine(event: ""), orPayload: message.payload)
         }
-        try self.output.message(try await self.line(for: message), orPayload: message.payload)
+        try await self.output.message(try await self.line(for: message), orPayload: message.payload)
     }
 
     /// `bob: hello`, with nothing in it that could steer a terminal; or a JSON line.
     func printForPeople(_ message: ChannelMessage) async throws {
         let name = try await self.name(of: message.sender)
         let text = String(decoding: message.payload.readableBytesView, as: UTF8.self)
-        try self.output.event(
+        try await self.output.event(
             try await self.line(for: message),
             orText: Output.singleLine("\(name.map { "\($0)" } ?? "\(message.sender)"): \(text)"))
     }
 
-    private func printMissing(_ range: ClosedRange<MessageSequence>, of channel: ChannelID, epoch: Epoch) throws {
+    private func printMissing(_ range: ClosedRange<MessageSequence>, of channel: ChannelID, epoch: Epoch) async throws {
         var line = JSONLine(event: "messagesMissing")
         line.add("channel", channel.description)
         line.add("epoch", epoch.description)
         line.add("first", range.lowerBound.rawValue)
         line.add("last", range.upperBound.rawValue)
-        try self.output.status(
+        try await self.output.status(
             line, orText: "\(channel): the server has no messages \(range.lowerBound) to \(range.upperBound)")
     }
 
-    private func printRestart(of channel: ChannelID, epoch: Epoch) throws {
+    private func printRestart(of channel: ChannelID, epoch: Epoch) async throws {
         var line = JSONLine(event: "channelRestarted")
         line.add("channel", channel.description)
         line.add("epoch", epoch.description)
-        try self.output.status(
+        try await self.output.status(
             line, orText: "the log of \(channel) is another one than before (epoch \(epoch)); it begins again")
     }
 

@@ -52,7 +52,7 @@ struct PingCommand: AsyncParsableCommand {
         line.add(milliseconds: "connectMilliseconds", report.totalDuration)
         line.add(milliseconds: "handshakeMilliseconds", report.handshakeDuration)
         line.add(milliseconds: "roundTripMilliseconds", roundTrip)
-        try output.event(line, orText: Self.text(report, roundTrip: roundTrip))
+        try await output.event(line, orText: Self.text(report, roundTrip: roundTrip))
     }
 
     private static func text(_ report: ConnectionReport, roundTrip: TimeAmount?) -> String {

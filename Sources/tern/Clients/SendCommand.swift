@@ -22,13 +22,16 @@ struct SendCommand: AsyncParsableCommand {
     @OptionGroup var connectionOptions: ConnectionOptions
     @OptionGroup var tokenOptions: TokenOptions
 
-    @Option(help: ArgumentHelp("Send to this user, who need not be there, nor ever have been.", valueName: "user"))
-    var to: String?
+    @Option(
+        help: ArgumentHelp("Send to this user, who need not be there, nor ever have been.", valueName: "user"),
+        transform: Name.init(argument:))
+    var to: Name?
 
     @Option(
         help: ArgumentHelp(
-            "Send to this group, which is entered, or made if there is none; see tern group.", valueName: "name"))
-    var group: String?
+            "Send to this group, which is entered, or made if there is none; see tern group.", valueName: "name"),
+        transform: Name.init(argument:))
+    var group: Name?
 
     @OptionGroup var outputOptions: OutputOptions
     @OptionGroup var logOptions: LogOptions
@@ -51,7 +54,7 @@ struct SendCommand: AsyncParsableCommand {
                 let sending = LineSending(
                     client: client, conversation: conversation, output: output, progress: progress)
                 try await withThrowingTaskGroup(of: Void.self) { group in
-                    group.addTask { for try await update in client.updates { _ = try session.printed(update) } }
+                    group.addTask { for try await update in client.updates { _ = try await session.printed(update) } }
                     group.addTask { try await progress.run() }
                     group.addTask {
                         try await sending.run()

@@ -21,13 +21,15 @@ struct TailCommand: AsyncParsableCommand {
     @OptionGroup var connectionOptions: ConnectionOptions
     @OptionGroup var tokenOptions: TokenOptions
 
-    @Option(help: ArgumentHelp("Only the conversation with this user.", valueName: "user"))
-    var with: String?
+    @Option(
+        help: ArgumentHelp("Only the conversation with this user.", valueName: "user"), transform: Name.init(argument:))
+    var with: Name?
 
     @Option(
         help: ArgumentHelp(
-            "Only this group, which is entered, or made if there is none; see tern group.", valueName: "name"))
-    var group: String?
+            "Only this group, which is entered, or made if there is none; see tern group.", valueName: "name"),
+        transform: Name.init(argument:))
+    var group: Name?
 
     @Option(
         help: ArgumentHelp(
@@ -56,7 +58,7 @@ struct TailCommand: AsyncParsableCommand {
                 connection: self.connectionOptions, token: self.tokenOptions,
                 receives: self.from.map { .sequence($0) } ?? .live, logger: self.logOptions.makeLogger(label: "tern"),
                 output: output)
-            try await endingOnSignals {
+            try await output.endingOnSignals {
                 try await session.run { client in
                     try await self.printMessages(
                         of: client, conversation: conversation, session: session, output: output)
@@ -73,7 +75,7 @@ struct TailCommand: AsyncParsableCommand {
         let printer = MessagePrinter(client: client, output: output)
         var rest = self.count ?? .max
         for try await update in client.updates {
-            guard let message = try printer.message(in: update, of: wanted, session: session) else { continue }
+            guard let message = try await printer.message(in: update, of: wanted, session: session) else { continue }
             try await printer.print(message)
             rest -= 1
             if rest == 0 { return }

@@ -48,8 +48,8 @@ struct GroupCreateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Make a group with yourself as its first member.")
 
-    @Argument(help: "The name of the group; there is no other of that name.")
-    var name: String
+    @Argument(help: "The name of the group; there is no other of that name.", transform: Name.init(argument:))
+    var name: Name
 
     @Flag(help: "Everybody may enter, also who was not invited.")
     var open = false
@@ -61,9 +61,9 @@ struct GroupCreateCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await self.options.run { client, output in
-            let name = try Name(option: "the group", self.name)
-            let state = try await client.createGroup(name, isOpen: self.open, sharesHistory: self.shareHistory)
-            try output.print(state)
+            let state = try await client.createGroup(
+                self.name, isOpen: self.open, sharesHistory: self.shareHistory)
+            try await output.print(state)
         }
     }
 }
@@ -73,25 +73,26 @@ struct GroupInviteCommand: AsyncParsableCommand {
         commandName: "invite", abstract: "Let users enter a closed group that you are in.",
         discussion: "They are not told: write to them. An invitation is good for entering once.")
 
-    @Argument(help: "The name of the group.")
-    var name: String
+    @Argument(help: "The name of the group.", transform: Name.init(argument:))
+    var name: Name
 
-    @Argument(help: "The users, who need not be there, nor ever have been.")
-    var users: [String]
+    @Argument(help: "The users, who need not be there, nor ever have been.", transform: Name.init(argument:))
+    var users: [Name]
 
     @OptionGroup var options: GroupOptions
 
     func run() async throws {
         try await self.options.run { client, output in
-            let group = try await client.findGroup(try Name(option: "the group", self.name))
-            for text in self.users {
-                let user = try await client.resolveUser(try Name(option: "the user", text))
+            let group = try await client.findGroup(self.name)
+            for name in self.users {
+                let user = try await client.resolveUser(name)
                 try await client.inviteToGroup(group.group, user)
                 var line = JSONLine(event: "invited")
                 line.add("group", "\(ChannelID(group: group.group))")
                 line.add("name", group.name.text)
-                line.add("user", text)
-                try output.event(line, orText: "\(text.printable()) may enter \(group.name.text.printable())")
+                line.add("user", name.text)
+                try await output.event(
+                    line, orText: "\(name.text.printable()) may enter \(group.name.text.printable())")
             }
         }
     }
@@ -101,15 +102,15 @@ struct GroupJoinCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "join", abstract: "Enter a group that is open, or that you were invited to.")
 
-    @Argument(help: "The name of the group.")
-    var name: String
+    @Argument(help: "The name of the group.", transform: Name.init(argument:))
+    var name: Name
 
     @OptionGroup var options: GroupOptions
 
     func run() async throws {
         try await self.options.run { client, output in
-            let group = try await client.findGroup(try Name(option: "the group", self.name)).group
-            try output.print(try await client.joinGroup(group))
+            let group = try await client.findGroup(self.name).group
+            try await output.print(try await client.joinGroup(group))
         }
     }
 }
@@ -120,19 +121,19 @@ struct GroupLeaveCommand: AsyncParsableCommand {
         discussion:
             "To come back into a closed group takes another invitation, and what was written in between stays unread.")
 
-    @Argument(help: "The name of the group.")
-    var name: String
+    @Argument(help: "The name of the group.", transform: Name.init(argument:))
+    var name: Name
 
     @OptionGroup var options: GroupOptions
 
     func run() async throws {
         try await self.options.run { client, output in
-            let group = try await client.findGroup(try Name(option: "the group", self.name))
+            let group = try await client.findGroup(self.name)
             try await client.leaveGroup(group.group)
             var line = JSONLine(event: "left")
             line.add("group", "\(ChannelID(group: group.group))")
             line.add("name", group.name.text)
-            try output.event(line, orText: "you are not in \(group.name.text.printable())")
+            try await output.event(line, orText: "you are not in \(group.name.text.printable())")
         }
     }
 }
@@ -149,7 +150,7 @@ struct GroupListCommand: AsyncParsableCommand {
                 line.add("group", "\(state.channel)")
                 line.add("name", state.name.text)
                 line.add("unread", state.unread)
-                try output.event(line, orText: state.name.text.printable())
+                try await output.event(line, orText: state.name.text.printable())
             }
         }
     }
@@ -157,7 +158,7 @@ struct GroupListCommand: AsyncParsableCommand {
 
 extension Output {
     /// A group that the client is in.
-    fileprivate func print(_ state: GroupState) throws(CommandError) {
+    fileprivate func print(_ state: GroupState) async throws(CommandError) {
         var line = JSONLine(event: "group")
         line.add("group", "\(ChannelID(group: state.group))")
         line.add("name", state.name.text)
@@ -165,7 +166,7 @@ extension Output {
         line.add("open", state.isOpen)
         line.add("sharesHistory", state.sharesHistory)
         let members = state.memberCount == 1 ? "1 member" : "\(state.memberCount) members"
-        try self.event(
+        try await self.event(
             line, orText: "\(state.name.text.printable()): \(state.isOpen ? "open" : "closed"), \(members)")
     }
 }

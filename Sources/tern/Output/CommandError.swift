@@ -58,17 +58,19 @@ struct CommandError: Error, CustomStringConvertible {
 }
 
 extension Output {
-    /// Runs a verb: what it throws becomes one line on standard error and the exit code.
+    /// Runs a verb: what it throws becomes one line on standard error and the exit code. Returns when all is written.
     func run(_ body: () async throws -> Void) async throws {
         ignoreBrokenPipes()
-        do {
-            try await body()
-        } catch let exit as ExitCode {
+        let result: Result<Void, any Error>
+        do { result = .success(try await body()) } catch { result = .failure(error) }
+        guard case .failure(let failure) = result else { return await self.flush() }
+        if let exit = failure as? ExitCode {
+            await self.flush()
             throw exit
-        } catch {
-            let error = CommandError(describing: error)
-            self.report(error)
-            throw ExitCode(error.code.rawValue)
         }
+        let error = CommandError(describing: failure)
+        self.report(error)
+        await self.flush()
+        throw ExitCode(error.code.rawValue)
     }
 }

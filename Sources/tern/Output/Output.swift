@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import NIOCore
-internal import Synchronization
 internal import TernTransport
 
 #if canImport(Glibc)
@@ -16,11 +15,15 @@ internal import Darwin
 /// What the command prints: data on standard output, what is told about it on standard error; with `--json` events as JSON lines
 /// on standard output, and errors as JSON lines on standard error.
 ///
-/// Every call writes whole lines; calls may come from any task. A write waits while the reader is slow.
+/// Every call writes whole lines; calls may come from any task. What goes to standard output suspends its task while the reader is
+/// slow; what goes to standard error is written behind it, see ``flush()``.
 final class Output: Sendable {
+    /// How long a reader is waited for when the command is told to end.
+    private static let lastPatience = Duration.seconds(1)
+
     let isJSON: Bool
     private let isTerminal: Bool
-    private let turn = Mutex<Void>(())
+    private let writer = DescriptorWriter()
 
     init(json: Bool) {
         self.isJSON = json
@@ -28,25 +31,25 @@ final class Output: Sendable {
     }
 
     /// A JSON line, or what a person sees in its place.
-    func event(_ line: JSONLine, orText text: @autoclosure () -> String) throws(CommandError) {
-        try self.write(Array((self.isJSON ? line.line : text() + "\n").utf8), to: STDOUT_FILENO)
+    func event(_ line: JSONLine, orText text: @autoclosure () -> String) async throws(CommandError) {
+        try await self.writer.write(Array((self.isJSON ? line.line : text() + "\n").utf8), to: STDOUT_FILENO)
     }
 
     /// A JSON line, or a line on standard error: for what happens beside the data.
-    func status(_ line: JSONLine, orText text: @autoclosure () -> String) throws(CommandError) {
+    func status(_ line: JSONLine, orText text: @autoclosure () -> String) async throws(CommandError) {
         if self.isJSON {
-            try self.write(Array(line.line.utf8), to: STDOUT_FILENO)
+            try await self.writer.write(Array(line.line.utf8), to: STDOUT_FILENO)
         } else {
             self.note(text())
         }
     }
 
     /// A JSON line, or the payload and a line end: its bytes as they are, but to a terminal as text that cannot steer it.
-    func message(_ line: JSONLine, orPayload payload: ByteBuffer) throws(CommandError) {
+    func message(_ line: JSONLine, orPayload payload: ByteBuffer) async throws(CommandError) {
         if self.isJSON {
-            try self.write(Array(line.line.utf8), to: STDOUT_FILENO)
+            try await self.writer.write(Array(line.line.utf8), to: STDOUT_FILENO)
         } else {
-            try self.write(Self.line(of: payload, forTerminal: self.isTerminal), to: STDOUT_FILENO)
+            try await self.writer.write(Self.line(of: payload, forTerminal: self.isTerminal), to: STDOUT_FILENO)
         }
     }
 
@@ -58,7 +61,7 @@ final class Output: Sendable {
     /// A line for people, with or without `--json`.
     func note(_ text: String) {
         // Nobody can be told that standard error is gone.
-        try? self.write(Array("tern: \(Self.singleLine(text))\n".utf8), to: STDERR_FILENO)
+        self.writer.post(Array("tern: \(Self.singleLine(text))\n".utf8), to: STDERR_FILENO)
     }
 
     /// A line about what works, and should not be so.
@@ -72,7 +75,7 @@ final class Output: Sendable {
         line.add("code", error.code.name)
         line.add("exitCode", error.code.rawValue)
         line.add("message", Self.singleLine(error.message))
-        try? self.write(Array(line.line.utf8), to: STDERR_FILENO)
+        self.writer.post(Array(line.line.utf8), to: STDERR_FILENO)
     }
 
     /// What is wrong with the command line: in JSON as every other error, for people with the usage below it.
@@ -82,7 +85,7 @@ final class Output: Sendable {
         let lines = explained.split(separator: "\n", omittingEmptySubsequences: false).map {
             Self.singleLine(String($0))
         }
-        try? self.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: STDERR_FILENO)
+        self.writer.post(Array((lines.joined(separator: "\n") + "\n").utf8), to: STDERR_FILENO)
     }
 
     /// Messages may quote what a peer said: it must not forge lines or move the cursor of a terminal.
@@ -92,28 +95,18 @@ final class Output: Sendable {
         return String(line).printable(atMost: .max, keepsJoiners: true)
     }
 
-    private func write(_ bytes: [UInt8], to descriptor: Int32) throws(CommandError) {
-        try self.turn.withLock { (_) throws(CommandError) in
-            var rest = bytes[...]
-            while !rest.isEmpty {
-                let count = unsafe rest.withUnsafeBytes { unsafe systemWrite(descriptor, $0.baseAddress, $0.count) }
-                if count > 0 {
-                    rest = rest.dropFirst(count)
-                } else if errno == EAGAIN {
-                    // Somebody else made the shared descriptor non-blocking: wait until it takes more.
-                    var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-                    _ = unsafe poll(&wait, 1, -1)
-                } else if errno != EINTR {
-                    throw CommandError(.inputOutput, "cannot write the output: \(errorText(errno))")
-                }
-            }
+    /// Waits until everything was written.
+    func flush() async {
+        await self.writer.flush()
+    }
+
+    /// The command was told to end: its reader has a second left.
+    func endSoon() {
+        Task {
+            try? await Task.sleep(for: Self.lastPatience)
+            self.writer.giveUp()
         }
     }
-}
-
-/// The name `write` is taken inside ``Output``.
-private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int {
-    unsafe write(descriptor, bytes, count)
 }
 
 /// Without this a reader that goes away would end the process by a signal, before it could say so or drain.

@@ -67,6 +67,7 @@ struct ServeCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard !self.data.isEmpty else { throw ValidationError("--data takes the name of a directory") }
+        _ = try Name(option: "--name", self.name)
         guard (0...3_600).contains(self.drain) else { throw ValidationError("--drain takes 0 to 3600 seconds") }
         if self.accessOptions.development, !self.listen.isLoopback {
             throw ValidationError(
@@ -138,7 +139,7 @@ struct ServeCommand: AsyncParsableCommand {
             listener: listener, server: MessageServer(store: store, configuration: configuration, logger: logger),
             store: store, grace: .seconds(self.drain), hangUps: hangUps, output: output
         ) {
-            try self.printReady(listener, directory: directory, caFile: caFile, output: output)
+            try await self.printReady(listener, directory: directory, caFile: caFile, output: output)
         }
         if self.accessOptions.development {
             output.note("development mode: whoever reaches \(listener.tlsAddress.hostAndPort) can be any user")
@@ -169,7 +170,7 @@ struct ServeCommand: AsyncParsableCommand {
         }
     }
 
-    private func printReady(_ listener: Listener, directory: String, caFile: String?, output: Output) throws {
+    private func printReady(_ listener: Listener, directory: String, caFile: String?, output: Output) async throws {
         let (quic, tls) = (listener.quicAddress.hostAndPort, listener.tlsAddress.hostAndPort)
         let authentication = self.accessOptions.development ? "development" : "token"
         var line = JSONLine(event: "ready")
@@ -183,7 +184,7 @@ struct ServeCommand: AsyncParsableCommand {
         line.add("version", Program.version)
         line.add("processID", ProcessInfo.processInfo.processIdentifier)
         let ca = caFile.map { " ca=\($0)" } ?? ""
-        try output.event(
+        try await output.event(
             line, orText: "ready quic=\(quic) tls=\(tls) data=\(directory)\(ca) authentication=\(authentication)")
     }
 }
@@ -197,11 +198,12 @@ private struct ServerService: Service {
     let hangUps: UnixSignalsSequence
     let output: Output
     /// Says that the server is ready: not before the group that runs the service has trapped its signals.
-    let onReady: @Sendable () throws -> Void
+    let onReady: @Sendable () async throws -> Void
 
     func run() async throws {
-        try self.onReady()
         try await withThrowingDiscardingTaskGroup { group in
+            // Beside the others: whoever does not read that the server is ready does not keep it from serving, or from ending.
+            group.addTask { try await self.onReady() }
             group.addTask { try await self.endWhenTheDataAreLost() }
             group.addTask {
                 await self.listener.run { connection in await self.server.serve(connection) }
@@ -217,6 +219,7 @@ private struct ServerService: Service {
                 await self.listener.stopAccepting()
                 await self.server.drain(grace: self.grace)
                 await self.listener.close()
+                self.output.endSoon()
             }
         }
     }

@@ -40,9 +40,17 @@ struct TokenCommand: AsyncParsableCommand {
 
     func validate() throws {
         try NamedFile.checkName(self.authSecret, option: "--auth-secret")
+        _ = try self.names()
         guard (1...3_650 * 86_400).contains(self.lifetime) else {
             throw ValidationError("--lifetime takes 1 second to 10 years")
         }
+    }
+
+    private func names() throws(ValidationError) -> (user: Name, device: Name, audience: Name) {
+        (
+            try Name(option: "--user", self.user), try Name(option: "--device", self.device),
+            try Name(option: "--server-name", self.serverName)
+        )
     }
 
     func run() async throws {
@@ -50,17 +58,17 @@ struct TokenCommand: AsyncParsableCommand {
         try await output.run {
             let secret = try AccessSecret(file: self.authSecret, tell: output.warn)
             let now = Int64(Date().timeIntervalSince1970)
+            let names = try self.names()
             let token = try AccessToken(
-                user: try Name(option: "--user", self.user), device: try Name(option: "--device", self.device),
-                audience: try Name(option: "--server-name", self.serverName), expires: now + Int64(self.lifetime),
-                issuedAt: now)
+                user: names.user, device: names.device, audience: names.audience,
+                expires: now + Int64(self.lifetime), issuedAt: now)
             let text = token.signed(with: secret)
             var line = JSONLine(event: "token")
             line.add("token", text)
             line.add("user", self.user)
             line.add("device", self.device)
             line.add("expires", token.expires * 1_000)
-            try output.event(line, orText: text)
+            try await output.event(line, orText: text)
         }
     }
 }
@@ -82,17 +90,6 @@ extension AccessSecret {
                 .configuration,
                 "the auth secret file \(file) is too short: \(error.message). \"openssl rand -base64 32\" makes a good one"
             )
-        }
-    }
-}
-
-extension Name {
-    /// From an option of the command line, which the error names.
-    init(option: String, _ text: String) throws(CommandError) {
-        do {
-            try self.init(text)
-        } catch {
-            throw CommandError(.usage, "\(option) \"\(Output.singleLine(text))\" is no name: \(error.message)")
         }
     }
 }
