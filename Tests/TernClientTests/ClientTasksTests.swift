@@ -9,6 +9,7 @@ import TernMessages
 import TernServer
 import TernTesting
 import TernTransport
+import TestTimeLimits
 import Testing
 
 @testable import TernClient
@@ -290,5 +291,26 @@ struct ClientTasksTests {
                 for client in clients { await client.close(timeout: .zero) }
             }
         }
+    }
+
+    private static func nextUpdate(of client: MessageClient) async {
+        var updates = client.updates.makeAsyncIterator()
+        do { _ = try await updates.next() } catch {}
+    }
+
+    @Test func aCancelledReaderOfUpdatesEndsNobodyElsesWait() async throws {
+        let gate = Gate()
+        let client = MessageClient(ClientConfiguration(token: "dev:alice")) {
+            await gate.pass()
+            throw TransportError(.cancelled, message: "the test is over")
+        }
+        let running = Task { try await client.run() }
+        await gate.untilSomebodyCame()
+        let reading = Task { for try await _ in client.updates {} }
+        await callWhileCancelled { await Self.nextUpdate(of: client) }
+        await client.close()
+        try await reading.value
+        gate.open()
+        try await running.value
     }
 }

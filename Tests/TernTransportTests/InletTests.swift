@@ -44,4 +44,28 @@ struct InletTests {
         inlet.end()
         #expect(try await inlet.next() == nil)
     }
+
+    private static func next(of inlet: Inlet<Int>) async -> Result<Int?, any Error> {
+        do { return .success(try await inlet.next()) } catch { return .failure(error) }
+    }
+
+    @Test("A cancelled reader ends nobody else's wait")
+    func cancelledReader() async throws {
+        let inlet = Inlet<Int>()
+        let waiting = Task { try await inlet.next() }
+        await callWhileCancelled { _ = await Self.next(of: inlet) }
+        inlet.push(7)
+        #expect(try await waiting.value == 7)
+    }
+
+    @Test("Who is cancelled while it waits stops to wait, and the next reader gets what comes")
+    func cancelledWhileWaiting() async throws {
+        let inlet = Inlet<Int>()
+        let waiting = Task { try await inlet.next() }
+        waiting.cancel()
+        await #expect(throws: CancellationError.self) { try await waiting.value }
+        async let next = inlet.next()
+        inlet.push(8)
+        #expect(try await next == 8)
+    }
 }

@@ -61,4 +61,13 @@ struct ResetByPeerTests {
         try await self.carrier.script { [id] in $0.handler?.streamOpened(id) }
         return (connection, try #require(try await connection.inboundStreams.first { _ in true }))
     }
+
+    @Test func aCancelledTaskEndsNobodyElsesWait() async throws {
+        let (connection, stream) = try await self.open()
+        async let code = stream.resetByPeer()
+        await callWhileCancelled { _ = await stream.resetByPeer() }
+        try await self.carrier.script { [id] in $0.handler?.streamWasReset(id, code: 42) }
+        #expect(await code == 42)
+        await connection.close()
+    }
 }

@@ -74,4 +74,13 @@ struct StoppedByPeerTests {
         try await carrier.script { $0.handler?.streamOpened(id) }
         return (connection, try #require(try await connection.inboundStreams.first { _ in true }))
     }
+
+    @Test func aCancelledTaskEndsNobodyElsesWait() async throws {
+        let (connection, stream) = try await self.open()
+        async let code = stream.stoppedByPeer()
+        await callWhileCancelled { _ = await stream.stoppedByPeer() }
+        try await self.carrier.script { [id] in $0.handler?.streamWasStopped(id, code: 42) }
+        #expect(await code == 42)
+        await connection.close()
+    }
 }

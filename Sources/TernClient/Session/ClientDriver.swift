@@ -24,7 +24,7 @@ final class ClientDriver: Sendable {
         var identities: [RequestTag: CheckedContinuation<AuthenticationAnswer, any Error>] = [:]
         var pushReaders: [RequestTag: CheckedContinuation<Void, any Error>] = [:]
         var closers: [RequestTag: CheckedContinuation<Void, any Error>] = [:]
-        var updateReader: CheckedContinuation<Void, any Error>?
+        var updateReader: (tag: RequestTag, continuation: CheckedContinuation<Void, any Error>)?
         var lastTag: RequestTag = 0
         var timer: (at: Instant, task: Task<Void, Never>)?
         var end: Result<Void, ClientError>?
@@ -123,7 +123,7 @@ final class ClientDriver: Sendable {
         case .finishSendStream(let number, let stream): state.links[number]?.finishSendStream(stream)
         case .writeRequest(let number, let frame): state.links[number]?.requests.sink.yield(frame)
         case .sendDatagram(let number, let message): state.links[number]?.datagrams.sink.yield(message)
-        case .updatesWait: state.updateReader.take()?.resume()
+        case .updatesWait: state.updateReader.take()?.continuation.resume()
         case .roomForPushes: self.resumePushReaders(&state)
         case .accepted(let id): state.enqueuers.removeValue(forKey: id)?.resume()
         case .completeSend(let id, let result):
@@ -144,7 +144,7 @@ final class ClientDriver: Sendable {
 
     private func ended(_ error: ClientError?, _ state: inout State) {
         state.end = error.map { .failure($0) } ?? .success(())
-        state.updateReader.take()?.resume()
+        state.updateReader.take()?.continuation.resume()
         self.resumePushReaders(&state)
         for closer in state.closers.values { closer.resume() }
         state.closers = [:]
@@ -198,7 +198,7 @@ final class ClientDriver: Sendable {
 
     /// Waits for what `begin` asks the machine for.
     ///
-    /// - Parameter cancel: takes the continuation back, if it still waits.
+    /// - Parameter cancel: takes the continuation back, if it still waits: this one, and nobody else's.
     private func waiting<Value: Sendable>(
         _ begin: (inout State, CheckedContinuation<Value, any Error>) -> Void,
         orCancel cancel: @escaping @Sendable (inout State) -> CheckedContinuation<Value, any Error>?
@@ -206,9 +206,9 @@ final class ClientDriver: Sendable {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 self.state.withLock { state in
-                    begin(&state, continuation)
                     // Cancelled before there was something to cancel.
-                    if Task.isCancelled { cancel(&state)?.resume(throwing: CancellationError()) }
+                    guard !Task.isCancelled else { return continuation.resume(throwing: CancellationError()) }
+                    begin(&state, continuation)
                 }
             }
         } onCancel: {
@@ -300,12 +300,13 @@ final class ClientDriver: Sendable {
                 try end.get()
                 return nil
             }
+            let tag = self.state.withLock { $0.makeTag() }
             try await self.waiting { state, continuation in
                 guard state.machine.waitingUpdateCount == 0, state.end == nil else { return continuation.resume() }
                 precondition(state.updateReader == nil, "one task reads the updates")
-                state.updateReader = continuation
+                state.updateReader = (tag, continuation)
             } orCancel: { state in
-                state.updateReader.take()
+                state.updateReader?.tag == tag ? state.updateReader.take()?.continuation : nil
             }
         }
     }

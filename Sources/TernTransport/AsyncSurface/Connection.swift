@@ -91,7 +91,8 @@ public final class Connection: Sendable {
         return states.map { Stream($0, connection: self) }
     }
 
-    /// What happens to the connection while it lives. The newest 64 are kept for one iterating task.
+    /// What happens to the connection while it lives. The newest 64 are kept for one iterating task; when that task is cancelled, they
+    /// have ended for every other.
     public var events: AsyncStream<ConnectionEvent> { self.bridge.events }
 
     /// Closes the connection with code 0 when everything has arrived that was written before, on all streams; at the latest after

@@ -16,8 +16,22 @@ package final class Inlet<Element: Sendable>: Sendable {
     private struct State {
         var elements: Deque<Element> = []
         var phase: Phase = .open
-        var waiter: CheckedContinuation<Element?, any Error>?
+        var waiter: Waiter?
+        var lastTicket: UInt64 = 0
         var dropped: UInt64 = 0
+
+        /// What there is to say without waiting.
+        mutating func answer() -> Result<Element?, any Error>? {
+            if let element = self.elements.popFirst() { return .success(element) }
+            if case .ended(let error) = self.phase { return error.map { .failure($0) } ?? .success(nil) }
+            return nil
+        }
+    }
+
+    /// A call that waits. Its ticket tells it from the others: who is cancelled takes back its own.
+    private struct Waiter {
+        let ticket: UInt64
+        let continuation: CheckedContinuation<Element?, any Error>
     }
 
     private let state = Mutex(State())
@@ -45,7 +59,7 @@ package final class Inlet<Element: Sendable>: Sendable {
     /// Hands over an element; returns `false` when nobody can take it any more.
     @discardableResult
     package func push(_ element: Element) -> Bool {
-        var waiter: CheckedContinuation<Element?, any Error>?
+        var waiter: Waiter?
         let isTaken = self.state.withLock { state in
             guard case .open = state.phase else { return false }
             waiter = state.waiter.take()
@@ -58,30 +72,29 @@ package final class Inlet<Element: Sendable>: Sendable {
             }
             return true
         }
-        waiter?.resume(returning: element)
+        waiter?.continuation.resume(returning: element)
         return isTaken
     }
 
     /// No more elements come; those that wait are still delivered.
     package func end(_ error: TransportError? = nil) {
-        let waiter = self.state.withLock { state -> CheckedContinuation<Element?, any Error>? in
+        let waiter = self.state.withLock { state -> Waiter? in
             guard case .open = state.phase else { return nil }
             state.phase = .ended(error)
             return state.waiter.take()
         }
-        if let error { waiter?.resume(throwing: error) } else { waiter?.resume(returning: nil) }
+        waiter?.continuation.resume(with: error.map { .failure($0) } ?? .success(nil))
     }
 
     /// Ends at once and returns the elements that nobody will see.
     package func abort(_ error: TransportError?) -> Deque<Element> {
-        let (waiter, rest) = self.state.withLock {
-            state -> (CheckedContinuation<Element?, any Error>?, Deque<Element>) in
+        let (waiter, rest) = self.state.withLock { state -> (Waiter?, Deque<Element>) in
             if case .open = state.phase { state.phase = .ended(error) }
             let rest = state.elements
             state.elements = []
             return (state.waiter.take(), rest)
         }
-        if let error { waiter?.resume(throwing: error) } else { waiter?.resume(returning: nil) }
+        waiter?.continuation.resume(with: error.map { .failure($0) } ?? .success(nil))
         return rest
     }
 
@@ -89,23 +102,28 @@ package final class Inlet<Element: Sendable>: Sendable {
     ///
     /// - Throws: a ``TransportError``, or `CancellationError`.
     package func next() async throws -> Element? {
-        try await withTaskCancellationHandler {
+        let (answer, ticket) = self.state.withLock { state -> (Result<Element?, any Error>?, UInt64) in
+            if let answer = state.answer() { return (answer, 0) }
+            state.lastTicket += 1
+            return (nil, state.lastTicket)
+        }
+        if let answer { return try answer.get() }
+        return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 let answer = self.state.withLock { state -> Result<Element?, any Error>? in
-                    if let element = state.elements.popFirst() { return .success(element) }
-                    if case .ended(let error) = state.phase { return error.map { .failure($0) } ?? .success(nil) }
+                    if let answer = state.answer() { return answer }
                     if Task.isCancelled { return .failure(CancellationError()) }
                     if state.waiter != nil {
                         return .failure(TransportError(.misuse, message: "two tasks iterate at once"))
                     }
-                    state.waiter = continuation
+                    state.waiter = Waiter(ticket: ticket, continuation: continuation)
                     return nil
                 }
                 if let answer { continuation.resume(with: answer) }
             }
         } onCancel: {
-            let waiter = self.state.withLock { $0.waiter.take() }
-            waiter?.resume(throwing: CancellationError())
+            let waiter = self.state.withLock { $0.waiter?.ticket == ticket ? $0.waiter.take() : nil }
+            waiter?.continuation.resume(throwing: CancellationError())
         }
     }
 }

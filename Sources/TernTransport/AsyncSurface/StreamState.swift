@@ -41,53 +41,15 @@ final class StreamState: Sendable {
     }
 }
 
-/// Whether the peer gave up one side of a stream, for the one task that wants to know while it neither reads nor writes.
+/// Whether the peer gave up one side of a stream, for tasks that want to know while they neither read nor write.
 final class StreamCodeWatch: Sendable {
-    private enum State {
-        case idle
-        case waiting(CheckedContinuation<UInt64?, Never>)
-        /// With the peer's code, or `nil` when the side ended in another way.
-        case settled(UInt64?)
-    }
+    private let answer = Settlement<UInt64?>()
 
-    private let state = Mutex(State.idle)
+    /// Waits for the peer; `nil` when the side ends in another way, or when the task is cancelled.
+    func code() async -> UInt64? { await self.answer.value() ?? nil }
 
-    /// Waits for the peer; `nil` when the side ends in another way, when the task is cancelled, or when another task waits.
-    func code() async -> UInt64? {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let answer = self.state.withLock { state -> UInt64?? in
-                    if case .settled(let code) = state { return .some(code) }
-                    guard case .idle = state, !Task.isCancelled else { return .some(nil) }
-                    state = .waiting(continuation)
-                    return nil
-                }
-                if let answer { continuation.resume(returning: answer) }
-            }
-        } onCancel: {
-            self.resume(with: nil, leaving: .idle)
-        }
-    }
-
-    /// The first answer stays.
-    func settle(_ code: UInt64?) {
-        self.resume(with: code, leaving: .settled(code))
-    }
-
-    private func resume(with code: UInt64?, leaving next: State) {
-        let waiter = self.state.withLock { state -> CheckedContinuation<UInt64?, Never>? in
-            switch state {
-            case .settled: return nil
-            case .idle:
-                state = next
-                return nil
-            case .waiting(let continuation):
-                state = next
-                return continuation
-            }
-        }
-        waiter?.resume(returning: code)
-    }
+    /// With the peer's code, or `nil` when the side ended in another way. The first answer stays.
+    func settle(_ code: UInt64?) { self.answer.settle(code) }
 }
 
 /// The receiving side of a stream.
@@ -127,7 +89,7 @@ final class StreamInlet: Sendable {
     }
     func next() async throws -> ByteBuffer? { try await self.inlet.next() }
 
-    /// Waits for the peer's reset; `nil` when there will be none, when the task is cancelled, or when another task waits.
+    /// Waits for the peer's reset; `nil` when there will be none, or when the task is cancelled.
     func resetCode() async -> UInt64? { await self.resetWatch.code() }
 }
 
@@ -203,7 +165,7 @@ final class StreamOutlet: Sendable {
     /// Everything arrived, or will never.
     func closed() { self.stopWatch.settle(nil) }
 
-    /// Waits until the peer wants no more; `nil` when it took all, when the task is cancelled, or when another task waits.
+    /// Waits until the peer wants no more; `nil` when it took all, or when the task is cancelled.
     func stopCode() async -> UInt64? { await self.stopWatch.code() }
 
     func untilBelowWatermark() async throws {
