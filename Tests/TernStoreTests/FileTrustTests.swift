@@ -7,6 +7,10 @@ import Synchronization
 import TernStore
 import Testing
 
+private final class Flag: Sendable {
+    let isUp = Atomic(false)
+}
+
 /// What somebody else made, or can change, is not trusted.
 @Suite struct DataDirectoryTrustTests {
     private func setMode(_ mode: Int, of path: String) throws {
@@ -39,6 +43,41 @@ import Testing
             #expect(message.contains("12345") && message.contains("chown"), "\(message)")
         }
     }
+
+    #if os(Linux)
+    /// Two names change places at once: renameat2(2) with RENAME_EXCHANGE, which the library's module does not show.
+    private static var exchange: (@Sendable (String, String) -> Void)? {
+        typealias Rename =
+            @convention(c) @Sendable (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
+        guard let function = dlsym(nil, "renameat2") else { return nil }
+        let rename = unsafeBitCast(function, to: Rename.self)
+        return { _ = rename(AT_FDCWD, $0, AT_FDCWD, $1, 2) }
+    }
+
+    /// What was looked at is what is opened, however fast somebody else changes what the name means.
+    @Test(.enabled(if: geteuid() == 0, "giving files to another user needs root"))
+    func whatIsJudgedIsWhatIsOpened() async throws {
+        try await withTemporaryDirectory { parent in
+            let (name, other, ours) = (parent + "/data", parent + "/other", parent + "/ours")
+            try FileManager.default.createDirectory(atPath: name, withIntermediateDirectories: false)
+            #expect(chown(name, 12_345, 12_345) == 0)
+            try FileManager.default.createDirectory(atPath: ours, withIntermediateDirectories: false)
+            try FileManager.default.createSymbolicLink(atPath: other, withDestinationPath: ours)
+            #expect(lchown(other, 12_345, 12_345) == 0)
+            let isOver = Flag()
+            let exchange = try #require(Self.exchange)
+            let flipping = Thread {
+                while !isOver.isUp.load(ordering: .relaxed) { exchange(name, other) }
+            }
+            flipping.start()
+            defer { isOver.isUp.store(true, ordering: .relaxed) }
+            for _ in 0..<300 {
+                _ = await storeError(.unusable) { try SQLiteMessageStore(directory: name, logger: .silent) }
+            }
+            #expect(try FileManager.default.contentsOfDirectory(atPath: ours).isEmpty)
+        }
+    }
+    #endif
 
     @Test(arguments: ["lock", "messages.sqlite", "stamp"])
     func doesNotFollowALinkThatWasPlantedInIt(name: String) async throws {

@@ -71,13 +71,14 @@ final class DataDirectory: Sendable {
     private static func openDirectory(
         _ path: String, _ logger: Logger
     ) throws(StoreError) -> (descriptor: Int32, wasOpen: Bool) {
-        guard let link = FileStatus(at: path) else { throw Self.unusable(path, "look at") }
-        guard link.kind != .symbolicLink || link.isTrusted() else {
-            let message = "the data directory \(path) is a symbolic link of user \(link.owner); name its target"
+        let descriptor: Int32
+        switch FileStatus.open(path, O_RDONLY | O_DIRECTORY) {
+        case .descriptor(let opened): descriptor = opened
+        case .foreignLink(_, let owner):
+            let message = "the data directory \(path) is a symbolic link of user \(owner); name its target"
             throw StoreError(.unusable, message: message)
+        case .failed(let number): throw Self.unusable(path, "open", number)
         }
-        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Self.unusable(path, "open") }
         let notes = Notes(logger: logger, level: .warning)
         return (descriptor, try Self.check(descriptor, as: .directory, "the data directory \(path)", notes))
     }

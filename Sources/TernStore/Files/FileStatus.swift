@@ -145,5 +145,88 @@ extension FileStatus {
     }
 }
 
+extension FileStatus {
+    package enum Opened: Sendable, Hashable {
+        case descriptor(Int32)
+        /// A symbolic link of a user who is not trusted stands in the way.
+        case foreignLink(String, owner: UInt32)
+        /// With the system's number.
+        case failed(Int32)
+    }
+
+    /// As many links lead to a file at most, as with the kernel.
+    private static let mostLinks = 40
+
+    /// Opens a file, over trusted links only: whoever makes a link chooses what is opened.
+    ///
+    /// A name may mean something else at each look. So nothing is opened through a link by its name: the link itself is opened, and
+    /// where it leads is read from what was opened and judged.
+    package static func open(_ path: String, _ flags: Int32) -> Opened {
+        var path = path
+        for _ in 0...Self.mostLinks {
+            // With a slash behind it a link is followed.
+            while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+            let descriptor = openFile(path, flags | O_NOFOLLOW | O_CLOEXEC)
+            if descriptor >= 0 { return .descriptor(descriptor) }
+            // A link is no directory either.
+            guard [ELOOP, ENOTDIR, EMLINK].contains(errno) else { return .failed(errno) }
+            let number = errno
+            switch Self.readLink(path) {
+            case .leads(let target):
+                let parent = path.lastIndex(of: "/").map { path[...$0] } ?? ""
+                path = target.hasPrefix("/") ? target : parent + target
+            case .isOfTheKernel:
+                let descriptor = openFile(path, flags | O_CLOEXEC)
+                return descriptor >= 0 ? .descriptor(descriptor) : .failed(errno)
+            case .isOf(let owner): return .foreignLink(path, owner: owner)
+            case .isNone: return .failed(number)
+            }
+        }
+        return .failed(ELOOP)
+    }
+
+    private enum Link {
+        case leads(to: String)
+        /// Of the process file system: it leads to what a process has open, which may have no name, and nobody can put it there.
+        case isOfTheKernel
+        case isOf(owner: UInt32)
+        case isNone
+    }
+
+    private static func readLink(_ path: String) -> Link {
+        var target = [CChar](repeating: 0, count: Int(PATH_MAX))
+        #if canImport(Darwin)
+        // Without a descriptor of the link: looked at again behind the reading.
+        var (before, after) = (stat(), stat())
+        guard lstat(path, &before) == 0, before.st_mode & S_IFMT == S_IFLNK else { return .isNone }
+        let status = FileStatus(before)
+        let count = readlink(path, &target, target.count)
+        guard lstat(path, &after) == 0, after.st_ino == before.st_ino, after.st_dev == before.st_dev else {
+            return .isNone
+        }
+        #else
+        let link = openFile(path, Self.ofTheNameItself | O_NOFOLLOW | O_CLOEXEC)
+        guard link >= 0 else { return .isNone }
+        defer { close(link) }
+        var (found, processes) = (stat(), stat())
+        guard fstat(link, &found) == 0, found.st_mode & S_IFMT == S_IFLNK else { return .isNone }
+        if stat("/proc/self/fd", &processes) == 0, processes.st_dev == found.st_dev { return .isOfTheKernel }
+        let status = FileStatus(found)
+        let count = readlinkat(link, "", &target, target.count)
+        #endif
+        guard status.isTrusted() else { return .isOf(owner: status.owner) }
+        guard count > 0 else { return .isNone }
+        return .leads(to: String(decoding: target.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+
+    #if !canImport(Darwin)
+    /// O_PATH (open(2)), which the libraries' modules do not show.
+    private static let ofTheNameItself: Int32 = 0o10_000_000
+    #endif
+}
+
+/// The name `open` is taken inside ``FileStatus``.
+private func openFile(_ path: String, _ flags: Int32) -> Int32 { open(path, flags) }
+
 /// What the system says about an error number.
 func systemText(_ number: Int32) -> String { String(cString: strerror(number)) }

@@ -19,9 +19,13 @@ extension NamedFile {
     ///   changed there.
     /// - Throws: ``CommandError``; the message says what to do.
     func readSecret(atMost limit: Int = 1 << 20, tell: (String) -> Void) throws(CommandError) -> [UInt8] {
-        try self.checkLink()
-        let descriptor = unsafe open(self.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard descriptor >= 0 else { throw self.unreadable(errno) }
+        let descriptor: Int32
+        switch FileStatus.open(self.path, O_RDONLY | O_NONBLOCK) {
+        case .descriptor(let opened): descriptor = opened
+        // A link that somebody else made may lead to a file that they know.
+        case .foreignLink(_, let owner): throw self.error("is a symbolic link of user \(owner)")
+        case .failed(let number): throw self.unreadable(number)
+        }
         defer { close(descriptor) }
         try self.judge(descriptor, as: .namedSecret, tell: tell)
         return try self.contents(of: descriptor, atMost: limit)
@@ -46,12 +50,6 @@ extension NamedFile {
         defer { close(descriptor) }
         try self.judge(descriptor, as: isSecret ? .keptSecret : .kept, tell: tell)
         return try self.contents(of: descriptor, atMost: limit)
-    }
-
-    /// A link that somebody else made may lead to a file that they know.
-    private func checkLink() throws(CommandError) {
-        guard let link = FileStatus(at: self.path), link.kind == .symbolicLink, !link.isTrusted() else { return }
-        throw self.error("is a symbolic link of user \(link.owner)")
     }
 
     private func judge(
