@@ -72,8 +72,23 @@ final class ConnectionBridge: @unchecked Sendable {
         if self.connection.eventLoop.inEventLoop {
             self.startOnLoop()
         } else {
-            self.connection.eventLoop.execute { self.startOnLoop() }
+            self.connection.eventLoop.execute {
+                self.startOnLoop()
+            } orWhenShutDown: {
+                self.loopIsGone()
+            }
         }
+    }
+
+    /// Nothing will be heard of the connection any more. Any thread.
+    private func loopIsGone() {
+        let reason = TransportError.eventLoopIsShutDown()
+        self.handshake.settle(.failure(reason))
+        self.replayableStreams.settle([])
+        self.acceptedStreams.end(reason)
+        self.datagrams.end(reason)
+        self.eventSink.finish()
+        self.end.settle(reason)
     }
 
     private func startOnLoop() {
@@ -97,7 +112,7 @@ final class ConnectionBridge: @unchecked Sendable {
         if self.connection.isHandshakeComplete { self.handshake.settle(.success(())) }
     }
 
-    /// Any thread.
+    /// Any thread. Nobody waits for what is posted: where the loop was shut down, the connection ended before, and with it all of this.
     func post(_ operation: Operation) {
         let mustSchedule = self.mailbox.withLock { mailbox in
             mailbox.operations.append(operation)
@@ -108,7 +123,13 @@ final class ConnectionBridge: @unchecked Sendable {
 
     /// Any thread. A connection that ended needs no closing, and its loop no waking.
     func postClose(code: UInt64, reason: String) {
-        if self.end.knownValue == nil { self.post(.close(code: code, reason: reason)) }
+        guard self.end.knownValue == nil else { return }
+        self.mailbox.withLock { $0.operations.append(.close(code: code, reason: reason)) }
+        self.connection.eventLoop.execute {
+            self.drain()
+        } orWhenShutDown: {
+            self.loopIsGone()
+        }
     }
 
     /// The application is done with received bytes. Any thread.
@@ -137,11 +158,17 @@ final class ConnectionBridge: @unchecked Sendable {
     }
 
     func openStream(_ direction: StreamDirection) async throws -> StreamState {
+        if let reason = self.end.knownValue { throw reason }
         let opener = Opener(direction: direction)
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 opener.wait(with: continuation)
-                self.post(.open(opener))
+                self.mailbox.withLock { $0.operations.append(.open(opener)) }
+                self.connection.eventLoop.execute {
+                    self.drain()
+                } orWhenShutDown: {
+                    opener.answer(.failure(self.end.knownValue ?? .eventLoopIsShutDown()))
+                }
             }
         } onCancel: {
             opener.answer(.failure(CancellationError()))
@@ -154,12 +181,12 @@ final class ConnectionBridge: @unchecked Sendable {
     func onLoop<Value: Sendable>(
         _ body: @escaping @Sendable (any LoopConnection) throws(TransportError) -> Value
     ) async throws -> Value {
-        let connection = self.connection
         if let reason = self.end.knownValue { throw reason }
-        return try await connection.eventLoop.submit {
-            self.drain()
-            return Result { () throws(TransportError) in try body(connection) }
-        }.getOrTransportError().get()
+        let result = await self.look { connection in
+            Result { () throws(TransportError) in try body(connection) }
+        }
+        guard let result else { throw self.end.knownValue ?? .eventLoopIsShutDown() }
+        return try result.get()
     }
 
     /// As ``onLoop(_:)``, for what may still be asked when the connection is closed.
@@ -167,10 +194,14 @@ final class ConnectionBridge: @unchecked Sendable {
     /// - Returns: `nil` only when the event loop is shut down.
     func look<Value: Sendable>(_ body: @escaping @Sendable (any LoopConnection) -> Value) async -> Value? {
         let connection = self.connection
-        return try? await connection.eventLoop.submit {
-            self.drain()
-            return body(connection)
-        }.get()
+        return await withCheckedContinuation { continuation in
+            connection.eventLoop.execute {
+                self.drain()
+                continuation.resume(returning: body(connection))
+            } orWhenShutDown: {
+                continuation.resume(returning: nil)
+            }
+        }
     }
 
     /// Begins something on the loop that takes its time. A cancelled task stops to wait, the thing goes on.
@@ -183,6 +214,8 @@ final class ConnectionBridge: @unchecked Sendable {
         connection.eventLoop.execute {
             self.drain()
             body(connection).whenComplete { answer.settle($0) }
+        } orWhenShutDown: {
+            answer.settle(.failure(self.end.knownValue ?? .eventLoopIsShutDown()))
         }
         guard let result = await answer.value() else { throw CancellationError() }
         return try result.mapError { TransportError.orCancellation($0) }.get()
@@ -196,8 +229,7 @@ final class ConnectionBridge: @unchecked Sendable {
     func delivery(of stream: StreamID?, within time: TimeAmount? = nil) async throws {
         let answer = Settlement<Result<Void, any Error>>()
         let connection = self.connection
-        // On an event loop that was shut down nothing else would answer.
-        let asked = connection.eventLoop.submit {
+        connection.eventLoop.execute {
             self.drain()
             let timer = time.map { time in
                 connection.eventLoop.scheduleTask(in: time) {
@@ -208,8 +240,9 @@ final class ConnectionBridge: @unchecked Sendable {
                 timer?.cancel()
                 answer.settle(result)
             }
+        } orWhenShutDown: {
+            answer.settle(.failure(TransportError.eventLoopIsShutDown()))
         }
-        asked.whenFailure { answer.settle(.failure($0)) }
         guard let result = await answer.value() else { throw CancellationError() }
         try result.mapError { TransportError.orCancellation($0) }.get()
     }
