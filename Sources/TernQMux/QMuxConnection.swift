@@ -361,7 +361,7 @@ extension QMuxConnection {
 
     private func armTimer() {
         guard self.context != nil else { return }
-        let deadline = self.isSecure ? self.core?.nextDeadline : self.began + self.limits.handshakeTimeout
+        let deadline = self.nextDeadline
         guard deadline != self.timerDeadline || self.timer == nil else { return }
         // A timer that is early looks again; one that is late is too late.
         if let armed = self.timerDeadline, self.timer != nil, let deadline, armed <= deadline { return }
@@ -375,12 +375,22 @@ extension QMuxConnection {
         }
     }
 
+    /// What was closed before the handshake was done has something to say when it is, and is not waited for longer than for the
+    /// answer to a close.
+    private var nextDeadline: NIODeadline? {
+        guard !self.isSecure else { return self.core?.nextDeadline }
+        let handshake = self.began + self.limits.handshakeTimeout
+        guard let core, core.closeReason != nil, let drained = core.nextDeadline else { return handshake }
+        return min(handshake, drained)
+    }
+
     private func timerFired() {
         guard self.context != nil else { return }
         let now = NIODeadline.now()
-        if self.isSecure {
-            if let core, let deadline = core.nextDeadline, deadline <= now { core.deadlineReached(now: now) }
-        } else if now >= self.began + self.limits.handshakeTimeout {
+        if let core, self.isSecure || core.closeReason != nil, let deadline = core.nextDeadline, deadline <= now {
+            core.deadlineReached(now: now)
+        }
+        if !self.isSecure, now >= self.began + self.limits.handshakeTimeout {
             let timeout = self.limits.handshakeTimeout.inWords
             self.fail(
                 TransportError(

@@ -161,6 +161,32 @@ extension SocketTests {
             }
         }
 
+        /// It fell silent between its first flight and its Finished: nothing can be said to it, and it is not waited for as long as a
+        /// handshake may take.
+        @Test func aListenerClosesWhileAFirstFlightHasNoEnd() async throws {
+            let client = try Client()
+            var limits = ConnectionLimits()
+            limits.handshakeTimeout = .hours(1)
+            let accepted = Accepted()
+            try await withListener(
+                tls: try Self.server(), limits: limits, onConnection: accepted.start
+            ) { listener in
+                try await client.fetchTicket(listener.localAddress, from: accepted)
+                let isEmptyBefore = try await eventually { listener.connectionCount == 0 }
+                #expect(isEmptyBefore)
+                let peer = try await RawPeer.connect(to: listener.localAddress, tls: false)
+                peer.send(try client.firstFlight(to: listener.localAddress))
+                let early = try await accepted.next()
+                async let closed: Void = listener.close().get()
+                let reason = try await early.closed.get()
+                #expect(reason.code == .application && reason.initiator == .local)
+                let isEmpty = try await eventually { listener.connectionCount == 0 }
+                #expect(isEmpty)
+                peer.close()
+                try await closed
+            }
+        }
+
         private static func server(
             takesEarlyData: Bool = true
         ) throws -> TLSServerConfiguration {
