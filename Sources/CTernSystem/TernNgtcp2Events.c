@@ -173,11 +173,6 @@ static bool can_be_read_again(tern_quic *quic, const uint8_t *sealed) {
 }
 #endif
 
-/// Of 0-RTT or 1-RTT, its protection removed (RFC 9000, sections 17.2.3 and 17.3.1).
-static bool is_of_application(const uint8_t *header, size_t length) {
-    return length > 0 && ((header[0] & 0x80) == 0 || (header[0] & 0x30) == 0x10);
-}
-
 /// Reads the frames of a packet before ngtcp2 does. Returns whether it may see the packet.
 static bool review(
     tern_quic *quic, uint64_t number, const uint8_t *header, const uint8_t *sealed, uint8_t *plain, size_t length) {
@@ -189,7 +184,7 @@ static bool review(
 #else
     (void)sealed;
 #endif
-    if (!tern_quic_review_frames(quic, number, plain, length)) { return false; }
+    if (!tern_quic_review_frames(quic, plain, length)) { return false; }
     bool is_latest = tern_quic_note_taken(quic, number);
     quic->read_taken = true;
     if (tern_quic_awaits_response(quic)) { tern_quic_find_responses(quic, plain, length); }
@@ -210,15 +205,24 @@ static int on_decrypt(
     if (quic != NULL && tern_quic_must_wait(quic, header, header_length)) { return NGTCP2_ERR_DECRYPT; }
     int result = ngtcp2_crypto_decrypt_cb(
         plain, aead, key, sealed, sealed_length, nonce, nonce_length, header, header_length);
-    if (result != 0) { return result; }
+    if (result != 0 || header_length == 0 || sealed_length < aead->max_overhead) { return result; }
     if (quic != NULL) { quic->has_decrypted = true; }
-    // Nothing is learned here from the others.
-    if (!is_of_application(header, header_length)) { return 0; }
+    size_t length = sealed_length - aead->max_overhead;
+    tern_quic_space_name space = tern_quic_space_of(header);
     // What may not be seen is as if it had been lost: the peer sends it again.
+    if (space != TERN_QUIC_SPACE_APPLICATION) {
+        // What was kept of the handshake may be read in a write.
+        if (quic == NULL) { quic = tern_quic_writing; }
+        if (quic == NULL) { return 0; }
+        // It is the number of ngtcp2 if it is one that was acknowledged: that is never above the largest.
+        uint64_t number = tern_quic_whole_number(quic->spaces[space].acknowledged, header, header_length);
+        return tern_quic_foresees(quic, space, number, plain, length) ? NGTCP2_ERR_DECRYPT : 0;
+    }
     uint64_t number;
-    if (quic == NULL || sealed_length < aead->max_overhead
+    if (quic == NULL
         || !tern_quic_takes(quic, key->native_handle, nonce, nonce_length, header, header_length, &number)
-        || !review(quic, number, header, sealed, plain, sealed_length - aead->max_overhead)) {
+        || tern_quic_foresees(quic, space, number, plain, length)
+        || !review(quic, number, header, sealed, plain, length)) {
         return NGTCP2_ERR_DECRYPT;
     }
     return 0;
@@ -237,9 +241,8 @@ static int on_update_key(
 static int on_encrypt(
     uint8_t *sealed, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *key, const uint8_t *plain,
     size_t plain_length, const uint8_t *nonce, size_t nonce_length, const uint8_t *header, size_t header_length) {
-    if (tern_quic_writing != NULL && is_of_application(header, header_length)) {
+    if (tern_quic_writing != NULL && header_length > 0) {
         tern_quic_note_sealed(tern_quic_writing, header, header_length, plain, plain_length);
-        if (tern_quic_writing->owed_responses > 0) { tern_quic_find_answers(tern_quic_writing, plain, plain_length); }
     }
     return ngtcp2_crypto_encrypt_cb(
         sealed, aead, key, plain, plain_length, nonce, nonce_length, header, header_length);

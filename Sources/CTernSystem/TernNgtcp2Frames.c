@@ -115,20 +115,11 @@ static bool review_connection_id(tern_quic *quic, uint8_t *start, reader *reader
     return true;
 }
 
-/// Whether a packet with an ACK frame was written before the acknowledged one was answered. A peer cannot know earlier, and
-/// ngtcp2 0.12 does not expect it: it forgets that the largest number came, and when the ones before it come then, the ACK frame
-/// that it writes begins with a gap of -1, which ends the process.
-static bool foresees(const tern_quic *quic, uint64_t number, reader fields) {
-    uint64_t largest = read_varint(&fields);
-    return !fields.failed && number < quic->numbers.next && largest >= quic->numbers.first_answer;
-}
-
-static bool may_be_taken(tern_quic *quic, uint64_t number, uint8_t *frames, size_t length) {
+static bool may_be_taken(tern_quic *quic, uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
     while (!reader.failed && reader.next < reader.end) {
         uint8_t *start = frames + (reader.next - frames);
         uint64_t type = read_varint(&reader);
-        if ((type == 0x02 || type == 0x03) && foresees(quic, number, reader)) { return false; }
         if (type != 0x18) {
             skip_frame(&reader, type);
         } else if (!review_connection_id(quic, start, &reader)) {
@@ -147,9 +138,9 @@ static void note_stop(tern_quic *quic, reader fields) {
     stops[tern_quic_stop_count++] = (tern_quic_stop){.stream = (int64_t)stream, .code = code};
 }
 
-bool tern_quic_review_frames(tern_quic *quic, uint64_t number, uint8_t *frames, size_t length) {
+bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length) {
     tern_quic_peer_cids before = quic->peer_cids;
-    if (!may_be_taken(quic, number, frames, length)) {
+    if (!may_be_taken(quic, frames, length)) {
         quic->peer_cids = before;
         return false;
     }
@@ -190,13 +181,28 @@ void tern_quic_find_retirements(tern_quic *quic, const uint8_t *frames, size_t l
     }
 }
 
-void tern_quic_find_answers(tern_quic *quic, const uint8_t *frames, size_t length) {
+void tern_quic_find_responses_written(tern_quic *quic, const uint8_t *frames, size_t length) {
     reader reader = {.next = frames, .end = frames + length};
     while (!reader.failed && reader.next < reader.end) {
         uint64_t type = read_varint(&reader);
         if (type == 0x1b) { tern_quic_note_response(quic); }
         skip_frame(&reader, type);
     }
+}
+
+uint64_t tern_quic_largest_acknowledged(const uint8_t *frames, size_t length) {
+    reader reader = {.next = frames, .end = frames + length};
+    uint64_t largest = UINT64_MAX;
+    while (!reader.failed && reader.next < reader.end) {
+        uint64_t type = read_varint(&reader);
+        if (type == 0x02 || type == 0x03) {
+            struct reader fields = reader;
+            uint64_t found = read_varint(&fields);
+            if (!fields.failed && (largest == UINT64_MAX || found > largest)) { largest = found; }
+        }
+        skip_frame(&reader, type);
+    }
+    return largest;
 }
 
 #define RANGES_READ 33

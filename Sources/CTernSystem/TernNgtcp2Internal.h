@@ -65,11 +65,25 @@ typedef struct tern_quic_range {
 typedef struct tern_quic_numbers {
     /// The one after the largest.
     uint64_t next;
-    /// The number of the first packet that was written since the largest came, and may acknowledge it.
-    uint64_t first_answer;
     /// The latest 512; number n is bit n % 64 of word n / 64 % 8.
     uint64_t seen[TERN_QUIC_NUMBER_WORDS];
 } tern_quic_numbers;
+
+/// A packet number space: what was written there.
+typedef struct tern_quic_space {
+    /// The number after the packet that was written last.
+    uint64_t next_sealed;
+    /// The number after the largest one of the peer that was acknowledged, and the packet that did so first.
+    uint64_t acknowledged;
+    uint64_t first_answer;
+} tern_quic_space;
+
+typedef enum tern_quic_space_name {
+    TERN_QUIC_SPACE_INITIAL,
+    TERN_QUIC_SPACE_HANDSHAKE,
+    TERN_QUIC_SPACE_APPLICATION,
+    TERN_QUIC_SPACES,
+} tern_quic_space_name;
 
 /// What opens packets of the peer.
 typedef struct tern_quic_key {
@@ -162,8 +176,7 @@ struct tern_quic {
     bool refused_to_log;
     uint8_t *extensions;
     size_t extensions_length;
-    /// The number after the packet of 0-RTT or 1-RTT that was written last.
-    uint64_t next_sealed;
+    tern_quic_space spaces[TERN_QUIC_SPACES];
     /// A server: the packets with RETIRE_CONNECTION_ID frames that are not acknowledged.
     size_t retirement_count;
     tern_quic_retirement retirements[TERN_QUIC_RETIREMENTS];
@@ -203,7 +216,7 @@ bool tern_quic_note_taken(tern_quic *quic, uint64_t number);
 void tern_quic_note_updated_key(tern_quic *quic, const void *key, const uint8_t *iv);
 /// Notes the STOP_SENDING, PATH_CHALLENGE and NEW_CONNECTION_ID frames of a packet that ngtcp2 takes, and hides those that it
 /// must not see. Returns false if it must not see the packet; then nothing is noted.
-bool tern_quic_review_frames(tern_quic *quic, uint64_t number, uint8_t *frames, size_t length);
+bool tern_quic_review_frames(tern_quic *quic, uint8_t *frames, size_t length);
 void tern_quic_make_cid(tern_quic *quic, ngtcp2_cid *cid, size_t length);
 tern_quic_result tern_quic_remember(tern_quic *quic, int error);
 /// Whether family, port and IP address are the same, which is all that ngtcp2 looks at.
@@ -239,9 +252,18 @@ bool tern_quic_is_reserved(const ngtcp2_addr *remote);
 bool tern_quic_strand(tern_quic *quic, int error);
 /// Whether ngtcp2 may have no room for what a packet from a new address of the client retires.
 bool tern_quic_forbids_moves(const tern_quic *quic);
-/// A packet of 0-RTT or 1-RTT is written.
+/// The packet number space of a packet, by its header.
+tern_quic_space_name tern_quic_space_of(const uint8_t *header);
+/// The number that ends as the header does, and is close to the expected one (RFC 9000, appendix A.3).
+uint64_t tern_quic_whole_number(uint64_t expected, const uint8_t *header, size_t length);
+/// A packet is written.
 void tern_quic_note_sealed(
     tern_quic *quic, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length);
+/// A packet of a server's is written: looks for RETIRE_CONNECTION_ID.
+void tern_quic_note_retiring(tern_quic *quic, const uint8_t *frames, size_t length);
+/// Whether a packet with this number acknowledges what answered it, or a later one. A peer cannot know that.
+bool tern_quic_foresees(
+    const tern_quic *quic, tern_quic_space_name space, uint64_t number, const uint8_t *frames, size_t length);
 /// ngtcp2 takes a 1-RTT packet of a server's client.
 void tern_quic_note_opened(tern_quic *quic, const uint8_t *frames, size_t length);
 /// A server: called before and after whatever changes what ngtcp2 knows of round trips.
@@ -251,7 +273,9 @@ void tern_quic_note_retirement(tern_quic *quic, uint64_t number);
 /// An ACK frame came; `is_first` in its packet.
 void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_first);
 void tern_quic_find_retirements(tern_quic *quic, const uint8_t *frames, size_t length);
-void tern_quic_find_answers(tern_quic *quic, const uint8_t *frames, size_t length);
+void tern_quic_find_responses_written(tern_quic *quic, const uint8_t *frames, size_t length);
+/// The largest number that the ACK frames name; UINT64_MAX if there is none.
+uint64_t tern_quic_largest_acknowledged(const uint8_t *frames, size_t length);
 void tern_quic_find_acknowledgements(tern_quic *quic, const uint8_t *frames, size_t length);
 /// The path of a datagram to be read, with the name that its local address has for ngtcp2; NULL: it is not to be read.
 const ngtcp2_path *tern_quic_placed_path(tern_quic *quic, const ngtcp2_path *path, ngtcp2_path_storage *storage);

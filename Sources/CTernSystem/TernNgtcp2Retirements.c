@@ -28,22 +28,7 @@ bool tern_quic_forbids_moves(const tern_quic *quic) {
     return quic->peer_cids.given > 1 + MOST_RETIREMENTS + tern_quic_spare_cids(&quic->peer_cids);
 }
 
-/// RFC 9000, section 17.1: the first packet number from `next` on that ends as the header does.
-static uint64_t packet_number(const uint8_t *header, size_t length, uint64_t next) {
-    size_t size = (size_t)(header[0] & 3) + 1;
-    if (size >= length) { return next; }
-    uint64_t end = 0;
-    for (size_t i = length - size; i < length; i++) { end = end << 8 | header[i]; }
-    uint64_t window = UINT64_C(1) << (8 * size);
-    uint64_t number = (next & ~(window - 1)) | end;
-    return number < next ? number + window : number;
-}
-
-void tern_quic_note_sealed(
-    tern_quic *quic, const uint8_t *header, size_t header_length, const uint8_t *frames, size_t length) {
-    // Every packet is looked at, because the header has only the end of its number.
-    quic->next_sealed = packet_number(header, header_length, quic->next_sealed) + 1;
-    if (!ngtcp2_conn_is_server(quic->conn)) { return; }
+void tern_quic_note_retiring(tern_quic *quic, const uint8_t *frames, size_t length) {
     if (quic->places != NULL || quic->peer_cids.retire_prior_to > 0) { tern_quic_find_retirements(quic, frames, length); }
 }
 
@@ -54,7 +39,11 @@ void tern_quic_note_retirement(tern_quic *quic, uint64_t number) {
     if (i == TERN_QUIC_RETIREMENTS) { return; }
     if (i == quic->retirement_count) { quic->retirement_count++; }
     quic->retirements[i] = (tern_quic_retirement){
-        .number = number, .packet = quic->next_sealed - 1, .sent = quic->now, .least_timeout = UINT64_MAX};
+        .number = number,
+        .packet = quic->spaces[TERN_QUIC_SPACE_APPLICATION].next_sealed - 1,
+        .sent = quic->now,
+        .least_timeout = UINT64_MAX,
+    };
     tern_quic_note_timeouts(quic);
 }
 
@@ -81,7 +70,7 @@ void tern_quic_note_opened(tern_quic *quic, const uint8_t *frames, size_t length
 void tern_quic_note_acknowledgement(tern_quic *quic, const tern_quic_range *ranges, size_t count, bool is_first) {
     uint64_t before = quic->largest_acknowledged;
     if (ranges[0].last > before) { quic->largest_acknowledged = ranges[0].last; }
-    if (!is_first || ranges[0].last >= quic->next_sealed) { return; }
+    if (!is_first || ranges[0].last >= quic->spaces[TERN_QUIC_SPACE_APPLICATION].next_sealed) { return; }
     for (size_t i = 0; i < quic->retirement_count;) {
         tern_quic_retirement *retirement = &quic->retirements[i];
         bool is_acknowledged = false;

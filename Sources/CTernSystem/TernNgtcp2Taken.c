@@ -27,8 +27,10 @@ static uint64_t big_endian(const uint8_t *bytes, size_t length) {
     return value;
 }
 
-/// RFC 9000, appendix A.3, as ngtcp2 does it.
-static uint64_t whole_number(uint64_t expected, uint64_t truncated, size_t size) {
+uint64_t tern_quic_whole_number(uint64_t expected, const uint8_t *header, size_t length) {
+    size_t size = (size_t)(header[0] & 3) + 1;
+    if (size >= length) { return expected; }
+    uint64_t truncated = big_endian(header + length - size, size);
     uint64_t window = UINT64_C(1) << (8 * size);
     uint64_t half = window / 2;
     uint64_t candidate = (expected & ~(window - 1)) | truncated;
@@ -118,8 +120,7 @@ bool tern_quic_takes(
     // IV of the first key the end must do, and what came before is known for certain.
     uint64_t end = big_endian(nonce + NONCE - 8, 8);
     if (!key->has_iv) {
-        uint64_t truncated = big_endian(header + header_length - size, size);
-        key->iv = end ^ whole_number(quic->numbers.next, truncated, size);
+        key->iv = end ^ tern_quic_whole_number(quic->numbers.next, header, header_length);
         key->has_iv = true;
     }
     *number = end ^ key->iv;
@@ -137,7 +138,6 @@ bool tern_quic_note_taken(tern_quic *quic, uint64_t number) {
             numbers->seen[next / 64 % TERN_QUIC_NUMBER_WORDS] &= ~(UINT64_C(1) << next % 64);
         }
         numbers->next = number + 1;
-        numbers->first_answer = quic->next_sealed;
     }
     numbers->seen[number / 64 % TERN_QUIC_NUMBER_WORDS] |= UINT64_C(1) << number % 64;
     return is_latest;

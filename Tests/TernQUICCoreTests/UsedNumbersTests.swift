@@ -132,20 +132,6 @@ struct UsedNumbersTests {
         Self.expectOrder(attack)
     }
 
-    /// An honest client knows of no answer to a packet when it writes an earlier one.
-    @Test("Answers to the latest packet are acknowledged in earlier ones, and then the numbers between come")
-    func foreseesAnswers() throws {
-        let attack = try KeyedPeer()
-        try attack.say(QUICFrames(pinging: true))
-        let number = attack.number
-        try attack.say(QUICFrames(pinging: true), number: number + 9)
-        var frames = QUICFrames(pinging: true)
-        attack.acknowledge(in: &frames)
-        try attack.say(frames, number: number + 3)
-        for late in number + 4..<number + 9 { try attack.say(QUICFrames(pinging: true), number: late) }
-        Self.expectOrder(attack)
-    }
-
     @Test("A stream is stopped under a used number")
     func stops() throws {
         let attack = try KeyedPeer()

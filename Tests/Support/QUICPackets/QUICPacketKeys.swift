@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 internal import CGnuTLS
+package import TernTransport
 
 /// What protects the 1-RTT packets of one direction (RFC 9001, section 5), by the secret that TLS logs: with it a test writes
 /// packets that no end of ours would, and reads what an end of ours wrote.
@@ -20,6 +21,41 @@ package struct QUICPacketKeys: Sendable {
         self.key = Self.expand(secret, "quic key", size)
         self.iv = Self.expand(secret, "quic iv", 12)
         self.headerKey = headerKey ?? Self.expand(secret, "quic hp", size)
+    }
+
+    /// What protects Initial packets (RFC 9001, section 5.2).
+    ///
+    /// - Parameter destination: that the client chose for the server.
+    package static func initial(destination: [UInt8], sentBy sender: ConnectionRole) -> QUICPacketKeys {
+        let salt: [UInt8] = [
+            0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb,
+            0x7f, 0x0a,
+        ]
+        let secret = Self.withDatum(destination) { destination in
+            Self.withDatum(salt) { salt in
+                var destination = destination
+                var salt = salt
+                var output = [UInt8](repeating: 0, count: 32)
+                precondition(gnutls_hkdf_extract(GNUTLS_MAC_SHA256, &destination, &salt, &output) == 0)
+                return output
+            }
+        }
+        return QUICPacketKeys(secret: Self.expand(secret, sender == .client ? "client in" : "server in", 32))
+    }
+
+    /// An Initial packet without a token that fills a datagram of 1200 bytes.
+    package func sealInitial(
+        _ frames: [UInt8], number: UInt64, to destination: [UInt8], from source: [UInt8]
+    ) -> [UInt8] {
+        let ids = [UInt8(destination.count)] + destination + [UInt8(source.count)] + source
+        let front = [0xc3, 0, 0, 0, 1] + ids + [0]
+        let length = 1200 - front.count - 2
+        let truncated = (0..<4).map { UInt8(truncatingIfNeeded: number >> (24 - 8 * UInt64($0))) }
+        let header = front + [UInt8(0x40 | length >> 8), UInt8(length & 0xff)] + truncated
+        let padded = frames + [UInt8](repeating: 0, count: length - 4 - 16 - frames.count)
+        var packet = header + self.protect(padded, number: number, header: header)
+        self.mask(&packet, numberAt: header.count - 4, length: 4)
+        return packet
     }
 
     /// The keys after the next update (RFC 9001, section 6.1).
@@ -70,7 +106,7 @@ package struct QUICPacketKeys: Sendable {
 
     private func mask(_ packet: inout [UInt8], numberAt position: Int, length: Int) {
         let mask = self.headerMask(Array(packet[(position + 4)..<(position + 20)]))
-        packet[0] ^= mask[0] & 0x1f
+        packet[0] ^= mask[0] & (packet[0] & 0x80 == 0 ? 0x1f : 0x0f)
         for index in 0..<length { packet[position + index] ^= mask[1 + index] }
     }
 
