@@ -44,7 +44,7 @@ package struct NarrowServer {
         configuration.maximumRequestsPerUser = 2
         configuration.maximumPendingBytes = 8 << 10
         configuration.maximumResponseBytes = 32 << 10
-        configuration.maximumQueuedPushBytes = 6 << 10
+        configuration.maximumQueuedPushBytes = 2 << 10
         configuration.maximumPushStreams = 2
         guard self.isStrict else { return configuration }
         configuration.messageRate = RateLimit(rate: 400, burst: 200)
@@ -85,7 +85,7 @@ package struct NarrowServer {
         tls.tickets?.secret = try DerivedSecret.derive(from: secret, for: "tern serve tickets", count: 64)
         var limits = ConnectionLimits()
         (limits.connectionWindow, limits.streamWindow) = (64 << 10, 16 << 10)
-        (limits.writeHighWatermark, limits.writeLowWatermark) = (8 << 10, 4 << 10)
+        (limits.writeHighWatermark, limits.writeLowWatermark) = (2 << 10, 1 << 10)
         return try await Listener.bind(
             to: .loopback(), applicationProtocol: .messages, tls: tls, limits: limits, quicServer: quicServer,
             logger: logger)

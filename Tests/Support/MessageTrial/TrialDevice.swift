@@ -16,6 +16,7 @@ final class TrialDevice: Sendable {
         var random: SeededRandom
         var lastMessage = 0
         var pausedUntil = Duration.zero
+        var isHurried = false
         var wasRefused = false
         var hasEnded = false
         /// What waits for something, and for how many.
@@ -66,7 +67,7 @@ final class TrialDevice: Sendable {
         // UDP dies here again and again, and that says nothing about it.
         (policy.distrust, policy.longestDistrust) = (.seconds(1), .seconds(1))
         var limits = ConnectionLimits()
-        (limits.connectionWindow, limits.streamWindow) = (16 << 10, 4 << 10)
+        (limits.connectionWindow, limits.streamWindow) = (8 << 10, 4 << 10)
         return try Connector(
             applicationProtocol: .messages, tls: TLSClientConfiguration(trust: trust), policy: policy, limits: limits,
             serverName: "localhost")
@@ -136,6 +137,8 @@ final class TrialDevice: Sendable {
     }
 
     private func pauseIfTold() async {
+        let isHurried = self.state.withLock { $0.isHurried }
+        if self.plan.pace > .zero, !isHurried { try? await Task.sleep(for: self.plan.pace) }
         while case let rest = self.state.withLock({ $0.pausedUntil }) - self.board.now, rest > .zero {
             try? await Task.sleep(for: min(rest, .milliseconds(50)))
         }
@@ -224,6 +227,14 @@ final class TrialDevice: Sendable {
     func pauseReading(for time: Duration) {
         let until = self.board.now + time
         self.state.withLock { $0.pausedUntil = until }
+    }
+
+    /// From now on it reads what comes.
+    func hurry() {
+        self.state.withLock { state in
+            state.isHurried = true
+            state.pausedUntil = .zero
+        }
     }
 
     /// The user is about to leave a group.

@@ -31,6 +31,8 @@ struct TrialPlan {
         let receives: ReceiveStart?
         let mode: ConnectionPolicy.Mode
         let start: Duration
+        /// What its user takes for each message while things happen.
+        let pace: Duration
         let configuration: ClientConfiguration
         let seed: UInt64
 
@@ -87,7 +89,9 @@ struct TrialPlan {
         configuration.reconnecting.retriesFirstConnection = true
         return Device(
             user: user, device: "device\(number)", receives: receives, mode: modes[self.random.pick(modes.count)],
-            start: isLate ? options.time * (0.2 + 0.6 * self.random.part()) : .zero, configuration: configuration,
+            start: isLate ? options.time * (0.2 + 0.6 * self.random.part()) : .zero,
+            // Some are always behind: what they don't read waits at the server, and becomes too much.
+            pace: self.random.chance(0.3) ? self.random.milliseconds(5...40) : .zero, configuration: configuration,
             seed: self.random.next())
     }
 
@@ -97,7 +101,7 @@ struct TrialPlan {
         var moment = Duration.milliseconds(300)
         while moment < end {
             self.faults.append((moment, self.makeFault()))
-            moment += self.random.milliseconds(100...500)
+            moment += self.random.milliseconds(100...700)
         }
     }
 

@@ -16,7 +16,7 @@ struct TrialRest {
     func settle() async -> [String] {
         var failures: [String] = []
         let limit = self.board.now + .seconds(90)
-        for device in self.devices { device.pauseReading(for: .zero) }
+        for device in self.devices { device.hurry() }
         while case let count = self.devices.map(\.unansweredCount).reduce(0, +), count > 0 {
             guard self.board.now < limit else {
                 failures.append("\(count) messages have no answer")
