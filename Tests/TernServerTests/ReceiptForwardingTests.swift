@@ -52,25 +52,39 @@ import Testing
         let group = try #require(GroupID(rawValue: 1 << 36))
         let other = try #require(GroupID(rawValue: 1 << 36 + 1))
         let sender = try #require(UserID(rawValue: 1))
-        let forwarding = ReceiptForwarding()
+        let phone = try #require(DeviceID(rawValue: 1))
         let receipt = TernMessages.Receipt(
             kind: .read, sender: sender, receiver: PartyID(group), sequence: MessageSequence.zero.next)
-        let asked = forwarding.now
-        forwarding.offer(receipt, in: ChannelID(group: group), asOf: asked)
-        forwarding.forget(.group(group.rawValue))
-        forwarding.remember(TernStore.Offsets(delivered: 9, read: 9), in: .group(group.rawValue), asOf: asked)
-        forwarding.offer(receipt, in: ChannelID(group: group), asOf: asked)
-        #expect(forwarding.stored(in: .group(group.rawValue)) == nil)
+        let told = Offsets(told: receipt)
+        var state = ReceiptState()
+        func moment(_ channel: ChannelKey) throws -> ReceiptState.Moment {
+            guard case .compare(nil, let moment) = state.came(told, in: channel) else {
+                throw Failure(.internal, "known")
+            }
+            return moment
+        }
+        func store(_ read: UInt64, in group: GroupID, asOf moment: ReceiptState.Moment) -> ReceiptState.Place? {
+            state.stored(
+                receipt, in: ChannelID(group: group), from: phone, before: Offsets(delivered: 0, read: 0),
+                after: Offsets(delivered: read, read: read), asOf: moment)
+        }
+        func take(_ place: ReceiptState.Place) -> TernMessages.Receipt? { state.take(place) }
+        let asked = try moment(.group(group.rawValue))
+        let place = try #require(store(1, in: group, asOf: asked))
+        state.forget(.group(group.rawValue))
+        #expect(take(place) == nil)
+        #expect(store(9, in: group, asOf: asked) == nil)
+        let isMore = state.found(Offsets(delivered: 9, read: 9), told: told, in: .group(group.rawValue), asOf: asked)
+        #expect(!isMore)
+        let later = try moment(.group(group.rawValue))
         // Another channel has nothing to do with it, nor has what is asked from now on.
-        forwarding.remember(TernStore.Offsets(delivered: 8, read: 8), in: .group(other.rawValue), asOf: asked)
-        forwarding.offer(receipt, in: ChannelID(group: other), asOf: asked)
-        #expect(forwarding.stored(in: .group(other.rawValue))?.read == 8)
-        forwarding.remember(TernStore.Offsets(delivered: 1, read: 0), in: .group(group.rawValue), asOf: forwarding.now)
-        #expect(forwarding.stored(in: .group(group.rawValue))?.delivered == 1)
-        forwarding.finish()
-        var forwarded: [ChannelID] = []
-        await forwarding.run { _, channel in forwarded.append(channel) }
-        #expect(forwarded == [ChannelID(group: other)])
+        let elsewhere = try #require(store(8, in: other, asOf: asked))
+        #expect(state.came(Offsets(delivered: 8, read: 8), in: .group(other.rawValue)) == .nothing)
+        #expect(take(elsewhere)?.sequence.rawValue == 8)
+        #expect(store(1, in: group, asOf: later) == place)
+        #expect(state.came(told, in: .group(group.rawValue)) == .nothing)
+        #expect(take(place)?.senderDevice == phone)
+        #expect(state.isIdle)
     }
 
     /// With more copies than the rate allows, what waits becomes one, and the last one comes.
@@ -89,6 +103,27 @@ import Testing
             }
             #expect(heard == heard.sorted())
             #expect(Set(heard).count == heard.count)
+        }
+    }
+
+    /// A receipt waits until its sender may cause so many copies; meanwhile one of the members leaves.
+    @Test func whoeverLeavesHearsNoReceiptThatWaited() async throws {
+        try await Harness.run(configure: { $0.fanOutRate = RateLimit(rate: 1, burst: 1) }) { harness in
+            let alice = try await harness.client("alice")
+            let (bob, carol) = (try await harness.client("bob"), try await harness.client("carol"))
+            let group = try await alice.ask(CreateGroup(name: try Name("team"), isOpen: true)).group
+            for other in [bob, carol] { _ = try await other.ask(JoinGroup(group: group)) }
+            for text in ["1", "2"] { try await alice.send(text, to: PartyID(group)) }
+            // Two copies, which leave a debt.
+            try await bob.control.write(self.receipt(.read, 1, from: bob, to: PartyID(group)))
+            #expect(try TernMessages.Receipt(try await carol.control.message()).sequence.rawValue == 1)
+            try await bob.control.write(self.receipt(.read, 2, from: bob, to: PartyID(group)))
+            try await bob.control.write(Message(type: .ping))
+            #expect(try await bob.control.message().type == .pong)
+            _ = try await carol.ask(LeaveGroup(group: group))
+            while try TernMessages.Receipt(try await alice.control.message()).sequence.rawValue != 2 {}
+            try await carol.control.write(Message(type: .ping))
+            #expect(try await carol.control.message().type == .pong)
         }
     }
 

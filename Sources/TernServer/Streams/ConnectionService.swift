@@ -174,16 +174,17 @@ struct ConnectionService: Sendable {
         for other in others { other.datagrams.push(bytes) }
     }
 
-    /// Waits until the session may cause so many copies.
+    /// Waits until the session may cause so many copies. Whoever left meanwhile, hears nothing.
     private func forward(_ receipt: TernMessages.Receipt, in channel: ChannelID, from session: Session) async {
-        let others = self.server.hub.sessions(in: ChannelKey(channel), at: receipt.sequence.rawValue).filter {
-            $0 !== session
-        }
-        while let wait = session.waitForCopies(others.count) {
+        while self.server.hub.isMember(session.user, of: channel) {
+            let others = self.server.hub.sessions(in: ChannelKey(channel), at: receipt.sequence.rawValue).filter {
+                $0 !== session
+            }
+            guard let wait = session.waitForCopies(others.count) else {
+                for other in others { other.control.offer(receipt, in: channel) }
+                return
+            }
             guard (try? await Task.sleep(for: wait)) != nil else { return }
         }
-        // It may have waited for longer than the membership lasted.
-        guard self.server.hub.isMember(session.user, of: channel) else { return }
-        for other in others { other.control.offer(receipt, in: channel) }
     }
 }

@@ -140,16 +140,17 @@ struct ControlStream: Sendable {
 
     private func makeRoom(for session: Session) throws(Failure) {
         let now = ContinuousClock.now
-        let patience = self.configuration.silenceBeforeGivingWay
         let others = self.server.hub.sessions(of: session.user).map { (session: $0, silence: $0.silence(at: now)) }
-        guard let quietest = others.max(by: { $0.silence < $1.silence }), quietest.silence >= patience else {
-            let longest = others.map(\.silence).max() ?? .zero
+        let patience = self.configuration.silenceBeforeGivingWay
+        switch GivingWay.choose(among: others, patience: patience) {
+        case .nobody(let wait):
             throw Failure(
                 .rateLimited, "the user has \(self.configuration.maximumConnectionsPerUser) connections, all in use",
-                retryAfter: (patience - longest).wholeMilliseconds)
+                retryAfter: wait.wholeMilliseconds)
+        case .session(let quietest):
+            self.server.hub.leave(quietest)
+            quietest.end(.gaveWay, reason: "the connection was silent, and the user opened another one")
         }
-        self.server.hub.leave(quietest.session)
-        quietest.session.end(.gaveWay, reason: "the connection was silent, and the user opened another one")
     }
 
     /// Says why, and closes when the client has had time to read it.
@@ -277,28 +278,19 @@ struct ControlStream: Sendable {
             return Failure(.notAMember, "not a member of \(channel)", sequence: receipt.sequence)
         }
         let key = ChannelKey(channel)
-        let told = Offsets(
-            delivered: receipt.sequence.rawValue, read: receipt.kind == .read ? receipt.sequence.rawValue : 0)
-        let asked = session.forwarding.now
-        let known = session.forwarding.stored(in: key)
-        // Most are sent again, or merged with others on their way.
-        if let known, told.read <= known.read, told.delivered <= known.delivered { return nil }
+        let told = Offsets(told: receipt)
+        guard case .compare(let known, let asked) = session.forwarding.came(told, in: key) else { return nil }
         let cost = Self.costOfAskingTheStore
         if let refusal = session.refuseAboveRate(cost: cost, sequence: receipt.sequence) { return refusal }
         do throws(StoreError) {
             let store = self.server.store
             let before: TernStore.Offsets
             if let known { before = known } else { before = try await store.offsets(of: session.deviceKey, in: key) }
-            guard told.read > before.read || told.delivered > before.delivered else {
-                session.forwarding.remember(before, in: key, asOf: asked)
-                return nil
-            }
+            guard session.forwarding.found(before, told: told, in: key, asOf: asked) else { return nil }
             try await store.advanceOffsets(told, of: session.deviceKey, in: key)
             let after = try await store.offsets(of: session.deviceKey, in: key)
-            session.forwarding.remember(after, in: key, asOf: asked)
-            if let news = self.news(in: receipt, before, after, session) {
-                session.forwarding.offer(news, in: channel, asOf: asked)
-            }
+            session.forwarding.stored(
+                receipt, in: channel, from: session.device, before: before, after: after, asOf: asked)
             return nil
         } catch {
             return Failure(error, notFound: .noSuchChannel, sequence: receipt.sequence)
@@ -307,16 +299,4 @@ struct ControlStream: Sendable {
 
     /// See ``ServerConfiguration/messageRate``.
     private static let costOfAskingTheStore = 7
-
-    /// Others hear what advanced, and how far it is now.
-    private func news(
-        in receipt: TernMessages.Receipt, _ before: TernStore.Offsets, _ after: TernStore.Offsets, _ session: Session
-    ) -> TernMessages.Receipt? {
-        let isRead = receipt.kind == .read
-        guard isRead ? after.read > before.read : after.delivered > before.delivered else { return nil }
-        var news = receipt
-        news.senderDevice = session.device
-        news.sequence = MessageSequence(stored: isRead ? after.read : after.delivered)
-        return news
-    }
 }
