@@ -111,6 +111,23 @@ struct MachineMessageTests {
         }
     }
 
+    /// Nothing is known of the group yet, and nothing may be pushed of it for long.
+    @Test func theStateOfANewGroupThatIsRefusedForNowIsAskedForAgain() throws {
+        var bench = Bench(receives: .sequence(1))
+        try bench.open(index: [])
+        let group = GroupID(rawValue: 1 << 36)!
+        bench.tell { $0.request(1, .joinGroup, JoinGroup(group: group).encodedBody(), now: $1) }
+        let state = GroupState(group: group, isMember: true, memberCount: 2, name: try Name("team"))
+        bench.respond(to: try #require(bench.lastRequest(.joinGroup)), state)
+        let asked = try #require(bench.lastRequest(.channelState))
+        _ = bench.take()
+        bench.refuse(asked, Failure(.rateLimited, "", retryAfter: 300))
+        bench.wait(.seconds(1))
+        bench.respond(to: try #require(bench.lastRequest(.channelState)), try Bench.state(2, of: Bench.group, since: 3))
+        var body = try #require(bench.lastRequest(.history)).body
+        #expect(try History(decoding: &body).from.rawValue == 1)
+    }
+
     @Test func theStateOfAnOldLinkIsNotApplied() throws {
         var bench = Bench()
         try bench.open(index: [])

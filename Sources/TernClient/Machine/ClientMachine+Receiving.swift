@@ -89,8 +89,10 @@ extension ClientMachine {
 
     /// The wait of a channel is over.
     mutating func readAgain(_ channel: ChannelID, _ now: Instant) {
+        guard self.channels != nil else { return }
         self.channels?.logs[channel]?.mayReadAgain()
-        guard let log = self.channels?.logs[channel] else { return }
+        // Of a group that we have just entered, nothing may be known but that its state was refused for now.
+        guard let log = self.channels?.logs[channel] else { return self.askForState(of: channel, now) }
         if !log.hasStarted, self.channels?.index == .complete { return self.askForState(of: channel, now) }
         self.follow(channel, mayFillItself: false, now)
     }
