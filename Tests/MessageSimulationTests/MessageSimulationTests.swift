@@ -5,14 +5,23 @@ import Foundation
 import MessageSimulationSupport
 import Testing
 
-/// Which schedules run: 2,000, or `TERN_MESSAGE_SCHEDULES=N` from `TERN_MESSAGE_FIRST=M` on. Half of them have the model of the
-/// server, and half its machines; `TERN_MESSAGE_SERVER=model` or `machines` lets all have one.
+/// Which schedules run: 1,000, or 10,000 when they are optimised and take a tenth of the time each; or `TERN_MESSAGE_SCHEDULES=N` from
+/// `TERN_MESSAGE_FIRST=M` on. Half of them have the model of the server, and half its machines; `TERN_MESSAGE_SERVER=model` or
+/// `machines` lets all have one.
 enum Schedules {
     static let parts: UInt64 = 8
 
+    private static var usualCount: UInt64 {
+        #if DEBUG
+        1_000
+        #else
+        10_000
+        #endif
+    }
+
     static var all: Range<UInt64> {
         let environment = ProcessInfo.processInfo.environment
-        let count = environment["TERN_MESSAGE_SCHEDULES"].flatMap { UInt64($0) } ?? 2_000
+        let count = environment["TERN_MESSAGE_SCHEDULES"].flatMap { UInt64($0) } ?? Self.usualCount
         let first = environment["TERN_MESSAGE_FIRST"].flatMap { UInt64($0) } ?? 1
         return first..<first + count
     }

@@ -7,7 +7,7 @@
 /// It follows the steady clock. While it is behind the wall clock, because the store was closed or the machine slept, it gains
 /// on it, but runs at most one ``gain``th faster than the steady clock: however wrong the wall clock becomes, a key lives for its
 /// window. It begins where the wall clock is when the store is made, and has nothing to do with it otherwise.
-struct StoreTime: Sendable, Equatable {
+package struct StoreTime: Sendable, Equatable {
     static let gain: UInt64 = 8
     /// So long may pass before the time is written down again: see ``StoreRun``.
     static let noteEvery: UInt64 = 600_000
@@ -15,18 +15,18 @@ struct StoreTime: Sendable, Equatable {
     private static let largest: UInt64 = 1 << 56
 
     /// In milliseconds.
-    private(set) var milliseconds: UInt64
+    package private(set) var milliseconds: UInt64
     private var steady: UInt64
     /// Steady milliseconds that passed while the time was behind, and were not used for a step.
     private var credit: UInt64 = 0
 
     /// - Parameter steady: milliseconds of a clock that nobody sets.
-    init(milliseconds: UInt64, steady: UInt64) {
+    package init(milliseconds: UInt64, steady: UInt64) {
         self.milliseconds = min(milliseconds, Self.largest)
         self.steady = steady
     }
 
-    mutating func advance(steady: UInt64, wall: UInt64) {
+    package mutating func advance(steady: UInt64, wall: UInt64) {
         guard steady > self.steady else { return }
         let passed = min(steady - self.steady, Self.largest)
         self.steady = steady
@@ -43,7 +43,7 @@ struct StoreTime: Sendable, Equatable {
     }
 
     /// Keys that are older than this have been known for at least `window` of the steady clock.
-    func edge(of window: UInt64) -> UInt64 {
+    package func edge(of window: UInt64) -> UInt64 {
         let window = min(window, Self.largest)
         let longest = window + window / Self.gain + 1
         return self.milliseconds > longest ? self.milliseconds - longest : 0

@@ -74,6 +74,9 @@ package struct Judgement {
         }
         guard isPresent, let received, let first = received.sequences.first else { return }
         self.judgeBeginning(of: channel, first, log, part, received)
+        if !self.account.hasLeft.contains(channel), first < part.first {
+            self.fail("\(channel): has \(first), which was before it joined")
+        }
         for (sequence, id) in received.ids.sorted(by: { $0.key < $1.key }) {
             guard sequence <= log.head, let stored = log.ids[Int(sequence) - 1] else { continue }
             if stored != id { self.fail("\(channel): \(sequence) is another message") }

@@ -11,6 +11,17 @@ import TernTesting
 extension MachineSessions {
     package var isTelling: Bool { !self.tellings.isEmpty }
 
+    package func firstUntold(of channel: ChannelID) -> UInt64? {
+        let key = ChannelKey(simulated: channel)
+        return self.tellings.compactMap { telling in
+            switch telling {
+            case .event(.message(let message), _, _), .offer(_, let message):
+                message.draft.channel == key ? message.receipt.sequence : nil
+            case .event, .change, .announce, .answer: nil
+            }
+        }.min()
+    }
+
     private mutating func add(_ telling: Telling, _ now: Moment) {
         if self.tellings.isEmpty { self.tellingDue = max(self.tellingDue, now) }
         self.tellings.append(telling)
@@ -77,7 +88,9 @@ extension MachineSessions {
             } else {
                 self.entries[session]?.left.insert(channel)
             }
-            return self.apply(session, now) { $0.membershipChanged(channel, isMember: isMember) }
+            let effects = self.apply(session, now) { $0.membershipChanged(channel, isMember: isMember) }
+            self.entries[session]?.receipts.forget(channel)
+            return effects
         case .announce(let session, let notice, let user, let group):
             // Whoever asked for the commit does this, not the writer.
             guard self.hub.isMember(user.rawValue, of: group.rawValue) else { return [] }
@@ -132,7 +145,7 @@ extension MachineSessions {
             if told.contains(number), !members.contains(user), !mayRead {
                 self.fail("session \(number) of \(user) was told \(sequence) of \(channel), which is not theirs")
             }
-            if !told.contains(number), entry.isOpen, members.contains(user), mayRead {
+            if !told.contains(number), entry.isOpen, !entry.isClosing, members.contains(user), mayRead {
                 self.fail("session \(number) of \(user) was not told \(sequence) of \(channel)")
             }
         }

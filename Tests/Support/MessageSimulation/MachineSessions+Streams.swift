@@ -25,7 +25,7 @@ extension MachineSessions {
         case .settleControl(let session): self.settleControl(session, now)
         case .caughtUp(let session, let frame, let page, let channel):
             return self.caughtUp(session, frame, page, channel)
-        case .forward(let session, let receipt, let channel): self.forward(session, receipt, channel, now)
+        case .forward(let session, let place): self.forward(session, place, store, now)
         case .tellReceipt(let session, let receipt, let channel):
             return self.apply(session, now) { $0.tell(receipt, in: channel) }
         case .tellNotice(let session, let notice, let channel):
@@ -33,6 +33,8 @@ extension MachineSessions {
         case .drain(let session, let milliseconds):
             return self.apply(session, now) { $0.drain(retryAfter: milliseconds) }
         case .complete(let session, let effects, let draft): return self.complete(session, effects, draft)
+        case .token(let session): return self.checkToken(session, now)
+        case .closed(let session): self.leave(session, now: now)
         }
         return []
     }
@@ -56,7 +58,10 @@ extension MachineSessions {
                 guard entry.control == .waiting else { continue }
                 entry.control = .serving
                 self.then(.control(session), now)
-            case .close(let code, _): result.append(.close(session, code))
+            case .close(let code, _):
+                entry.isClosing = true
+                result.append(.close(session, code))
+                self.then(.closed(session), now)
             }
         }
         self.entries[session] = entry
@@ -147,7 +152,9 @@ extension MachineSessions {
         defer { self.entries[session] = entry }
         switch entry.state.takeControl() {
         case .messages(let messages):
-            self.then(.control(session), now)
+            // Now and then the client does not read for a while.
+            let isSlow = self.trial.stallsControl && self.random.chance(0.1)
+            self.steps.add(.control(session), at: now + self.pause() * (isSlow ? 15 : 1))
             return messages.map { message in
                 guard !entry.isAnswered else { return .control(session, message) }
                 entry.isAnswered = true
@@ -197,23 +204,5 @@ extension MachineSessions {
         }
         let response = RequestFrame(identifier: frame.identifier, resource: frame.resource, body: page.encodedBody())
         return [.response(session, response)]
-    }
-
-    package mutating func forward(
-        _ receipt: TernMessages.Receipt, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore,
-        now: Moment
-    ) -> [ServerEffect] {
-        self.then(.forward(session, receipt, channel), now)
-        return []
-    }
-
-    private mutating func forward(
-        _ session: SessionNumber, _ receipt: TernMessages.Receipt, _ channel: ChannelID, _ now: Moment
-    ) {
-        let others = self.hub.sessions(in: ChannelKey(simulated: channel), at: receipt.sequence.rawValue)
-        if let group = channel.group, !self.hub.isMember(receipt.sender.rawValue, of: group.rawValue) { return }
-        for other in others.map(\.number).sorted() where other != session {
-            self.steps.add(.tellReceipt(other, receipt, channel), at: now)
-        }
     }
 }

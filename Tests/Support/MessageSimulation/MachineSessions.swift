@@ -61,6 +61,14 @@ package struct MachineSessions: ServerSessions {
         /// Groups that the user left, and from where on those are theirs that they joined since.
         var left: Set<ChannelKey> = []
         var since: [ChannelKey: UInt64] = [:]
+        var receipts = ReceiptState()
+        /// A receipt that is being stored: what the store had, and when it was asked.
+        var storing: (before: TernStore.Offsets, asked: ReceiptState.Moment)?
+        var lastHeard = Moment.zero
+        /// When its token ends by either clock.
+        var token: (end: Moment, wall: Int64)?
+        /// Another one took its place, or its time is over.
+        var isClosing = false
     }
 
     /// What a task of the server does next.
@@ -76,11 +84,14 @@ package struct MachineSessions: ServerSessions {
         case control(SessionNumber)
         case settleControl(SessionNumber)
         case caughtUp(SessionNumber, RequestFrame, History.Answer, ChannelID)
-        case forward(SessionNumber, TernMessages.Receipt, ChannelID)
+        case forward(SessionNumber, ReceiptState.Place)
         case tellReceipt(SessionNumber, TernMessages.Receipt, ChannelID)
         case tellNotice(SessionNumber, InboxNotice, ChannelKey)
         case drain(SessionNumber, UInt32)
         case complete(SessionNumber, [ServerEffect], Draft?)
+        case token(SessionNumber)
+        /// The server closed the connection.
+        case closed(SessionNumber)
     }
 
     /// What the store's writer tells, one after the other.
@@ -104,6 +115,11 @@ package struct MachineSessions: ServerSessions {
     var tellingDue = Moment.zero
     var random: SeededRandom
     var lastStream: UInt64 = 0
+    /// What this run is about, besides.
+    let trial: Trial
+    /// How far the clock on the wall was set forward or back.
+    var wallOffset: Int64 = 0
+    let base = ContinuousClock.now
     /// Sessions that are told to go.
     private var leavers: Set<SessionNumber> = []
     package private(set) var failures: [String] = []
@@ -111,7 +127,9 @@ package struct MachineSessions: ServerSessions {
     package init(seed: UInt64) {
         var random = SeededRandom(seed: seed &+ 1)
         self.limits = SessionState.Limits(
-            queuedPushBytes: 300 + 256 * Int(random.next() % 5), pushStreams: 1 + Int(random.next() % 3))
+            queuedPushBytes: 300 + 256 * Int(random.next() % 5), pushStreams: 1 + Int(random.next() % 3),
+            controlBytes: random.next() % 4 == 0 ? 300 : 256 << 10)
+        self.trial = Trial(&random)
         self.groupsPerPage = 1 + Int(random.next() % 2)
         self.random = random
     }
@@ -171,8 +189,14 @@ package struct MachineSessions: ServerSessions {
     package mutating func enter(
         _ session: SessionNumber, _ device: ModelStore.Device, _ answer: AuthenticationAnswer, now: Moment
     ) -> [ServerEffect] {
-        let state = SessionState(user: device.user, device: device.device, limits: self.limits)
-        self.entries[session] = Entry(handle: Handle(session, device.user), device: device, state: state)
+        let token = self.makeToken(now)
+        let state = SessionState(
+            user: device.user, device: device.device, limits: self.limits,
+            token: token.map { TokenEnd(expires: $0.wall - Self.forgiven, acceptedAt: self.time(now)) })
+        var entry = Entry(handle: Handle(session, device.user), device: device, state: state)
+        entry.lastHeard = now
+        entry.token = token
+        self.entries[session] = entry
         // The answer is the first message; pushes may come from the moment in which the session is entered.
         let effects = self.apply(session, now) { $0.send(answer.message) }
         self.then(.enter(session), now)
@@ -181,14 +205,40 @@ package struct MachineSessions: ServerSessions {
 
     mutating func enterHub(_ session: SessionNumber, _ store: ModelStore, _ now: Moment) -> [ServerEffect] {
         guard let entry = self.entries[session] else { return [] }
-        switch self.hub.enter(entry.handle, of: entry.device.user.rawValue, limit: .max) {
+        switch self.hub.enter(
+            entry.handle, of: entry.device.user.rawValue, limit: self.trial.connectionsPerUser)
+        {
         case .ready: self.then(.admit(session), now)
         case .mustLoad(let number): self.readPage(after: 0, session, number, store, now)
-        case .tooMany, .draining:
+        case .tooMany: return self.makeRoom(for: session, entry.device.user, now)
+        case .draining:
             let failure = Failure(.draining, "the server is about to stop", retryAfter: 300)
             return self.refuse(session, failure, now)
         }
         return []
+    }
+
+    /// As the server does where a user has as many sessions as allowed.
+    private mutating func makeRoom(for session: SessionNumber, _ user: UserID, _ now: Moment) -> [ServerEffect] {
+        let others = self.hub.sessions(of: user.rawValue).sorted { $0.number < $1.number }.map { handle in
+            (session: handle, silence: now - (self.entries[handle.number]?.lastHeard ?? .zero))
+        }
+        let longest = others.map(\.silence).max() ?? .zero
+        switch GivingWay.choose(among: others, patience: self.trial.patience) {
+        case .nobody(let wait):
+            if longest >= self.trial.patience { self.fail("\(user) is locked out by who is silent for \(longest)") }
+            let failure = Failure(
+                .rateLimited, "all in use", retryAfter: UInt32((wait / .milliseconds(1)).rounded(.up)))
+            return self.refuse(session, failure, now)
+        case .session(let quietest):
+            if now - (self.entries[quietest.number]?.lastHeard ?? .zero) < self.trial.patience {
+                self.fail("session \(quietest.number) gives way, and is there")
+            }
+            self.leaveHub(quietest, now)
+            let effects = self.apply(quietest.number, now) { $0.close(.gaveWay, reason: "silent") }
+            self.then(.enter(session), now)
+            return effects
+        }
     }
 
     private mutating func refuse(_ session: SessionNumber, _ failure: Failure, _ now: Moment) -> [ServerEffect] {
@@ -234,6 +284,7 @@ package struct MachineSessions: ServerSessions {
         self.entries[session]?.starts = []
         self.entries[session]?.control = .serving
         self.then(.control(session), now)
+        if entry.token != nil { self.then(.token(session), now) }
         for start in entry.starts { self.then(.open(session, start), now) }
     }
 
@@ -251,13 +302,17 @@ package struct MachineSessions: ServerSessions {
 
     private mutating func remove(_ session: SessionNumber, _ now: Moment) {
         guard var entry = self.entries.removeValue(forKey: session) else { return }
-        if self.hub.isDraining, entry.isOpen, !self.leavers.contains(session) {
+        if self.hub.isDraining, entry.isOpen, !entry.isClosing, !self.leavers.contains(session) {
             self.fail("session \(session) was not told that the server is about to stop")
         }
         _ = entry.state.finishControl()
         _ = entry.state.stopPushing()
-        let user = entry.device.user.rawValue
-        guard let departure = self.hub.leave(entry.handle, of: user) else { return }
+        self.leaveHub(entry.handle, now)
+    }
+
+    private mutating func leaveHub(_ handle: Handle, _ now: Moment) {
+        let user = handle.user.rawValue
+        guard let departure = self.hub.leave(handle, of: user) else { return }
         var rest = departure.groups.sorted()[...]
         var moment = now
         while !rest.isEmpty {
@@ -299,7 +354,10 @@ package struct MachineSessions: ServerSessions {
     // MARK: Accounts
 
     package var leftovers: [String] {
-        self.numbers.filter { self.entries[$0]?.state.holdsNothing != true }.map { "session \($0) keeps something" }
+        self.numbers.filter { number in
+            guard let entry = self.entries[number] else { return false }
+            return !entry.state.holdsNothing || !entry.receipts.isIdle || entry.storing != nil || entry.token != nil
+        }.map { "session \($0) keeps something" }
     }
 
     package var isEmpty: Bool {

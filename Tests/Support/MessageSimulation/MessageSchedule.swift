@@ -75,7 +75,9 @@ struct MessageSchedule<Sessions: ServerSessions> {
     private mutating func addAction(at moment: Moment) {
         let index = self.pick(self.world.devices.count)
         switch self.pick(100) {
-        case ..<40: self.addMessages(from: index, at: moment)
+        case ..<36: self.addMessages(from: index, at: moment)
+        case ..<38: self.addTyping(by: index, at: moment)
+        case ..<40: self.addJump(at: moment)
         case ..<54: self.addGroupRequest(of: index, at: moment)
         case ..<70: self.addCut(at: moment)
         case ..<80: self.addMood(at: moment)
@@ -109,15 +111,20 @@ struct MessageSchedule<Sessions: ServerSessions> {
     }
 
     private mutating func addGroupRequest(of index: Int, at moment: Moment) {
-        let kind = self.pick(10)
+        let kind = self.pick(12)
         let target = self.pick(3)
+        let isOpen = self.random.chance(0.6)
+        let sharesHistory = self.random.chance(0.5)
         self.world.schedule(at: moment) { world in
             let groups = world.server.store.groups.keys.sorted { $0.rawValue < $1.rawValue }
             if groups.isEmpty || kind < 3 {
                 guard let name = try? Name("g\(target)") else { return }
-                world.request(CreateGroup(name: name), by: index)
+                world.request(CreateGroup(name: name, isOpen: isOpen, sharesHistory: sharesHistory), by: index)
             } else if kind < 8 {
                 world.request(JoinGroup(group: groups[target % groups.count]), by: index)
+            } else if kind < 10 {
+                guard let user = UserID(rawValue: UInt64(1 + target)) else { return }
+                world.request(InviteMember(group: groups[target % groups.count], user: user), by: index)
             } else {
                 let group = groups[target % groups.count]
                 for device in world.devices where device.user == world.devices[index].user {
@@ -128,12 +135,36 @@ struct MessageSchedule<Sessions: ServerSessions> {
         }
     }
 
+    /// Somebody types in a channel, their own or not.
+    private mutating func addTyping(by index: Int, at moment: Moment) {
+        let target = self.pick(6)
+        self.world.schedule(at: moment) { world in
+            let groups = world.server.store.groups.keys.sorted { $0.rawValue < $1.rawValue }
+            let user = UserID(rawValue: UInt64(1 + target % 3)).map { PartyID($0) }
+            let receiver = target < 3 || groups.isEmpty ? user : PartyID(groups[target % groups.count])
+            guard let receiver else { return }
+            world.tell(index) { machine, _ in machine.notify(.typing, .on, to: receiver) }
+        }
+    }
+
+    /// Somebody sets the clock on the wall of the server's machine, by seconds or by years.
+    private mutating func addJump(at moment: Moment) {
+        let seconds = Int64(1 + self.pick(5)) * [1, 10, 100_000, 30_000_000][self.pick(4)]
+        let jump = self.random.chance(0.5) ? seconds : -seconds
+        self.world.schedule(at: moment) { world in
+            world.serve { server, _ in
+                server.wallJumped(by: jump)
+                return []
+            }
+        }
+    }
+
     private mutating func addCut(at moment: Moment) {
         let choice = self.pick(64)
         // Sometimes nobody says so: only the silence tells.
         let isSilent = self.random.chance(0.2)
         let client = isSilent ? Duration.seconds(3_600) : self.milliseconds(0...2_500)
-        let server = self.milliseconds(0...3_000)
+        let server = self.milliseconds(0...(isSilent && self.random.chance(0.5) ? 18_000 : 3_000))
         self.world.schedule(at: moment) { world in
             let open = world.openSessions
             guard !open.isEmpty else { return }
@@ -198,7 +229,8 @@ struct MessageSchedule<Sessions: ServerSessions> {
     }
 
     private mutating func addSlowCommits(at moment: Moment) {
-        for (wait, time) in [(Duration.zero, 300), (self.milliseconds(300...1_500), 2)] {
+        let end = self.milliseconds(self.random.chance(0.3) ? 1_500...6_000 : 300...1_500)
+        for (wait, time) in [(Duration.zero, 300), (end, 2)] {
             self.world.schedule(at: moment + wait) { world in
                 world.serve { server, _ in
                     server.commitTime = .milliseconds(time)
@@ -268,12 +300,14 @@ extension MessageWorld {
         self.tell(index) { $0.enqueue(ByteBuffer(), to: receiver, type: .text, id: id, now: $1) }
     }
 
-    func request<Body: RequestBody>(_ body: Body, by index: Int) {
+    @discardableResult
+    func request<Body: RequestBody>(_ body: Body, by index: Int) -> RequestTag {
         let device = self.devices[index]
         let tag = self.makeID(device.user).low
         device.openRequests[tag] = Body.resource
         if let made = body as? CreateGroup { device.made[tag] = made.name }
         self.tell(index) { $0.request(tag, Body.resource, body.encodedBody(), now: $1) }
+        return tag
     }
 
     func resumeReading(_ index: Int) {

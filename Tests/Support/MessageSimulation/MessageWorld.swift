@@ -29,7 +29,8 @@ package final class MessageWorld<Server: SimulatedServer> {
     }
 
     enum Lane: Hashable {
-        case controlUp, controlDown, requestsUp, requestsDown, datagrams
+        case controlUp, controlDown, requestsUp, requestsDown
+        case datagramsUp, datagramsDown
         case sendUp(UInt64)
         case sendDown(UInt64)
         case push(UInt64)
@@ -40,6 +41,7 @@ package final class MessageWorld<Server: SimulatedServer> {
         case control([Message])
         case message(stream: UInt64, OutgoingMessage)
         case request(RequestFrame)
+        case datagram(Message)
         case closed
     }
 
@@ -177,7 +179,8 @@ package final class MessageWorld<Server: SimulatedServer> {
                 self.up(index, link, .sendUp(stream), .message(stream: stream, message))
             }
         case .writeRequest(let link, let frame): self.up(index, link, .requestsUp, .request(frame))
-        case .sendDatagram: break
+        case .sendDatagram(let link, let message):
+            if !self.random.chance(0.2) { self.up(index, link, .datagramsUp, .datagram(message)) }
         case .updatesWait:
             if device.isReading {
                 self.events.add(.read(device: index), at: self.now)
@@ -230,7 +233,7 @@ package final class MessageWorld<Server: SimulatedServer> {
             }
             guard let update = taken else { return }
             let reads = self.random.chance(0.3)
-            if let message = device.account.took(update, reads: reads) {
+            if let message = device.took(update, reads: reads) {
                 let epoch = self.random.chance(0.5) ? message.epoch : nil
                 self.tell(index) { machine, now in
                     machine.markRead(message.channel, upTo: message.sequence, epoch: epoch, now: now)
@@ -282,6 +285,7 @@ package final class MessageWorld<Server: SimulatedServer> {
     package func cut(_ session: SessionNumber, clientHearsAfter: Duration, serverHearsAfter: Duration) {
         guard let wire = self.wires[session], wire.cutAt == nil else { return }
         self.wires[session]?.cutAt = self.now
+        if clientHearsAfter > .seconds(60) { self.devices[wire.device].silentLosses += 1 }
         let error = TransportError(.idleTimeout, message: "the cable is out")
         // A carrier that does not come up gives up by itself.
         let wait = wire.isUp ? clientHearsAfter : min(clientHearsAfter, .seconds(10))
@@ -343,6 +347,7 @@ package final class MessageWorld<Server: SimulatedServer> {
             case .message(let stream, let message):
                 return server.messageArrived(session, stream: stream, message, now: now)
             case .request(let frame): return server.requestArrived(session, frame, now: now)
+            case .datagram(let message): return server.datagramArrived(session, message, now: now)
             case .closed: return []
             }
         }
@@ -371,7 +376,7 @@ package final class MessageWorld<Server: SimulatedServer> {
                 (session, .sendDown(stream))
             case .response(let session, _): (session, .requestsDown)
             case .push(let session, let stream, _): (session, .push(stream))
-            case .datagram(let session, _): (session, .datagrams)
+            case .datagram(let session, _): (session, .datagramsDown)
             }
         self.send(session, lane, .down(session, .effect(effect)))
     }

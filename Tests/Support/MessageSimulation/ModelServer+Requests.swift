@@ -9,9 +9,10 @@ extension ModelServer {
         _ session: SessionNumber, _ frame: RequestFrame, now: Moment
     ) -> [ServerEffect] {
         guard let device = self.sessions.device(of: session), frame.resource != .cancel else { return [] }
+        self.sessions.heard(session, now: now)
         if let failure = self.mood.requests { return [Self.refusal(frame, failure, session)] }
         switch frame.resource {
-        case .createGroup, .joinGroup, .leaveGroup:
+        case .createGroup, .joinGroup, .leaveGroup, .inviteMember:
             self.queue(Operation(session: session, device: device, kind: .request(frame)), now)
             return []
         default:
@@ -57,7 +58,9 @@ extension ModelServer {
                 return self.sessions.answer(
                     frame, self.page(request, device), of: request.channel, to: number, now: now)
             case .findGroup:
-                guard let group = self.store.group(named: try FindGroup(decoding: &body).name) else {
+                guard let group = self.store.group(named: try FindGroup(decoding: &body).name),
+                    group.isOpen || group.members[device.user] != nil || group.invited.contains(device.user)
+                else {
                     return [Self.refusal(frame, Failure(.noSuchChannel, "no such group"), number)]
                 }
                 return [Self.success(frame, Self.state(group, device.user), number)]
@@ -106,7 +109,7 @@ extension ModelServer {
         switch frame.resource {
         case .createGroup:
             guard let request = try? CreateGroup(decoding: &body),
-                let group = self.store.create(request.name, by: device)
+                let group = self.store.create(request, by: device)
             else { return self.refuse(frame, Failure(.alreadyExists, "there is one"), number, now) }
             return self.sessions.joined(user, group.id, by: number, self.store, now: now)
                 + self.sessions.answer(
@@ -114,10 +117,15 @@ extension ModelServer {
         case .joinGroup:
             guard let request = try? JoinGroup(decoding: &body), let isNew = self.store.join(request.group, user),
                 let group = self.store.groups[request.group]
-            else { return self.refuse(frame, Failure(.noSuchChannel, "no such group"), number, now) }
+            else { return self.refuse(frame, Failure(.notInvited, "not invited"), number, now) }
             let notices = isNew ? self.sessions.joined(user, group.id, by: number, self.store, now: now) : []
             let answer = Self.success(frame, Self.state(group, user), number)
             return notices + self.sessions.answer([answer], to: number, nil, now: now)
+        case .inviteMember:
+            guard let request = try? InviteMember(decoding: &body),
+                self.store.invite(request.user, to: request.group, by: user)
+            else { return self.refuse(frame, Failure(.notAMember, "not a member"), number, now) }
+            return self.sessions.answer([Self.success(frame, EmptyBody(), number)], to: number, nil, now: now)
         default:
             guard let request = try? LeaveGroup(decoding: &body) else { return [] }
             if self.store.isMember(user, of: ChannelID(group: request.group)) {

@@ -25,6 +25,7 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
         enum Kind {
             case message(stream: UInt64, OutgoingMessage)
             case request(RequestFrame)
+            case receipt(Receipt, ChannelID)
         }
 
         let session: SessionNumber
@@ -40,18 +41,30 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
     package var isDraining = false
     /// How often a push stream breaks when something was taken from it.
     package var feedFailure = 0.03
-    /// Messages that it could not take for the moment.
+    /// Messages that it did not take at least once: what was written behind them was stored before them, if they are taken when they
+    /// are repeated.
     package private(set) var refused: Set<ClientMessageID> = []
     package var sessions: Sessions
-    /// Streams for messages that the server ended.
+    /// Streams for messages of which nothing more is committed: the server ended them, or nobody read on when their connection died.
     private var endedStreams: [SessionNumber: Set<UInt64>] = [:]
+    /// Control messages that were not looked at: one is served after the other.
+    private var unheard: [SessionNumber: [Message]] = [:]
+    /// Connections of which a receipt is being stored.
+    private var storing: Set<SessionNumber> = []
     var operations: [(at: Moment, operation: Operation)] = []
     var random: SeededRandom
     private var drainEnd: Moment?
+    /// Seconds that the clock on the wall is wrong.
+    private var wallOffset: Int64 = 0
 
     package init(seed: UInt64) {
         self.sessions = Sessions(seed: seed)
         self.random = SeededRandom(seed: seed)
+    }
+
+    /// Connections of which something that came is held back.
+    package var heldBack: [SessionNumber] {
+        self.unheard.keys.sorted() + self.storing.sorted()
     }
 
     package var sessionNumbers: [SessionNumber] { self.sessions.numbers }
@@ -74,8 +87,13 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
     }
 
     package mutating func disconnected(_ session: SessionNumber, now: Moment) {
-        self.endedStreams[session] = nil
+        self.unheard[session] = nil
         self.sessions.leave(session, now: now)
+    }
+
+    package mutating func wallJumped(by seconds: Int64) {
+        self.wallOffset += seconds
+        self.sessions.wallJumped(by: seconds)
     }
 
     package mutating func drain(grace: Duration, now: Moment) -> [ServerEffect] {
@@ -88,6 +106,8 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
         self.sessions.restart()
         self.endedStreams = [:]
         self.operations = []
+        self.unheard = [:]
+        self.storing = []
         self.isDraining = false
         self.drainEnd = nil
         if let loses { self.store.loseTails(loses) }
@@ -98,7 +118,28 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
     package mutating func controlArrived(
         _ session: SessionNumber, _ message: Message, now: Moment
     ) -> [ServerEffect] {
-        guard let device = self.sessions.device(of: session) else { return [] }
+        guard self.sessions.device(of: session) != nil else { return [] }
+        self.sessions.heard(session, now: now)
+        self.unheard[session, default: []].append(message)
+        return self.serveControl(of: session, now)
+    }
+
+    /// Looks at what came on a control stream, as long as answers have room there and nothing is being stored.
+    private mutating func serveControl(of session: SessionNumber, _ now: Moment) -> [ServerEffect] {
+        var effects: [ServerEffect] = []
+        while let device = self.sessions.device(of: session), !self.storing.contains(session),
+            !self.sessions.isControlFull(session), let message = self.unheard[session]?.first
+        {
+            self.unheard[session]?.removeFirst()
+            if self.unheard[session]?.isEmpty == true { self.unheard[session] = nil }
+            effects += self.serve(message, session, device, now)
+        }
+        return effects
+    }
+
+    private mutating func serve(
+        _ message: Message, _ session: SessionNumber, _ device: ModelStore.Device, _ now: Moment
+    ) -> [ServerEffect] {
         if message.type != .goOffline, let failure = self.mood.control {
             return self.sessions.send(failure.about(message.sequence, nil).message, to: session, now: now)
         }
@@ -106,30 +147,50 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
         case .ping:
             return self.sessions.send(Message(type: .pong, sequence: message.sequence), to: session, now: now)
         case .goOffline:
+            self.unheard[session] = nil
             return self.sessions.clientLeaves(session, now: now)
         case .receipt:
             guard let receipt = try? Receipt(message), let channel = message.channel else { return [] }
-            guard self.sessions.isMember(device.user, of: channel, in: self.store),
-                self.store.isMember(device.user, of: channel)
-            else {
-                let failure = Failure(.notAMember, "not a member", sequence: message.sequence)
-                return self.sessions.send(failure.message, to: session, now: now)
+            guard self.sessions.isMember(device.user, of: channel, in: self.store) else {
+                return self.refuse(receipt, session, now)
             }
-            return self.advance(receipt, channel, device, session, now)
+            if self.sessions.receiptCame(receipt, in: channel, from: session, self.store) {
+                self.storing.insert(session)
+                self.queue(Operation(session: session, device: device, kind: .receipt(receipt, channel)), now)
+            }
+            return []
         default:
             return []
         }
     }
 
-    private mutating func advance(
-        _ receipt: Receipt, _ channel: ChannelID, _ device: ModelStore.Device, _ session: SessionNumber, _ now: Moment
+    private mutating func refuse(_ receipt: Receipt, _ session: SessionNumber, _ now: Moment) -> [ServerEffect] {
+        let failure = Failure(.notAMember, "not a member", sequence: receipt.sequence)
+        return self.sessions.send(failure.message, to: session, now: now)
+    }
+
+    private mutating func commit(
+        _ receipt: Receipt, _ channel: ChannelID, _ session: SessionNumber, _ device: ModelStore.Device, _ now: Moment
     ) -> [ServerEffect] {
-        guard let after = self.store.advance(receipt.kind, to: receipt.sequence.rawValue, in: channel, by: device)
-        else { return [] }
-        var forwarded = receipt
-        forwarded.senderDevice = device.device
-        forwarded.sequence = MessageSequence(receipt.kind == .read ? after.read : after.delivered)
-        return self.sessions.forward(forwarded, in: channel, from: session, self.store, now: now)
+        self.storing.remove(session)
+        let after = self.store.advance(receipt.kind, to: receipt.sequence.rawValue, in: channel, by: device)
+        var effects: [ServerEffect] = []
+        if let after {
+            effects = self.sessions.receiptStored(
+                receipt, in: channel, from: session, after: after, self.store, now: now)
+        } else {
+            self.sessions.receiptRefused(from: session)
+            effects = self.refuse(receipt, session, now)
+        }
+        return effects + self.serveControl(of: session, now)
+    }
+
+    package mutating func datagramArrived(
+        _ session: SessionNumber, _ message: Message, now: Moment
+    ) -> [ServerEffect] {
+        self.sessions.heard(session, now: now)
+        guard let notice = try? LiveNotice(message), let channel = message.channel else { return [] }
+        return self.sessions.notify(notice, in: channel, from: session, self.store, now: now)
     }
 
     // MARK: Messages
@@ -138,6 +199,7 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
         _ session: SessionNumber, stream: UInt64, _ message: OutgoingMessage, now: Moment
     ) -> [ServerEffect] {
         guard let device = self.sessions.device(of: session) else { return [] }
+        self.sessions.heard(session, now: now)
         if let draft = SimulatedDraft(message, by: device) { self.sessions.beginSending(draft, by: session) }
         self.queue(Operation(session: session, device: device, kind: .message(stream: stream, message)), now)
         return []
@@ -155,6 +217,7 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
 
     package mutating func timeout(now: Moment) -> [ServerEffect] {
         var effects = self.sessions.timeout(self.store, now: now)
+        for session in self.unheard.keys.sorted() { effects += self.serveControl(of: session, now) }
         // What is there is committed together, and told in its order.
         if !self.sessions.isTelling {
             while let first = self.operations.first, first.at <= now {
@@ -173,11 +236,19 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
     }
 
     private mutating func commit(_ operation: Operation, _ now: Moment) -> [ServerEffect] {
+        let steady = UInt64(now / .milliseconds(1))
+        self.store.timePassed(
+            steady: steady, wall: UInt64(clamping: (1 << 40) + Int64(steady) + self.wallOffset * 1_000))
         let (session, device) = (operation.session, operation.device)
-        // If its connection died meanwhile, the commit happens or not.
-        guard self.sessions.device(of: session) != nil || self.random.chance(0.5) else { return [] }
+        // If its connection died meanwhile, it happens or not; and if not, then nothing behind it on its stream, which is read in order.
+        if self.sessions.device(of: session) == nil, self.random.chance(0.5) {
+            if case .message(let stream, _) = operation.kind { self.endedStreams[session, default: []].insert(stream) }
+            self.storing.remove(session)
+            return []
+        }
         return switch operation.kind {
         case .message(let stream, let message): self.commit(message, session, device, stream, now)
+        case .receipt(let receipt, let channel): self.commit(receipt, channel, session, device, now)
         case .request(let frame): self.commit(frame, session, device, now)
         }
     }
@@ -204,6 +275,7 @@ package struct ModelServer<Sessions: ServerSessions>: SimulatedServer {
             let channel = ChannelID(sender: PartyID(device.user), receiver: message.receiver),
             let epoch = self.store.logs[channel]?.epoch
         else {
+            self.refused.insert(message.id)
             let failure = Failure(.notAMember, "not a member", sequence: message.sequence, id: message.id)
             let answer = ServerEffect.answer(number, stream: stream, failure.message)
             return self.sessions.answer([answer], to: number, draft, now: now)

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 package import TernMessages
+import TernStore
 
 /// The logs, groups and receipts of a server, as Docs/PROTOCOL.md describes them: what a client is compared with.
 package struct ModelStore {
@@ -25,8 +26,11 @@ package struct ModelStore {
         package let name: Name
         /// From which sequence on it is theirs.
         package var members: [UserID: UInt64] = [:]
-        /// Whether members read what was before their joining.
+        /// Whether everybody may join; otherwise who was invited.
         package let isOpen: Bool
+        package var invited: Set<UserID> = []
+        /// Whether members read what was before their joining.
+        package let sharesHistory: Bool
         package let creator: Device
     }
 
@@ -48,7 +52,13 @@ package struct ModelStore {
     package private(set) var logs: [ChannelID: Log] = [:]
     package private(set) var groups: [GroupID: Group] = [:]
     package private(set) var offsets: [Device: [ChannelID: Offsets]] = [:]
-    private var known: [Key: (ChannelID, UInt64)] = [:]
+    private var known: [Key: (channel: ChannelID, sequence: UInt64, time: UInt64)] = [:]
+    /// By which keys are forgotten, as the real store's are.
+    private var time = StoreTime(milliseconds: 1 << 40, steady: 0)
+    /// No key is older.
+    private var oldestKey: UInt64 = 1 << 40
+    /// In milliseconds.
+    package static let window: UInt64 = 30_000
     private var epochCount: UInt64 = 0
     private var order: UInt64 = 7
     /// Channels whose log lost its tail once.
@@ -63,7 +73,7 @@ package struct ModelStore {
 
     /// The first sequence that a user may read.
     package func first(in channel: ChannelID, for user: UserID) -> UInt64 {
-        guard let group = channel.group.flatMap({ self.groups[$0] }), !group.isOpen else { return 1 }
+        guard let group = channel.group.flatMap({ self.groups[$0] }), !group.sharesHistory else { return 1 }
         return group.members[user] ?? 1
     }
 
@@ -123,20 +133,30 @@ package struct ModelStore {
             self.isMember(device.user, of: channel)
         else { return nil }
         let key = Key(user: device.user, id: message.id)
-        if let (_, sequence) = self.known[key] { return (sequence, true) }
+        if let sequence = self.known[key]?.sequence { return (sequence, true) }
         self.openLog(of: channel)
         self.logs[channel]?.messages.append(Stored(message: message, device: device.device))
         let head = self.logs[channel]?.head ?? 0
-        self.known[key] = (channel, head)
+        self.known[key] = (channel, head, self.time.milliseconds)
         return (head, false)
     }
 
-    package mutating func create(_ name: Name, by device: Device) -> Group? {
+    /// Time passes, and keys are forgotten.
+    package mutating func timePassed(steady: UInt64, wall: UInt64) {
+        self.time.advance(steady: steady, wall: wall)
+        let edge = self.time.edge(of: Self.window)
+        guard edge > self.oldestKey else { return }
+        self.known = self.known.filter { $0.value.time >= edge }
+        self.oldestKey = self.known.values.map(\.time).min() ?? edge
+    }
+
+    package mutating func create(_ request: CreateGroup, by device: Device) -> Group? {
+        let name = request.name
         guard !self.groups.values.contains(where: { $0.name == name }),
             let id = GroupID(rawValue: 1 << 36 + UInt64(self.groups.count))
         else { return nil }
         let group = Group(
-            id: id, name: name, members: [device.user: 1], isOpen: self.groups.count % 2 == 1,
+            id: id, name: name, members: [device.user: 1], isOpen: request.isOpen, sharesHistory: request.sharesHistory,
             creator: device)
         self.groups[id] = group
         self.openLog(of: ChannelID(group: id))
@@ -145,10 +165,19 @@ package struct ModelStore {
 
     package func group(named name: Name) -> Group? { self.groups.values.first { $0.name == name } }
 
-    /// - Returns: whether that is news.
+    /// - Returns: `false` for whoever is not in the group.
+    package mutating func invite(_ user: UserID, to group: GroupID, by member: UserID) -> Bool {
+        guard let found = self.groups[group], found.members[member] != nil else { return false }
+        if found.members[user] == nil { self.groups[group]?.invited.insert(user) }
+        return true
+    }
+
+    /// - Returns: whether that is news; `nil` for whoever may not.
     package mutating func join(_ group: GroupID, _ user: UserID) -> Bool? {
         guard let found = self.groups[group] else { return nil }
         guard found.members[user] == nil else { return false }
+        guard found.isOpen || found.invited.contains(user) else { return nil }
+        self.groups[group]?.invited.remove(user)
         self.groups[group]?.members[user] = (self.logs[ChannelID(group: group)]?.head ?? 0) + 1
         return true
     }
@@ -160,16 +189,17 @@ package struct ModelStore {
         }
     }
 
-    /// - Returns: how far it is now, if that is news.
+    /// - Returns: how far it is now; `nil` for whoever is not in the channel.
     package mutating func advance(
-        _ kind: Receipt.Kind, to sequence: UInt64, in channel: ChannelID, by device: Device
+        _ kind: TernMessages.Receipt.Kind, to sequence: UInt64, in channel: ChannelID, by device: Device
     ) -> Offsets? {
+        guard self.isMember(device.user, of: channel) else { return nil }
         let before = self.offsets[device]?[channel] ?? Offsets()
         let told = min(sequence, self.logs[channel]?.head ?? 0)
         var after = before
         after.delivered = max(after.delivered, told)
         if kind == .read { after.read = max(after.read, told) }
-        guard after != before else { return nil }
+        guard after != before else { return before }
         self.offsets[device, default: [:]][channel] = after
         return after
     }
@@ -185,7 +215,11 @@ package struct ModelStore {
             self.logs[channel]?.messages.removeLast(min(count, head))
             self.restarted.insert(channel)
             let kept = self.logs[channel]?.head ?? 0
-            self.known = self.known.filter { $0.value.0 != channel || $0.value.1 <= kept }
+            // Members and messages are lost together: whoever joined behind what is lost joined behind what is left.
+            if let group = channel.group, let members = self.groups[group]?.members {
+                self.groups[group]?.members = members.mapValues { min($0, kept + 1) }
+            }
+            self.known = self.known.filter { $0.value.channel != channel || $0.value.sequence <= kept }
             for device in Array(self.offsets.keys) { self.offsets[device]?[channel] = nil }
         }
     }

@@ -18,6 +18,8 @@ package struct PlainSessions: ServerSessions {
         var lastPushed: [ChannelID: UInt64] = [:]
         /// Pushed and not taken.
         var unread = 0
+        /// What the store had when the last receipt came.
+        var before = ModelStore.Offsets()
     }
 
     package var pushLimit = 4
@@ -64,11 +66,40 @@ package struct PlainSessions: ServerSessions {
         [.control(session, message)]
     }
 
-    package mutating func forward(
-        _ receipt: Receipt, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore, now: Moment
+    package func isControlFull(_ session: SessionNumber) -> Bool { false }
+    package mutating func heard(_ session: SessionNumber, now: Moment) {}
+    package mutating func wallJumped(by seconds: Int64) {}
+
+    package mutating func notify(
+        _ notice: LiveNotice, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore, now: Moment
     ) -> [ServerEffect] {
-        self.sessions(of: channel, store).filter { $0 != session }.map { .control($0, receipt.message) }
+        guard let user = self.sessions[session]?.device.user, store.isMember(user, of: channel) else { return [] }
+        return self.sessions(of: channel, store).filter { self.sessions[$0]?.device.user != user }
+            .map { .datagram($0, notice) }
     }
+
+    package mutating func receiptCame(
+        _ receipt: Receipt, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore
+    ) -> Bool {
+        guard let device = self.sessions[session]?.device else { return false }
+        self.sessions[session]?.before = store.offsets[device]?[channel] ?? ModelStore.Offsets()
+        return true
+    }
+
+    package mutating func receiptStored(
+        _ receipt: Receipt, in channel: ChannelID, from session: SessionNumber, after: ModelStore.Offsets,
+        _ store: ModelStore, now: Moment
+    ) -> [ServerEffect] {
+        guard let entry = self.sessions[session] else { return [] }
+        let isRead = receipt.kind == .read
+        guard isRead ? after.read > entry.before.read : after.delivered > entry.before.delivered else { return [] }
+        var news = receipt
+        news.senderDevice = entry.device.device
+        news.sequence = MessageSequence(isRead ? after.read : after.delivered)
+        return self.sessions(of: channel, store).filter { $0 != session }.map { .control($0, news.message) }
+    }
+
+    package mutating func receiptRefused(from session: SessionNumber) {}
 
     package mutating func answer(
         _ frame: RequestFrame, _ page: History.Answer, of channel: ChannelID, to session: SessionNumber, now: Moment
@@ -167,6 +198,7 @@ package struct PlainSessions: ServerSessions {
     ) -> [ServerEffect] { effects }
 
     package var isTelling: Bool { false }
+    package func firstUntold(of channel: ChannelID) -> UInt64? { nil }
 
     // MARK: Time and accounts
 

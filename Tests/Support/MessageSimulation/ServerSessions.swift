@@ -30,11 +30,26 @@ package protocol ServerSessions {
 
     /// On the control stream.
     mutating func send(_ message: Message, to session: SessionNumber, now: Moment) -> [ServerEffect]
-    /// A receipt was news.
-    mutating func forward(
-        _ receipt: TernMessages.Receipt, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore,
-        now: Moment
+    /// Whether so much waits on the control stream that nothing is read from it for the moment.
+    func isControlFull(_ session: SessionNumber) -> Bool
+    /// Something came from the client.
+    mutating func heard(_ session: SessionNumber, now: Moment)
+    /// Typing, from whoever is in the channel.
+    mutating func notify(
+        _ notice: LiveNotice, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore, now: Moment
     ) -> [ServerEffect]
+    /// A receipt came.
+    ///
+    /// - Returns: whether it may be news for the store; then ``receiptStored(_:in:from:before:_:now:)`` follows, or
+    ///   ``receiptRefused(from:)``.
+    mutating func receiptCame(
+        _ receipt: TernMessages.Receipt, in channel: ChannelID, from session: SessionNumber, _ store: ModelStore
+    ) -> Bool
+    mutating func receiptStored(
+        _ receipt: TernMessages.Receipt, in channel: ChannelID, from session: SessionNumber, after: ModelStore.Offsets,
+        _ store: ModelStore, now: Moment
+    ) -> [ServerEffect]
+    mutating func receiptRefused(from session: SessionNumber)
     /// A page of history was read.
     mutating func answer(
         _ frame: RequestFrame, _ page: History.Answer, of channel: ChannelID, to session: SessionNumber, now: Moment
@@ -61,9 +76,13 @@ package protocol ServerSessions {
     ) -> [ServerEffect]
     /// Whether a commit is being told.
     var isTelling: Bool { get }
+    /// The first message of a channel that is committed, and that not everybody who is there was told of.
+    func firstUntold(of channel: ChannelID) -> UInt64?
 
     // MARK: Time
 
+    /// Somebody sets the clock on the wall.
+    mutating func wallJumped(by seconds: Int64)
     var nextDeadline: Moment? { get }
     mutating func timeout(_ store: ModelStore, now: Moment) -> [ServerEffect]
 

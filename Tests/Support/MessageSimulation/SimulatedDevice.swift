@@ -7,6 +7,13 @@ package import TernMessages
 
 /// A device: a client's machine, and an application that keeps account of all that it is told.
 package final class SimulatedDevice {
+    package struct ReceiptPlace: Hashable {
+        package let channel: ChannelID
+        package let user: UserID
+        package let device: DeviceID
+        package let kind: Receipt.Kind
+    }
+
     package var account: DeviceAccount
     package let configuration: ClientConfiguration
     package var machine: ClientMachine
@@ -31,6 +38,14 @@ package final class SimulatedDevice {
     package var nextMessage = 0
     /// When a server said go-offline, by its connection.
     package var toldToGo: [SessionNumber: Moment] = [:]
+    /// Connections that died without a word.
+    package var silentLosses = 0
+    /// The last receipt of each kind that it heard of each device, by channel.
+    package var heardReceipts: [ReceiptPlace: UInt64] = [:]
+    /// What it marked at the end.
+    package var lastMarks: [ChannelID: UInt64] = [:]
+    /// States that it asked for at the end.
+    package var statesAsked: [RequestTag: ChannelID] = [:]
 
     package init(name: String, user: UserID, device: DeviceID, configuration: ClientConfiguration, seed: UInt64) {
         self.account = DeviceAccount(name: name, user: user, device: device, receives: configuration.receives)
@@ -45,6 +60,22 @@ package final class SimulatedDevice {
     package func fail(_ text: String) { self.account.fail(text) }
 
     // MARK: The application
+
+    /// Looks at an update.
+    ///
+    /// - Returns: up to where the user read, if they did.
+    package func took(_ update: ClientUpdate, reads: Bool) -> ChannelMessage? {
+        if case .receipt(let receipt) = update { self.heard(receipt) }
+        return self.account.took(update, reads: reads)
+    }
+
+    private func heard(_ receipt: Receipt) {
+        guard let device = receipt.senderDevice,
+            let channel = ChannelID(sender: PartyID(receipt.sender), receiver: receipt.receiver)
+        else { return self.fail("a receipt of nobody: \(receipt)") }
+        let place = ReceiptPlace(channel: channel, user: receipt.sender, device: device, kind: receipt.kind)
+        self.heardReceipts[place] = receipt.sequence.rawValue
+    }
 
     package func completed(_ tag: RequestTag, _ result: Result<RequestFrame, ClientError>) {
         guard self.openRequests.removeValue(forKey: tag) != nil else {

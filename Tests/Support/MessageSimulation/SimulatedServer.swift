@@ -34,6 +34,7 @@ package protocol SimulatedServer {
         _ session: SessionNumber, stream: UInt64, _ message: OutgoingMessage, now: Moment
     ) -> [ServerEffect]
     mutating func requestArrived(_ session: SessionNumber, _ frame: RequestFrame, now: Moment) -> [ServerEffect]
+    mutating func datagramArrived(_ session: SessionNumber, _ message: Message, now: Moment) -> [ServerEffect]
     /// The client took a pushed message from its stream.
     mutating func pushTaken(_ session: SessionNumber, now: Moment) -> [ServerEffect]
     mutating func timeout(now: Moment) -> [ServerEffect]
