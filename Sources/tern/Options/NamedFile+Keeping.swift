@@ -35,6 +35,14 @@ extension NamedFile {
         try self.synchronizeDirectory()
     }
 
+    /// Takes the file away, if it is there; a loss of power does not bring it back.
+    func removeKept() throws(CommandError) {
+        guard unsafe unlink(self.path) == 0 || errno == ENOENT else {
+            throw CommandError(.cannotCreate, "cannot remove \(self.path): \(errorText(errno))")
+        }
+        try self.synchronizeDirectory()
+    }
+
     private func synchronizeDirectory() throws(CommandError) {
         let path = URL(filePath: self.path).deletingLastPathComponent().path
         let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
