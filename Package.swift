@@ -179,7 +179,7 @@ let package = Package(
             dependencies: [
                 "TestTimeLimits", "CarrierSupport", "TernQUIC", "TernQUICCore", "TernTLS", "TernTransport",
                 "CTernSystem", nioCore,
-                nioPosix,
+                nioPosix, logging,
             ],
             swiftSettings: dialect),
         .testTarget(

@@ -133,15 +133,3 @@ extension ListenerCaps {
         }
     }
 }
-
-/// Lets a warning through, and its repetitions only now and then: an attacker must not fill the log.
-struct RareWarning {
-    static let interval = TimeAmount.minutes(10)
-    private var latest: NIODeadline?
-
-    mutating func isDue(at now: NIODeadline) -> Bool {
-        if let latest, now - latest < Self.interval { return false }
-        self.latest = now
-        return true
-    }
-}

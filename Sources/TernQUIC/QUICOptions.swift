@@ -36,7 +36,9 @@ public struct QUICOptions: Sendable, Hashable {
     /// Bytes for the kernel to buffer in each direction of a UDP socket; the kernel may give less.
     public var socketBufferSize: Int = 4 << 20
     /// Where a qlog file (draft-ietf-quic-qlog-main-schema) is written for each connection; `nil` writes none. The files show
-    /// addresses and sizes, never contents or keys.
+    /// addresses and sizes, never contents or keys. A server makes it when the client's address is proven: by a token, or by the end of
+    /// the handshake. At most a quarter of the descriptors that the process may open are used for it; connections beyond go
+    /// without.
     public var qlogDirectory: String?
 
     public init() {}

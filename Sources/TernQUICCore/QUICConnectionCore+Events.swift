@@ -125,6 +125,8 @@ extension QUICConnectionCore {
     /// application.
     private func finishHandshake() {
         guard !self.isEstablished else { return }
+        // RFC 9000, section 8.1: who completes it has had what was sent to its address.
+        self.native.inbox.peerIsProven()
         do throws(TransportError) {
             try self.tls.verifyPeer()
         } catch {

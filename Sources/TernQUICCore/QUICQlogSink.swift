@@ -9,6 +9,10 @@ package protocol QUICQlogSink: AnyObject {
     ///
     /// - Parameter original: the first connection ID that the client chose for the server, by which both ends' logs are matched.
     func begin(_ original: QUICConnectionID, role: ConnectionRole)
+    /// Called once at most, after ``begin(_:role:)``: the peer has proven that it receives what is sent to its address. At a client at
+    /// once; at a server with a token that was given to that address, or when the handshake is complete. Before it strangers can cause
+    /// as many logs as packets.
+    func peerIsProven()
     /// The bytes are valid during the call only. It must not block for long.
     func write(_ bytes: UnsafeRawBufferPointer)
 }

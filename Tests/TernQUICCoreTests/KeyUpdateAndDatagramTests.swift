@@ -103,7 +103,11 @@ struct KeyUpdateAndDatagramTests {
     func qlog() throws {
         let (client, server) = (QlogText(), QlogText())
         let pair = try Pair(qlog: (client, server))
+        #expect(client.proofs == 1)
+        try pair.run(until: { server.original != nil })
+        #expect(server.proofs == 0, "a first packet proves nothing")
         try pair.establish()
+        #expect(client.proofs == 1 && server.proofs == 1)
         try pair.run(for: .milliseconds(100))
         pair.client.core?.close(code: 0, reason: "")
         try pair.run(for: .seconds(2))
@@ -129,6 +133,9 @@ final class QlogText: QUICQlogSink, @unchecked Sendable {
     var text = ""
     var original: QUICConnectionID?
     var role: ConnectionRole?
+    var proofs = 0
+
+    func peerIsProven() { self.proofs += 1 }
 
     func begin(_ original: QUICConnectionID, role: ConnectionRole) {
         self.original = original

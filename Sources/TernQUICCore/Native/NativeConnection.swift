@@ -59,6 +59,7 @@ final class NativeConnection {
             throw TransportError(.misuse, message: "ngtcp2 does not take these settings", isRetrySafe: true)
         }
         qlog?.begin(QUICConnectionID(tern_quic_original_cid(quic)), role: initial == nil ? .client : .server)
+        if initial.map({ !$0.provenToken.isEmpty }) ?? true { inbox.peerIsProven() }
         self.quic = quic
         self.inbox = inbox
         self.tls = tls

@@ -45,11 +45,19 @@ final class NativeInbox {
     private let role: ConnectionRole
     private let randomness: QUICRandomness
     private let qlog: (any QUICQlogSink)?
+    private var isPeerProven = false
 
     init(role: ConnectionRole, randomness: QUICRandomness, qlog: (any QUICQlogSink)? = nil) {
         self.qlog = qlog
         self.role = role
         self.randomness = randomness
+    }
+
+    /// Idempotent.
+    func peerIsProven() {
+        guard !self.isPeerProven else { return }
+        self.isPeerProven = true
+        self.qlog?.peerIsProven()
     }
 
     func stream(_ id: Int64) -> QUICStream? {

@@ -223,6 +223,7 @@ private final class QlogFile: QUICQlogSink {
     }
 
     func begin(_ connection: QUICConnectionID, role: ConnectionRole) {}
+    func peerIsProven() {}
 
     func write(_ bytes: UnsafeRawBufferPointer) {
         self.text.append(contentsOf: bytes)
