@@ -282,20 +282,26 @@ final class TrialDevice: Sendable {
         return self.hasEnded
     }
 
-    /// Sends to itself, and learns all channels when that has come back: by then its client has seen an index.
+    /// Sends to itself until one comes back, and learns all channels: by then its client has seen an index. What was stored before
+    /// that index a live client is not given.
     func settleIn() async {
         await self.send(to: PartyID(self.user), count: 1, size: 0)
         guard self.plan.receives != nil else { return }
-        let own = ChannelID(direct: self.user, self.user)
-        self.waits("a message to itself", 1)
-        defer { self.waits("a message to itself", -1) }
-        while self.state.withLock({ $0.account.received[own] == nil && !$0.hasEnded }) {
-            guard (try? await Task.sleep(for: .milliseconds(10))) != nil else { return }
-        }
+        await self.waiting("a message to itself") { await self.sendUntilOneComes() }
         while !Task.isCancelled {
             guard case .answer(let states) = await self.ask("the index", { try await $0.channels() }) else { continue }
             let baseline = Dictionary(states.map { ($0.channel, $0) }) { first, _ in first }
             return self.state.withLock { $0.account.baseline = baseline }
+        }
+    }
+
+    private func sendUntilOneComes() async {
+        let own = ChannelID(direct: self.user, self.user)
+        var polls = 0
+        while self.state.withLock({ $0.account.received[own] == nil && !$0.hasEnded }), !Task.isCancelled {
+            polls += 1
+            if polls % 100 == 0 { await self.send(to: PartyID(self.user), count: 1, size: 0) }
+            try? await Task.sleep(for: .milliseconds(10))
         }
     }
 }
