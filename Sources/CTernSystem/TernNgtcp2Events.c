@@ -257,8 +257,10 @@ typedef ngtcp2_crypto_level encryption_level;
 static int on_crypto_data(
     ngtcp2_conn *conn, encryption_level level, uint64_t offset, const uint8_t *bytes, size_t length, void *user) {
 #if TERN_NGTCP2_1
+    bool is_initial = level == NGTCP2_ENCRYPTION_LEVEL_INITIAL;
     bool is_handshake = level == NGTCP2_ENCRYPTION_LEVEL_HANDSHAKE;
 #else
+    bool is_initial = level == NGTCP2_CRYPTO_LEVEL_INITIAL;
     bool is_handshake = level == NGTCP2_CRYPTO_LEVEL_HANDSHAKE;
 #endif
     if (is_handshake && !tern_quic_may_log(user, bytes, length)) {
@@ -266,10 +268,11 @@ static int on_crypto_data(
         ngtcp2_conn_set_tls_alert(conn, GNUTLS_A_HANDSHAKE_FAILURE);
         return NGTCP2_ERR_CRYPTO;
     }
-    if (ngtcp2_conn_get_tls_native_handle(conn) != NULL) {
+    if (ngtcp2_conn_get_tls_native_handle(conn) != NULL
+        && (is_initial || tern_quic_takes_messages(user, is_handshake, bytes, length))) {
         return ngtcp2_crypto_recv_crypto_data_cb(conn, level, offset, bytes, length, user);
     }
-    // After the handshake a client may send nothing: neither a KeyUpdate (RFC 9001, section 6) nor a certificate that nobody
+    // After the handshake a client may send nothing, and a server nothing but tickets: neither a KeyUpdate (RFC 9001, section 6) nor a certificate that nobody
     // asked for (RFC 8446, section 4.6.2).
     ngtcp2_conn_set_tls_alert(conn, GNUTLS_A_UNEXPECTED_MESSAGE);
     return NGTCP2_ERR_CRYPTO;

@@ -99,6 +99,14 @@ typedef struct tern_quic_key {
 /// A packet that came too early.
 typedef struct tern_quic_held tern_quic_held;
 
+/// How far the messages of TLS were read in one kind of packets.
+typedef struct {
+    uint8_t header_length;
+    /// The Finished was among them.
+    bool is_over;
+    uint32_t rest;
+} tern_quic_tls_messages;
+
 struct tern_quic {
     ngtcp2_conn *conn;
     /// GnuTLS's session finds the connection through this, so it never moves.
@@ -113,6 +121,9 @@ struct tern_quic {
     uint64_t paced_until;
     uint64_t unpaced_bytes;
     int last_error;
+    /// In packets of the handshake, and in those after it.
+    tern_quic_tls_messages handshake_messages;
+    tern_quic_tls_messages later_messages;
     bool has_decrypted;
     /// A client that sends 0-RTT data.
     bool offers_early_data;
@@ -302,6 +313,8 @@ bool tern_quic_must_wait(const tern_quic *quic, const uint8_t *header, size_t le
 void tern_quic_drop_held(tern_quic *quic);
 /// A client that writes a qlog: the server's transport parameters are to be looked at first, if this ngtcp2 needs it.
 void tern_quic_guard_qlog(tern_quic *quic);
+/// The next bytes of TLS, of the handshake or after it. Returns false if the peer may not say this.
+bool tern_quic_takes_messages(tern_quic *quic, bool is_handshake, const uint8_t *bytes, size_t length);
 /// The next bytes that the server's TLS encrypted for its handshake. Returns false if its parameters must not be logged.
 bool tern_quic_may_log(tern_quic *quic, const uint8_t *bytes, size_t length);
 /// When the handshake is done: tells ngtcp2 if the server took no 0-RTT data.

@@ -51,6 +51,33 @@ struct FrameVerdictTests {
         }
     }
 
+    /// What TLS says after the handshake (RFC 9001, sections 4.4 and 6), in frames that end anywhere.
+    @Test(
+        "A message of TLS that may not be said over QUIC ends the connection",
+        arguments: [
+            [[24, 0, 0, 1, 0]], [[24, 0, 0, 1, 1]], [[24], [0, 0, 1, 0]], [[24, 0, 0], [1, 0]],
+            [[13, 0, 0, 3, 0, 0, 0]], [[11, 0, 0, 0]], [[20, 0, 0, 0]], [[1, 0, 0, 0]], [[255, 255, 255, 255]],
+        ] as [[[UInt8]]])
+    func messagesOfTLS(pieces: [[UInt8]]) throws {
+        let frames = pieces.reduce(into: (frames: QUICFrames(), offset: UInt64(0))) { result, piece in
+            result.frames.frame(0x06, result.offset, UInt64(piece.count))
+            result.frames.raw(piece)
+            result.offset += UInt64(piece.count)
+        }.frames
+        for victim in [ConnectionRole.client, .server] {
+            let peer = try KeyedPeer(against: victim)
+            peer.hear()
+            try peer.say(frames)
+            #expect(peer.end.closeReason?.wireCode == 0x10a, "\(victim): \(peer.end.closeReason as Any)")
+            #expect(peer.end.closeReason?.initiator == .local)
+        }
+        for moment in HostileServerTests.Moment.allCases {
+            let attack = try HostileServerTests.Attack(moment, frames)
+            try attack.pair.run(for: .seconds(5), until: { attack.pair.client.closeReason != nil })
+            #expect(attack.pair.client.closeReason?.wireCode == 0x10a, "\(moment)")
+        }
+    }
+
     private func reason(_ verdict: FrameVerdict, against victim: ConnectionRole) throws -> TransportError? {
         var limits = ConnectionLimits()
         limits.streamWindow = 10_000
