@@ -16,11 +16,13 @@ final class StatusBoard: Sendable {
     var status: StoreStatus { self.state.withLock { $0.status } }
 
     func post(_ status: StoreStatus) {
-        self.state.withLock { state in
-            guard state.status != .closed, state.status != status else { return }
+        let readers = self.state.withLock { state -> [AsyncStream<StoreStatus>.Continuation] in
+            guard state.status != .closed, state.status != status else { return [] }
             state.status = status
-            for reader in state.readers.values { reader.yield(status) }
+            return Array(state.readers.values)
         }
+        // Not under the lock: who cancels a reader holds what waking it takes, and waits for the lock.
+        for reader in readers { reader.yield(status) }
     }
 
     func close() {

@@ -179,6 +179,31 @@ struct ClientTasksTests {
         #expect(asked == 2)
     }
 
+    /// Whoever cancels a task runs its cancellation handlers while nobody can resume it: nothing may be resumed under a lock for which the
+    /// handlers wait.
+    @Test func waitsThatAreCancelledAsTheirAnswersComeHangNobody() async throws {
+        try await House.run { house in
+            let client = house.client("alice")
+            try await withRunning([client]) {
+                _ = try await client.identity()
+                await withDiscardingTaskGroup { group in
+                    for worker in 0..<4 {
+                        group.addTask {
+                            var random = SplitMix(state: UInt64(worker))
+                            for _ in 0..<500 {
+                                let question = Task { try? await client.resolveUser(Name("bob")) }
+                                for _ in 0..<random.next() % 24 { await Task.yield() }
+                                question.cancel()
+                                _ = await question.value
+                            }
+                        }
+                    }
+                }
+                #expect(try await client.resolveUser(Name("bob")).rawValue > 0)
+            }
+        }
+    }
+
     @Test func whateverWaitsEndsWithItsTask() async throws {
         try await House.run { house in
             let gate = Gate()

@@ -32,15 +32,13 @@ public final class SendReceipt: Sendable {
         }
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                self.state.withLock { state in
-                    if let result = state.result {
-                        continuation.resume(with: result.mapError { $0 as any Error })
-                    } else if Task.isCancelled {
-                        continuation.resume(throwing: CancellationError())
-                    } else {
-                        state.waiters[number] = continuation
-                    }
+                let known = self.state.withLock { state -> Result<SentMessage, any Error>? in
+                    if let result = state.result { return result.mapError { $0 as any Error } }
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    state.waiters[number] = continuation
+                    return nil
                 }
+                if let known { continuation.resume(with: known) }
             }
         } onCancel: {
             self.state.withLock { $0.waiters.removeValue(forKey: number) }?.resume(throwing: CancellationError())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
+internal import DequeModule
 internal import NIOCore
 internal import Synchronization
 internal import TernMessages
@@ -9,7 +10,9 @@ internal import TernTransport
 /// Carries facts to a ``ClientMachine`` and executes its effects, in their order: tasks for connections, a timer, and those who wait.
 /// It decides nothing.
 ///
-/// Everything happens under one lock, and nothing under it waits: an effect hands something to a task, or resumes one.
+/// Everything is decided under one lock, and nothing is resumed under it: whoever cancels a task holds what resuming it takes, and may
+/// wait for the lock in the task's cancellation handler. So what an effect hands to a task, or to whoever waits, is noted under
+/// the lock and handed over after it, by one thread at a time and in order.
 final class ClientDriver: Sendable {
     typealias Job = @Sendable () async -> Void
     typealias Instant = ContinuousClock.Instant
@@ -29,6 +32,10 @@ final class ClientDriver: Sendable {
         var timer: (at: Instant, task: Task<Void, Never>)?
         var end: Result<Void, ClientError>?
         var isCancelled = false
+        /// What is handed over next.
+        var handovers: Deque<@Sendable () -> Void> = []
+        /// A thread hands it over.
+        var isHandingOver = false
 
         mutating func makeTag() -> RequestTag {
             self.lastTag += 1
@@ -63,7 +70,29 @@ final class ClientDriver: Sendable {
 
     /// Tells the machine something, and does what it wants.
     func tell(_ fact: (inout ClientMachine, Instant) -> [ClientMachine.Effect]) {
-        self.state.withLock { self.tell(&$0, fact) }
+        self.withState { self.tell(&$0, fact) }
+    }
+
+    private func withState<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
+        defer { self.handOver() }
+        return self.state.withLock { body(&$0) }
+    }
+
+    private func handOver() {
+        let mayBegin = self.state.withLock { state in
+            guard !state.isHandingOver, !state.handovers.isEmpty else { return false }
+            state.isHandingOver = true
+            return true
+        }
+        guard mayBegin else { return }
+        while let next = self.nextHandover() { next() }
+    }
+
+    private func nextHandover() -> (@Sendable () -> Void)? {
+        self.state.withLock { state in
+            if state.handovers.isEmpty { state.isHandingOver = false }
+            return state.handovers.popFirst()
+        }
     }
 
     private func tell(_ state: inout State, _ fact: (inout ClientMachine, Instant) -> [ClientMachine.Effect]) {
@@ -75,7 +104,7 @@ final class ClientDriver: Sendable {
     ///
     /// - Returns: `false` when nobody wants it any more.
     func arrived(_ connection: Connection, for link: LinkTasks) -> Bool {
-        self.state.withLock { state in
+        self.withState { state in
             guard state.links[link.number] === link else { return false }
             link.adopt(connection)
             self.tell(&state) { $0.carrierCameUp(link.number, now: $1) }
@@ -99,7 +128,7 @@ final class ClientDriver: Sendable {
     }
 
     private func timePassed(_ instant: Instant) {
-        self.state.withLock { state in
+        self.withState { state in
             guard state.timer?.at == instant else { return }
             state.timer = nil
             self.tell(&state) { $0.timeout(now: $1) }
@@ -113,42 +142,72 @@ final class ClientDriver: Sendable {
         case .connect(let number):
             let link = LinkTasks(number: number, driver: self)
             state.links[number] = link
-            self.sink.yield { await link.run() }
-        case .authenticate(let number): state.links[number]?.authenticate()
-        case .measure(let number): state.links[number]?.measure()
-        case .closeLink(let number, let code): state.links.removeValue(forKey: number)?.end(code)
-        case .writeControl(let number, let messages): state.links[number]?.control.sink.yield(messages)
-        case .openSendStream(let number, let stream): state.links[number]?.openSendStream(stream)
-        case .writeMessages(let number, let stream, let messages): state.links[number]?.write(messages, to: stream)
-        case .finishSendStream(let number, let stream): state.links[number]?.finishSendStream(stream)
-        case .writeRequest(let number, let frame): state.links[number]?.requests.sink.yield(frame)
-        case .sendDatagram(let number, let message): state.links[number]?.datagrams.sink.yield(message)
-        case .updatesWait: state.updateReader.take()?.continuation.resume()
+            self.later(&state) { self.sink.yield { await link.run() } }
+        case .authenticate(let number): self.later(&state, number) { $0.authenticate() }
+        case .measure(let number): self.later(&state, number) { $0.measure() }
+        case .closeLink(let number, let code):
+            self.later(&state, number) { $0.end(code) }
+            state.links[number] = nil
+        case .writeControl(let number, let messages): self.later(&state, number) { $0.control.sink.yield(messages) }
+        case .openSendStream(let number, let stream): self.later(&state, number) { $0.openSendStream(stream) }
+        case .writeMessages(let number, let stream, let messages):
+            self.later(&state, number) { $0.write(messages, to: stream) }
+        case .finishSendStream(let number, let stream): self.later(&state, number) { $0.finishSendStream(stream) }
+        case .writeRequest(let number, let frame): self.later(&state, number) { $0.requests.sink.yield(frame) }
+        case .sendDatagram(let number, let message): self.later(&state, number) { $0.datagrams.sink.yield(message) }
+        case .updatesWait: self.resume(state.updateReader.take()?.continuation, &state)
         case .roomForPushes: self.resumePushReaders(&state)
-        case .accepted(let id): state.enqueuers.removeValue(forKey: id)?.resume()
+        case .accepted(let id): self.resume(state.enqueuers.removeValue(forKey: id), &state)
         case .completeSend(let id, let result):
-            if case .failure(let error) = result { state.enqueuers.removeValue(forKey: id)?.resume(throwing: error) }
-            state.sends.removeValue(forKey: id)?.complete(result)
+            if case .failure(let error) = result, let enqueuer = state.enqueuers.removeValue(forKey: id) {
+                self.later(&state) { enqueuer.resume(throwing: error) }
+            }
+            guard let receipt = state.sends.removeValue(forKey: id) else { return }
+            self.later(&state) { receipt.complete(result) }
         case .completeRequest(let tag, let result):
-            state.requests.removeValue(forKey: tag)?.resume(with: result.mapError { $0 as any Error })
+            self.resume(state.requests.removeValue(forKey: tag), with: result, &state)
         case .completeIdentity(let tag, let result):
-            state.identities.removeValue(forKey: tag)?.resume(with: result.mapError { $0 as any Error })
+            self.resume(state.identities.removeValue(forKey: tag), with: result, &state)
         case .end(let error): self.ended(error, &state)
         }
     }
 
+    // MARK: Handing over
+
+    private func later(_ state: inout State, _ handover: @escaping @Sendable () -> Void) {
+        state.handovers.append(handover)
+    }
+
+    private func later(_ state: inout State, _ number: LinkNumber, _ body: @escaping @Sendable (LinkTasks) -> Void) {
+        guard let link = state.links[number] else { return }
+        state.handovers.append { body(link) }
+    }
+
+    private func resume(_ continuation: CheckedContinuation<Void, any Error>?, _ state: inout State) {
+        guard let continuation else { return }
+        state.handovers.append { continuation.resume() }
+    }
+
+    private func resume<Value: Sendable>(
+        _ continuation: CheckedContinuation<Value, any Error>?, with result: Result<Value, ClientError>,
+        _ state: inout State
+    ) {
+        guard let continuation else { return }
+        state.handovers.append { continuation.resume(with: result.mapError { $0 as any Error }) }
+    }
+
     private func resumePushReaders(_ state: inout State) {
-        for reader in state.pushReaders.values { reader.resume() }
+        for reader in state.pushReaders.values { self.resume(reader, &state) }
         state.pushReaders = [:]
     }
 
     private func ended(_ error: ClientError?, _ state: inout State) {
         state.end = error.map { .failure($0) } ?? .success(())
-        state.updateReader.take()?.continuation.resume()
+        self.resume(state.updateReader.take()?.continuation, &state)
         self.resumePushReaders(&state)
-        for closer in state.closers.values { closer.resume() }
+        for closer in state.closers.values { self.resume(closer, &state) }
         state.closers = [:]
-        self.sink.finish()
+        self.later(&state) { self.sink.finish() }
     }
 
     // MARK: Running
@@ -167,7 +226,7 @@ final class ClientDriver: Sendable {
                 for await job in self.jobs { group.addTask { await job() } }
             }
         } onCancel: {
-            self.state.withLock { state in
+            self.withState { state in
                 state.isCancelled = state.end == nil
                 self.tell(&state) { machine, _ in machine.cancel() }
             }
@@ -182,7 +241,7 @@ final class ClientDriver: Sendable {
         let tag = self.state.withLock { $0.makeTag() }
         do {
             try await self.waiting { state, continuation in
-                guard state.end == nil else { return continuation.resume() }
+                guard state.end == nil else { return self.resume(continuation, &state) }
                 state.closers[tag] = continuation
                 self.tell(&state) { $0.close(timeout: timeout, now: $1) }
             } orCancel: { state in
@@ -205,14 +264,16 @@ final class ClientDriver: Sendable {
     ) async throws -> Value {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                self.state.withLock { state in
+                self.withState { state in
                     // Cancelled before there was something to cancel.
-                    guard !Task.isCancelled else { return continuation.resume(throwing: CancellationError()) }
+                    guard !Task.isCancelled else {
+                        return self.later(&state) { continuation.resume(throwing: CancellationError()) }
+                    }
                     begin(&state, continuation)
                 }
             }
         } onCancel: {
-            self.state.withLock { cancel(&$0) }?.resume(throwing: CancellationError())
+            self.withState { cancel(&$0) }?.resume(throwing: CancellationError())
         }
     }
 
@@ -224,7 +285,7 @@ final class ClientDriver: Sendable {
             guard state.sends[id] == nil else {
                 // The first answer would be for both.
                 let failure = Failure(.conflict, "a message of this id is on its way")
-                return continuation.resume(throwing: ClientError.refused(failure))
+                return self.later(&state) { continuation.resume(throwing: ClientError.refused(failure)) }
             }
             state.sends[id] = receipt
             state.enqueuers[id] = continuation
@@ -276,7 +337,7 @@ final class ClientDriver: Sendable {
         }
         guard let tag else { return }
         try await self.waiting { state, continuation in
-            guard !state.machine.hasRoomForPushes, state.end == nil else { return continuation.resume() }
+            guard !state.machine.hasRoomForPushes, state.end == nil else { return self.resume(continuation, &state) }
             state.pushReaders[tag] = continuation
         } orCancel: { state in
             state.pushReaders.removeValue(forKey: tag)
@@ -286,7 +347,7 @@ final class ClientDriver: Sendable {
     /// The next update; `nil` at the end.
     func nextUpdate() async throws -> ClientUpdate? {
         while true {
-            let (update, end) = self.state.withLock { state -> (ClientUpdate?, Result<Void, ClientError>?) in
+            let (update, end) = self.withState { state -> (ClientUpdate?, Result<Void, ClientError>?) in
                 var taken: ClientUpdate?
                 self.tell(&state) { machine, now in
                     let (update, effects) = machine.takeUpdate(now: now)
@@ -302,7 +363,9 @@ final class ClientDriver: Sendable {
             }
             let tag = self.state.withLock { $0.makeTag() }
             try await self.waiting { state, continuation in
-                guard state.machine.waitingUpdateCount == 0, state.end == nil else { return continuation.resume() }
+                guard state.machine.waitingUpdateCount == 0, state.end == nil else {
+                    return self.resume(continuation, &state)
+                }
                 precondition(state.updateReader == nil, "one task reads the updates")
                 state.updateReader = (tag, continuation)
             } orCancel: { state in

@@ -128,12 +128,23 @@ public final class Connection: Sendable {
     /// Closes the connection at once and returns when it is closed. What the peer has not acknowledged may be lost: wait for its
     /// answer first, or for ``Stream/delivered()``, or use ``closeGracefully(within:)``.
     ///
+    /// A cancelled task waits, too, though not for longer than a second: a process that ends behind it has told the peer.
+    ///
     /// - Parameters:
     ///   - code: an application error code below 2^62; 0 for a clean close.
     ///   - reason: shown to the peer; cut to 256 bytes.
     public func close(code: UInt64 = 0, reason: String = "") async {
         self.bridge.postClose(code: code, reason: reason)
         _ = await self.closed()
+        guard Task.isCancelled, self.bridge.end.knownValue == nil else { return }
+        await Task {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await self.closed() }
+                group.addTask { try? await Task.sleep(for: .seconds(1)) }
+                await group.next()
+                group.cancelAll()
+            }
+        }.value
     }
 
     /// Waits for the end and says why it came: ``TransportError/Code/application`` with code 0 for a clean close by either end.
