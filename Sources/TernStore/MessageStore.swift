@@ -40,10 +40,19 @@ public protocol MessageStore: Sendable {
     /// - Returns: `nil` for a device, or a user, that does not exist.
     func findDevice(named name: String, of user: UInt64) async throws(StoreError) -> UInt32?
     func findUser(named name: String) async throws(StoreError) -> UInt64?
-    /// The names of users and groups; identifiers that nobody has are left out.
+    /// The names of users and groups; identifiers that nobody has are left out. Not for what is told to users: that is for
+    /// ``names(of:knownTo:in:)`` to say.
     func names(of identifiers: [UInt64]) async throws(StoreError) -> [UInt64: String]
-    /// The names of those users who are `user`, or share a channel with them.
-    func names(of users: [UInt64], knownTo user: UInt64) async throws(StoreError) -> [UInt64: String]
+    /// The names that `user` may learn, all others are left out: their own, those of users with whom they share a channel (a direct
+    /// one that has begun, or a group that both are in), and those of groups that they are in.
+    ///
+    /// - Parameters:
+    ///   - identifiers: of users and groups.
+    ///   - user: who asks.
+    ///   - channel: the one that is probably shared with most of them; it only makes the search shorter.
+    func names(
+        of identifiers: [UInt64], knownTo user: UInt64, in channel: ChannelKey?
+    ) async throws(StoreError) -> [UInt64: String]
 
     // MARK: Groups
 
@@ -172,6 +181,11 @@ public protocol MessageStore: Sendable {
 }
 
 extension MessageStore {
+    /// The names that `user` may learn.
+    public func names(of identifiers: [UInt64], knownTo user: UInt64) async throws(StoreError) -> [UInt64: String] {
+        try await self.names(of: identifiers, knownTo: user, in: nil)
+    }
+
     /// Creates a closed group.
     public func createGroup(named name: String, owner: UInt64) async throws(StoreError) -> GroupCreation {
         try await self.createGroup(named: name, owner: owner, rules: .closed)

@@ -80,8 +80,10 @@ final class DelayingStore: MessageStore {
         try await self.store.names(of: identifiers)
     }
 
-    func names(of users: [UInt64], knownTo user: UInt64) async throws(StoreError) -> [UInt64: String] {
-        try await self.store.names(of: users, knownTo: user)
+    func names(
+        of identifiers: [UInt64], knownTo user: UInt64, in channel: ChannelKey?
+    ) async throws(StoreError) -> [UInt64: String] {
+        try await self.store.names(of: identifiers, knownTo: user, in: channel)
     }
 
     func findGroup(named name: String) async throws(StoreError) -> UInt64? {

@@ -114,4 +114,33 @@ import Testing
             #expect(try await names(carol) == ["carol"])
         }
     }
+
+    /// The rule is the same for every request that answers with a name.
+    @Test func noRequestNamesAStranger() async throws {
+        try await Harness.run { harness in
+            let alice = try await harness.client("alice")
+            let bob = try await harness.client("bob")
+            let carol = try await harness.client("carol")
+            func state(_ other: UInt64) async throws -> ErrorCode {
+                let channel = try #require(UserID(rawValue: other).map { ChannelID(direct: alice.user, $0) })
+                return try await alice.ask(frame: ReadChannelState(channel: channel).frame(identifier: 9)).status
+            }
+            // Whether there is such a user or not.
+            #expect(try await state(carol.user.rawValue) == .noSuchUser)
+            #expect(try await state(4_711) == .noSuchUser)
+            // Who shares a group has a name, also before the first message.
+            let group = try await carol.ask(CreateGroup(name: try Name("team"), isOpen: true)).group
+            _ = try await alice.ask(JoinGroup(group: group))
+            let channel = ChannelID(direct: alice.user, carol.user)
+            let named = try await alice.ask(ReadChannelState(channel: channel))
+            #expect(named.name.text == "carol" && named.head == .zero)
+            #expect(try await state(bob.user.rawValue) == .noSuchUser)
+            // So has who wrote, and the user alone with themselves.
+            try await bob.send("hello", to: PartyID(alice.user))
+            #expect(try await state(bob.user.rawValue) == .none)
+            #expect(try await state(alice.user.rawValue) == .none)
+            _ = try await alice.ask(LeaveGroup(group: group))
+            #expect(try await state(carol.user.rawValue) == .noSuchUser)
+        }
+    }
 }

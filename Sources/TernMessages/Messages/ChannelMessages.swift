@@ -63,7 +63,7 @@ public struct Acknowledgement: Sendable, Hashable {
     public var id: ClientMessageID
     public var epoch: Epoch
     public var durability: Durability
-    /// The message had been stored before; the other fields are those of the first time.
+    /// The message had been stored before: sequence and timestamp are those of the first time, the epoch is the present one.
     public var isDuplicate: Bool
 
     public init(

@@ -23,13 +23,17 @@ extension RequestHandler {
         try self.checkMembership(request.channel)
         let key = ChannelKey(request.channel)
         let user = self.session.user.rawValue
-        let names = try await self.names(of: [key.peer(of: user)])
-        guard let name = names[key.peer(of: user)] else { throw Failure(.noSuchUser, "there is no such user") }
         let found = try await self.ask { () async throws(StoreError) in
             try await self.store.syncEntry(for: self.session.deviceKey, in: key)
         }
         // A direct channel that was never used; of a group one is no member when it has just been left.
         guard found != nil || key.group == nil else { throw Failure(.notAMember, "not a member of \(request.channel)") }
+        let names = try await self.names(of: [key.peer(of: user)])
+        guard let name = names[key.peer(of: user)] else {
+            // The same words, whether there is such a user or not.
+            guard key.group == nil else { throw Failure(.notAMember, "not a member of \(request.channel)") }
+            throw Failure(.noSuchUser, "there is no such user, or nobody whom you share a channel with")
+        }
         let nothing = ChannelHead(epoch: 0, sequence: 0, timestamp: 0)
         let entry = found ?? SyncEntry(channel: key, head: nothing, own: Offsets(), userRead: 0, unread: 0)
         guard let state = ChannelState(entry, name: name) else { throw Failure(.internal, "no such channel") }

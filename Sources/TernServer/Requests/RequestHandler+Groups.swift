@@ -89,7 +89,7 @@ extension RequestHandler {
                 of: request.group.rawValue, after: request.after?.rawValue ?? 0, limit: limit + 1)
         }
         let page = Array(users.prefix(limit))
-        let names = try await self.names(of: page)
+        let names = try await self.names(of: page, in: .group(request.group.rawValue))
         let members = page.compactMap { user in
             UserID(rawValue: user).flatMap { id in names[user].map { Member(user: id, name: $0) } }
         }

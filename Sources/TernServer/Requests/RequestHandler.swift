@@ -99,9 +99,12 @@ struct RequestHandler: Sendable {
         }
     }
 
-    /// The names of users and groups; who has none is called by number.
-    func names(of identifiers: [UInt64]) async throws(Failure) -> [UInt64: Name] {
-        let texts = try await self.ask { () async throws(StoreError) in try await self.store.names(of: identifiers) }
+    /// The names that the asking user may learn, in whatever answer: users are numbered one after the other, and whoever counts
+    /// shall not learn everybody's name. The store has the rule.
+    func names(of identifiers: [UInt64], in channel: ChannelKey? = nil) async throws(Failure) -> [UInt64: Name] {
+        let texts = try await self.ask { () async throws(StoreError) in
+            try await self.store.names(of: identifiers, knownTo: self.session.user.rawValue, in: channel)
+        }
         return texts.compactMapValues { try? Name($0) }
     }
 
@@ -115,15 +118,9 @@ struct RequestHandler: Sendable {
         return ResolveUser.Answer(user: user)
     }
 
-    /// Only of those with whom the asking user shares a channel: users are numbered one after the other, and whoever counts
-    /// shall not learn everybody's name.
     private func names(_ request: UserNames) async throws(Failure) -> UserNames.Answer {
-        let names = try await self.ask { () async throws(StoreError) in
-            try await self.store.names(of: request.users.map(\.rawValue), knownTo: self.session.user.rawValue)
-        }
+        let names = try await self.names(of: request.users.map(\.rawValue))
         return UserNames.Answer(
-            members: request.users.compactMap { user in
-                names[user.rawValue].flatMap { try? Name($0) }.map { Member(user: user, name: $0) }
-            })
+            members: request.users.compactMap { user in names[user.rawValue].map { Member(user: user, name: $0) } })
     }
 }

@@ -16,7 +16,7 @@ final class ReadSession {
     private let findGroup: SQLiteStatement
     private let findDevice: SQLiteStatement
     private let userName: SQLiteStatement
-    private let knownName: SQLiteStatement
+    let commonGroups: SQLiteStatement
     private let groupName: SQLiteStatement
     private let findChannel: SQLiteStatement
     private let members: SQLiteStatement
@@ -32,6 +32,13 @@ final class ReadSession {
     let offsetsOfDevice: SQLiteStatement
     let offsetsOfChannel: SQLiteStatement
 
+    /// A row for each group of ?1 behind ?3, and whether ?2 is in it too: one look-up for each.
+    static let commonGroupsQuery = """
+        SELECT a.in_group, EXISTS (SELECT 1 FROM member b WHERE b.user = ?2 AND b.channel = a.channel)
+        FROM member a INDEXED BY member_in_group WHERE a.user = ?1 AND a.in_group > 0 AND a.in_group > ?3
+        ORDER BY a.in_group
+        """
+
     init(path: String) throws(StoreError) {
         let connection = try SQLiteConnection(path: path, mode: .readOnly)
         connection.setBusyTimeout(milliseconds: 5_000)
@@ -41,14 +48,7 @@ final class ReadSession {
         self.findGroup = try connection.prepare("SELECT id FROM group_name WHERE name = ?1")
         self.findDevice = try connection.prepare("SELECT number FROM device WHERE user = ?1 AND name = ?2")
         self.userName = try connection.prepare("SELECT name FROM user_name WHERE id = ?1")
-        self.knownName = try connection.prepare(
-            """
-            SELECT name FROM user_name WHERE id = ?1 AND (?1 = ?2
-                OR EXISTS (SELECT 1 FROM channel WHERE low = min(?1, ?2) AND high = max(?1, ?2))
-                OR EXISTS (
-                    SELECT 1 FROM member a JOIN member b ON b.user = ?1 AND b.in_group = a.in_group AND b.in_group > 0
-                    WHERE a.user = ?2 AND a.in_group > 0))
-            """)
+        self.commonGroups = try connection.prepare(Self.commonGroupsQuery)
         self.groupName = try connection.prepare("SELECT name FROM group_name WHERE id = ?1")
         self.findChannel = try connection.prepare(
             "SELECT number, epoch, head, head_time FROM channel WHERE low = ?1 AND high = ?2")
@@ -113,12 +113,6 @@ final class ReadSession {
     func name(of identifier: UInt64) throws(StoreError) -> String? {
         let statement = identifier < ChannelKey.firstGroup ? self.userName : self.groupName
         return try statement.bind(identifier).first { $0.text(0) }
-    }
-
-    /// `nil` too for a user whom `asker` shares no channel with.
-    func name(of user: UInt64, knownTo asker: UInt64) throws(StoreError) -> String? {
-        guard user < ChannelKey.firstGroup else { return nil }
-        return try self.knownName.bind(user, asker).first { $0.text(0) }
     }
 
     // MARK: Groups

@@ -40,7 +40,8 @@ extension SQLiteMessageStore {
     }
 
     public func findUser(named name: String) async throws(StoreError) -> UInt64? {
-        try await self.readers.read { session throws(StoreError) in try session.user(named: name) }
+        // Logins look for names too, and a look-up is as short for everybody.
+        try await self.readers.read(.login) { session throws(StoreError) in try session.user(named: name) }
     }
 
     public func names(of identifiers: [UInt64]) async throws(StoreError) -> [UInt64: String] {
@@ -51,12 +52,20 @@ extension SQLiteMessageStore {
         }
     }
 
-    public func names(of users: [UInt64], knownTo user: UInt64) async throws(StoreError) -> [UInt64: String] {
-        try await self.readers.read { session throws(StoreError) in
-            var names: [UInt64: String] = [:]
-            for other in users { names[other] = try session.name(of: other, knownTo: user) }
-            return names
+    public func names(
+        of identifiers: [UInt64], knownTo user: UInt64, in channel: ChannelKey?
+    ) async throws(StoreError) -> [UInt64: String] {
+        var question = NameQuestion(of: identifiers, by: user, in: channel)
+        while !question.isAnswered {
+            let last = question
+            // Each step stands in line anew: others have their turn in between.
+            question = try await self.readers.read { session throws(StoreError) in
+                var question = last
+                try question.step(in: session)
+                return question
+            }
         }
+        return question.names
     }
 
     private static func check(_ name: String) throws(StoreError) {
@@ -199,12 +208,12 @@ extension SQLiteMessageStore {
         case .lost(let reason): throw StoreError(.lost, message: reason)
         case .closed: throw .closed
         }
-        guard let number = try await self.number(of: channel) else {
-            throw StoreError(.notFound, message: "there is no such channel")
-        }
-        // SQLite's integers are signed: what no log can reach must not turn negative.
-        let offsets = offsets.limited(to: Schema.largestSequence)
-        let place = PendingOffsets.Place(device: device, channel: number)
+        // The head of now: what is stored while this waits to be written was not read in advance.
+        let found = try await self.readers.read { session throws(StoreError) in try session.channel(channel) }
+        guard let found else { throw StoreError(.notFound, message: "there is no such channel") }
+        let offsets = offsets.limited(to: found.head.sequence)
+        guard offsets != Offsets() else { return }
+        let place = PendingOffsets.Place(device: device, channel: found.number)
         while true {
             switch self.writer.offsets.note(offsets, at: place) {
             case .noted(let isFirst):

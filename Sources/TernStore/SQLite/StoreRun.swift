@@ -116,7 +116,7 @@ struct StoreRun {
     /// - Returns: whether the database says so now.
     func end(in session: WriteSession, at time: UInt64) -> Bool {
         do {
-            try session.connection.execute("UPDATE run SET closed = 1, time = \(time); PRAGMA optimize")
+            try session.connection.execute("UPDATE run SET closed = 1, time = \(time)")
         } catch {
             self.logger.warning("the end of the run could not be written", metadata: ["error": "\(error)"])
             return false
