@@ -40,21 +40,25 @@ extension MessageTimestamp {
 extension Failure {
     /// What a client is told about a failure of the store.
     init(_ error: StoreError, notFound: ErrorCode, sequence: MessageSequence = .zero, id: ClientMessageID? = nil) {
+        // A client sends again what is retryable, for ever: so this is only for what may heal.
+        var isRetryable: Bool?
+        if error.code == .corrupt { isRetryable = false }
         let (code, text): (ErrorCode, String) =
             switch error.code {
             case .notFound: (notFound, "there is no such user or channel")
             case .conflict: (.conflict, "the message id was used for another message")
             case .invalidName: (.invalidName, "the name is empty, too long, or has control characters")
-            case .quotaExceeded: (.quotaExceeded, error.message)
+            case .quotaExceeded, .limitReached: (.quotaExceeded, error.message)
             case .groupFull: (.groupFull, error.message)
             case .notAMember: (.notAMember, "not a member of the channel")
             case .notInvited: (.notInvited, "nobody invited the user to the group")
             case .tooLarge: (.payloadTooLarge, "the message is larger than the store takes")
             case .readOnly: (.storageFull, "the server cannot store anything now")
             case .closed: (.draining, "the server is about to stop")
+            case .corrupt: (.internal, "the server's log of this contradicts itself; an operator must restore it")
             default: (.internal, "the store failed")
             }
-        self.init(code, text, sequence: sequence, id: id)
+        self.init(code, text, isRetryable: isRetryable, sequence: sequence, id: id)
     }
 }
 

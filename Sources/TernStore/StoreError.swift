@@ -50,7 +50,7 @@ public struct StoreError: Error, Sendable {
         public static let notInvited = Code(kind: .notInvited)
         /// The files of the store were deleted or replaced under it: nothing is taken any more.
         public static let lost = Code(kind: .lost)
-        /// The disk is full, failing or read-only. The message was not acknowledged and is normally not in the log; if the disk
+        /// The disk is full, failing or read-only, or another program has the database locked. The message was not acknowledged and is normally not in the log; if the disk
         /// failed in the middle of the commit it may turn out to be there, so sending it again with the same key is the safe way.
         public static let readOnly = Code(kind: .readOnly)
         /// The store is closed.

@@ -3,9 +3,10 @@
 
 import Foundation
 import NIOCore
-import TernStore
 import TestTimeLimits
 import Testing
+
+@testable import TernStore
 
 @Suite(.untilItHangs) struct EpochTests {
     private func write(
@@ -92,6 +93,34 @@ import Testing
             await live.close()
             let killed = try await self.write(1, in: crashed, options)
             #expect(killed.epoch == first.epoch && killed.sequence == 4)
+        }
+    }
+
+    /// Neither zero, which says that there is no log, nor the one from before, which says that nothing happened.
+    @Test func aNewEpochIsAnother() async throws {
+        try await withTemporaryDirectory { directory in
+            let channels = try await withStore(in: directory) { store async throws in
+                let (alice, bob) = try await store.pair()
+                let channel = ChannelKey.direct(alice, bob)
+                _ = try await store.append(.text("x", to: channel, from: alice))
+                return [channel]
+            }
+            for old in [1, 2, 77, UInt32.max - 1, .max] {
+                let connection = try SQLiteConnection(path: directory + "/messages.sqlite", mode: .readWrite)
+                for _ in 0..<200 {
+                    try connection.execute("UPDATE channel SET epoch = \(old); \(WriteSession.epochRenewal)")
+                    let new = try #require(try connection.integer("SELECT epoch FROM channel"))
+                    #expect(new != Int64(old) && (1...Int64(UInt32.max)).contains(new))
+                }
+            }
+            // Even ones too.
+            let connection = try SQLiteConnection(path: directory + "/messages.sqlite", mode: .readWrite)
+            var parities: Set<Int64> = []
+            for _ in 0..<64 {
+                try connection.execute(WriteSession.epochRenewal)
+                parities.insert(try #require(try connection.integer("SELECT epoch & 1 FROM channel")))
+            }
+            #expect(parities.count == 2 && channels.count == 1)
         }
     }
 }

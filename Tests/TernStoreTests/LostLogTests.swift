@@ -158,6 +158,34 @@ func copyAsKilled(_ directory: String, to copy: String, _ names: [String] = ["",
         }
     }
 
+    /// Nor does one whose probes ended in nothing: what they do to the log must not look like a loss.
+    @Test(arguments: [true, false]) func probingAFullDiskKeepsTheLog(isClosed: Bool) async throws {
+        try await withTemporaryDirectory { directory in
+            let epoch = try await withStore(in: directory) { store async throws in
+                let (alice, bob) = try await store.pair()
+                return try await store.append(.text("1", to: .direct(alice, bob), from: alice)).epoch
+            }
+            var options = SQLiteMessageStore.Options()
+            options.maximumPages = 60
+            options.probeInterval = .milliseconds(1)
+            let copy = directory + "/copy"
+            try await withStore(in: directory, options) { store async throws in
+                let large = String(repeating: "x", count: 20_000)
+                while (try? await store.append(.text(large, to: .direct(1, 2), from: 1))) != nil {}
+                let before = store.statistics.probes
+                while store.statistics.probes < before + 3 { try await Task.sleep(for: .milliseconds(1)) }
+                guard case .readOnly = store.status else {
+                    Issue.record("\(store.status)")
+                    return
+                }
+                try copyAsKilled(directory, to: copy, ["", "-wal", "-shm"])
+            }
+            try await withStore(in: isClosed ? directory : copy) { store async throws in
+                #expect(try await store.append(.text("2", to: .direct(1, 2), from: 1)).epoch == epoch)
+            }
+        }
+    }
+
     @Test func whatSpeaksAgainstALog() {
         typealias Log = WriteAheadLog
         let (one, other) = (Log.Salt([1, 2, 3, 4, 5, 6, 7, 8]), Log.Salt([9, 2, 3, 4, 5, 6, 7, 8]))

@@ -154,6 +154,20 @@ import Testing
         }
     }
 
+    /// Who asks again because the answer was lost has used up nothing more.
+    @Test func aRepeatedInvitationNeedsNoQuota() async throws {
+        try await withStore { store in
+            var quotas = UserQuotas.unlimited
+            quotas.invitations = 1
+            store.limit(to: quotas)
+            let (alice, bob) = try await store.pair()
+            let group = try await store.createGroup(named: "g", owner: alice).group
+            for _ in 0..<2 { try await store.invite(bob, to: group, by: alice) }
+            let carol = try await store.registerUser(named: "carol")
+            _ = await storeError(.quotaExceeded) { try await store.invite(carol, to: group, by: alice) }
+        }
+    }
+
     @Test func invitationsThatNobodyTookAreBounded() async throws {
         try await withStore { store in
             var quotas = UserQuotas()

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Tern authors
 
-import TernStore
+import HeldWriterSupport
 import TestTimeLimits
 import Testing
+
+@testable import TernStore
 
 @Suite(.untilItHangs) struct OffsetTests {
     @Test func offsetsNeverGoBackNorBeyondTheHead() async throws {
@@ -162,6 +164,45 @@ import Testing
                     $0.unread == 1 && $0.head.sequence == 1 && $0.head.epoch != 0 && $0.head.timestamp > 0
                 })
             #expect(try await store.syncIndex(for: device, after: .max, limit: 3).entries.isEmpty)
+        }
+    }
+
+    /// What is told beyond the head is limited when it is told: what is stored later was not read.
+    @Test func whatIsBeyondTheHeadIsNotReadInAdvance() async throws {
+        try await withStore { store in
+            let (alice, bob) = try await store.pair()
+            let channel = ChannelKey.direct(alice, bob)
+            let phone = DeviceKey(user: bob, device: 1)
+            _ = try await store.append(.text("1", to: channel, from: alice))
+            let held = try await HeldWriter(of: store)
+            try await store.advanceOffsets(Offsets(read: 1 << 43), of: phone, in: channel)
+            let place = PendingOffsets.Place(device: phone, channel: 1)
+            #expect(store.writer.offsets.pending(of: bob, in: 1)[place] == Offsets(delivered: 1, read: 1))
+            held.letGo()
+        }
+    }
+
+    /// Leaving forgets also what was not written yet.
+    @Test func whatWaitsIsForgottenWithTheMembership() async throws {
+        try await withStore { store in
+            let (alice, bob) = try await store.pair()
+            let group = try await store.createGroup(named: "g", owner: alice, rules: .commons).group
+            _ = try await store.join(group: group, user: bob)
+            for index in 0..<10 { _ = try await store.append(.text("\(index)", to: .group(group), from: alice)) }
+            let phone = DeviceKey(user: bob, device: 1)
+            // The transaction of leaving and joining has begun, and has not come to either, when the offset is told.
+            let first = try await HeldWriter(of: store)
+            let second = await first.queue { try await HeldWriter(of: store) }
+            let left = await first.queue { try await store.leave(group: group, user: bob) }
+            let joined = await first.queue { try await store.join(group: group, user: bob) }
+            first.letGo()
+            let held = try await second.value
+            try await store.advanceOffsets(Offsets(read: 10), of: phone, in: .group(group))
+            held.letGo()
+            #expect(try await left.value)
+            #expect(try await joined.value.isNew)
+            try await store.flush()
+            #expect(try await store.offsets(of: phone, in: .group(group)) == Offsets())
         }
     }
 }

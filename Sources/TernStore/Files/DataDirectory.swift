@@ -160,7 +160,16 @@ final class DataDirectory: Sendable {
         let directory = open(self.path, O_RDONLY | O_CLOEXEC)
         guard directory >= 0 else { throw Self.unusable(self.path, "open") }
         defer { close(directory) }
-        guard fsync(directory) == 0 else { throw Self.unusable(self.path, "sync") }
+        guard Self.sync(directory) == 0 else { throw Self.unusable(self.path, "sync") }
+    }
+
+    /// To the medium. On Darwin fsync stops at the cache of the drive.
+    private static func sync(_ descriptor: Int32) -> Int32 {
+        #if canImport(Darwin)
+        // Not every file system there knows it.
+        if fcntl(descriptor, F_FULLFSYNC) == 0 { return 0 }
+        #endif
+        return fsync(descriptor)
     }
 
     private static func systemRename(_ source: String, _ target: String) -> Int32 {
@@ -231,7 +240,7 @@ final class DataDirectory: Sendable {
         try self.remove(fresh)
         let descriptor = try Self.openFile(fresh, O_WRONLY | O_CREAT | O_EXCL, to: "write", self.notes)
         let isWritten = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == bytes.count
-        let isSynced = isWritten && fsync(descriptor) == 0
+        let isSynced = isWritten && Self.sync(descriptor) == 0
         let code = errno
         close(descriptor)
         guard isSynced else {

@@ -59,7 +59,8 @@ final class LogWriter: @unchecked Sendable {
         _ directory: DataDirectory, _ options: SQLiteMessageStore.Options
     ) throws(StoreError) -> WriteSession {
         try WriteSession(
-            path: directory.database, durability: options.durability, maximumPages: options.maximumPages)
+            path: directory.database, durability: options.durability, maximumPages: options.maximumPages,
+            lockPatience: options.lockPatience)
     }
 
     // MARK: The thread
@@ -112,19 +113,25 @@ final class LogWriter: @unchecked Sendable {
         let events: [CommitEvent]
         let noted: UInt64
         self.time.advance(steady: self.options.steadyNow(), wall: self.options.now())
+        self.counters.withLock { $0.begun += 1 }
+        let left: Set<WriteSession.Membership>
+        var isAtItems = false
         do {
             try session.begin(quotas: self.quotas.withLock { $0 })
             noted = try self.noteTime(in: session)
+            isAtItems = true
             for item in items { outcomes.append(try self.perform(item, in: session)) }
-            try self.writeOffsets(in: session)
+            isAtItems = false
+            left = session.left
+            try self.writeOffsets(in: session, except: left)
             try self.prune(in: session, afterBatchOf: items.count)
             events = session.events
             try session.commit()
         } catch {
-            self.abandon(items, in: session, because: error)
+            self.abandon(items, in: session, because: error, isFaultOfItem: isAtItems)
             return
         }
-        self.offsets.written()
+        self.offsets.written(forgetting: left)
         self.offsetsDue = nil
         if let damage = self.files.damage {
             self.becomeLost(damage)
@@ -152,8 +159,13 @@ final class LogWriter: @unchecked Sendable {
         }
     }
 
-    private func writeOffsets(in session: WriteSession) throws(StoreError) {
+    /// What was told in a membership that ends in this transaction is forgotten with it.
+    private func writeOffsets(
+        in session: WriteSession, except left: Set<WriteSession.Membership>
+    ) throws(StoreError) {
         for (place, offsets) in self.offsets.take() {
+            let membership = WriteSession.Membership(user: place.device.user, channel: place.channel)
+            guard !left.contains(membership) else { continue }
             try session.statements.advanceOffsets.bind(
                 place.device.user, place.channel, UInt64(place.device.device), offsets.delivered, offsets.read
             ).run()
@@ -200,16 +212,19 @@ final class LogWriter: @unchecked Sendable {
 
     // MARK: Failure
 
-    private func abandon(_ items: [WriteItem], in session: WriteSession, because error: StoreError) {
+    private func abandon(
+        _ items: [WriteItem], in session: WriteSession, because error: StoreError, isFaultOfItem: Bool
+    ) {
         session.rollback()
         self.offsets.notWritten()
         switch error.code {
         case .readOnly, .corrupt, .notADatabase:
             self.becomeReadOnly(error)
             for item in items { item.fail(self.failure ?? error) }
-        case _ where items.count > 1:
-            // One of them is at fault: the others shall not suffer for it.
-            for item in items { self.serve([item]) }
+        case _ where isFaultOfItem && items.count > 1:
+            // One of them is at fault: the others shall not suffer for it, and each half shares a transaction.
+            self.serve(Array(items[..<(items.count / 2)]))
+            self.serve(Array(items[(items.count / 2)...]))
         default:
             self.offsetsDue = MonotonicInstant.now.advanced(by: self.options.probeInterval)
             self.logger.error("the store could not write", metadata: ["error": "\(error)"])
@@ -245,12 +260,20 @@ final class LogWriter: @unchecked Sendable {
 
     /// Tries whether writing works again, on a connection that knows nothing of what failed.
     private func probe() {
+        defer { self.counters.withLock { $0.probes += 1 } }
         if let damage = self.files.damage { return self.becomeLost(damage) }
+        // Should it be the last connection, the log must not disappear with it.
+        self.session?.connection.keepLog()
         self.session = nil
+        var opened: WriteSession?
         do {
             let session = try Self.openSession(self.directory, self.options)
-            // Moving the log into the tables may make the room that was missing.
-            _ = try? session.connection.checkpoint(.truncate)
+            opened = session
+            // Moving the log into the tables may make the room that was missing: the next commit begins at its start. It is not
+            // emptied, as whoever finds it so after a kill could not tell it from a loss.
+            session.connection.setBusyTimeout(milliseconds: 20)
+            _ = try? session.connection.checkpoint(.restart)
+            session.setPatience()
             try session.connection.execute("BEGIN IMMEDIATE; DELETE FROM probe")
             try session.connection.execute("INSERT INTO probe VALUES (zeroblob(65536)); COMMIT")
             try session.connection.execute("DELETE FROM probe")
@@ -263,6 +286,7 @@ final class LogWriter: @unchecked Sendable {
             self.logger.notice("the store takes writes again")
             self.board.post(.writable)
         } catch {
+            opened?.connection.keepLog()
             self.becomeReadOnly(error.code == .readOnly ? error : StoreError(.readOnly, message: error.message))
         }
     }
@@ -293,7 +317,7 @@ final class LogWriter: @unchecked Sendable {
     private func checkpoint(_ kind: SQLiteConnection.Checkpoint, _ session: WriteSession) -> Bool {
         session.connection.setBusyTimeout(milliseconds: 20)
         defer {
-            session.connection.setBusyTimeout(milliseconds: 2_000)
+            session.setPatience()
             self.counters.withLock { $0.checkpoints += 1 }
         }
         do {
@@ -306,6 +330,8 @@ final class LogWriter: @unchecked Sendable {
     }
 
     private func finish() {
+        // A disk that has room again takes the end of the run.
+        if self.probeDue != nil { self.probe() }
         if self.failure == nil, !self.offsets.isEmpty { self.serve([]) }
         if let session = self.session {
             self.time.advance(steady: self.options.steadyNow(), wall: self.options.now())

@@ -56,6 +56,15 @@ final class PendingOffsets: Sendable {
             self.entries[member, default: [:]][place.device.device, default: Offsets()].advance(to: offsets)
         }
 
+        mutating func forget(_ member: Member) {
+            guard let devices = self.entries.removeValue(forKey: member) else { return }
+            self.count -= devices.count
+            self.users[member.channel]?.remove(member.user)
+            if self.users[member.channel]?.isEmpty == true { self.users[member.channel] = nil }
+            self.channels[member.user]?.remove(member.channel)
+            if self.channels[member.user]?.isEmpty == true { self.channels[member.user] = nil }
+        }
+
         var all: [(Place, Offsets)] {
             self.entries.flatMap { member, devices in
                 devices.map { device, offsets in
@@ -145,10 +154,12 @@ final class PendingOffsets: Sendable {
         return taken.all
     }
 
-    func written() {
+    /// - Parameter left: memberships that ended in that transaction: what was told in the meantime was told in them.
+    func written(forgetting left: Set<WriteSession.Membership> = []) {
         // Freed without the lock.
         _ = self.state.withLock { state in
             defer { state.inFlight = Table() }
+            for end in left { state.fresh.forget(Member(user: end.user, channel: end.channel)) }
             return state.inFlight
         }
     }

@@ -138,6 +138,8 @@ extension StoreError.Code {
     init(sqliteResult: Int32) {
         switch sqliteResult & 0xff {
         case SQLITE_FULL, SQLITE_IOERR, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_NOMEM, SQLITE_PERM: self = .readOnly
+        // Another program has it locked, for longer than we wait.
+        case SQLITE_BUSY, SQLITE_LOCKED: self = .readOnly
         case SQLITE_CORRUPT: self = .corrupt
         case SQLITE_NOTADB: self = .notADatabase
         default: self = .internalError

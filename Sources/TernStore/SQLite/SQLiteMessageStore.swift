@@ -36,6 +36,8 @@ public final class SQLiteMessageStore: MessageStore {
         package var now: @Sendable () -> UInt64 = { WallClock.milliseconds }
         /// Milliseconds of a clock that nobody sets; for tests of what depends on how much time passes.
         package var steadyNow: @Sendable () -> UInt64 = { MonotonicInstant.now.nanoseconds / 1_000_000 }
+        /// How long the writer waits for another program that has the database locked.
+        package var lockPatience: Duration = .seconds(2)
         /// `PRAGMA max_page_count`: a full disk for tests.
         package var maximumPages: Int?
 

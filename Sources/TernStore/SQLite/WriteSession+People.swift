@@ -75,6 +75,8 @@ extension WriteSession {
         }
         guard try self.hasUser(user) else { throw Self.noUser(user) }
         guard try !self.isMember(user, of: channel.number), try !self.rules(of: group).isOpen else { return }
+        // Whoever asks again because the answer was lost uses up nothing.
+        guard try self.statements.findInvitation.bind(channel.number, user).first({ _ in true }) == nil else { return }
         let invitations = try self.usage(of: member).invitations
         guard invitations < self.quotas.invitations else {
             let message = "\(invitations) of your invitations were not taken yet; more are not allowed"
@@ -119,6 +121,7 @@ extension WriteSession {
         try self.statements.deleteOffsets.bind(user, channel.number).run()
         try self.addUsage(of: user, groups: -1)
         self.forgetMember(user, of: channel.number)
+        self.left.insert(Membership(user: user, channel: channel.number))
         self.events.append(.left(user: user, group: group))
         return true
     }

@@ -24,6 +24,7 @@ final class WriteSession {
 
     let connection: SQLiteConnection
     let statements: WriteStatements
+    private let patience: Int32
     /// The logs as this transaction, or the last commit, left them. The head of a log is counted here and written once for a
     /// transaction.
     private var channels: [ChannelKey: Channel] = [:]
@@ -32,18 +33,28 @@ final class WriteSession {
     private var sent: [Membership: UInt64] = [:]
     /// Members of groups who were looked up; only ``leave(group:user:)`` ends a membership.
     private var members: Set<Membership> = []
+    /// Memberships that end in this transaction, whatever began anew behind it.
+    var left: Set<Membership> = []
     /// What the present transaction changes, in order.
     var events: [CommitEvent] = []
     /// Of the present transaction.
     private(set) var quotas = UserQuotas.unlimited
 
-    init(path: String, durability: Durability, maximumPages: Int?) throws(StoreError) {
+    init(
+        path: String, durability: Durability, maximumPages: Int?, lockPatience: Duration
+    ) throws(StoreError) {
         let connection = try SQLiteConnection(path: path, mode: .readWrite)
-        connection.setBusyTimeout(milliseconds: 2_000)
+        self.patience = Int32(lockPatience / .milliseconds(1))
+        connection.setBusyTimeout(milliseconds: self.patience)
         try connection.configureForWriting(durability: durability)
         if let maximumPages { try connection.execute("PRAGMA max_page_count = \(maximumPages)") }
         self.connection = connection
         self.statements = try WriteStatements(connection)
+    }
+
+    /// Waits for locks of others as long as the options say.
+    func setPatience() {
+        self.connection.setBusyTimeout(milliseconds: self.patience)
     }
 
     // MARK: Transactions
@@ -84,6 +95,7 @@ final class WriteSession {
     private func forgetTransaction() {
         self.moved = []
         self.sent = [:]
+        self.left = []
         self.events = []
     }
 
@@ -237,11 +249,14 @@ final class WriteSession {
         try self.statements.userName.bind(user).first { _ in true } ?? false
     }
 
+    /// Anything from 1 to 2^32 - 1, except the old one.
+    static let epochRenewal = "UPDATE channel SET epoch = 1 + (epoch + abs(random() % 4294967294)) % 4294967295"
+
     /// Gives every channel a new epoch.
     func renewEpochs() throws(StoreError) {
         // What this transaction appended is only counted in memory so far.
         try self.writeHeads()
-        try self.connection.execute("UPDATE channel SET epoch = (random() & 4294967295) | 1")
+        try self.connection.execute(Self.epochRenewal)
         self.channels = [:]
     }
 }
@@ -254,6 +269,8 @@ extension SQLiteConnection {
         }
         let level: Int64 = durability == .full ? 2 : 1
         try self.execute("PRAGMA synchronous = \(level)")
+        // Where fsync leaves the data in the cache of the drive (Darwin); no effect elsewhere.
+        try self.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
         guard try self.integer("PRAGMA synchronous") == level else {
             throw StoreError(.unusable, message: "\(self.path): SQLite refuses synchronous = \(level)")
         }
