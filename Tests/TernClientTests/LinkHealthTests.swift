@@ -39,9 +39,23 @@ struct LinkHealthTests {
         health.beganWaiting(at: self.start)
         for second in 1...30 {
             health.heard(at: self.at(second * 1000))
+            health.said(at: self.at(second * 1000))
             #expect(health.check(at: self.at(second * 1000)) == .wait)
         }
         #expect(health.check(at: self.at(30_001)) == .dead("no message was acknowledged for 30.0 seconds"))
+    }
+
+    @Test func whoSaysNothingIsSilentWhateverItHears() {
+        var health = LinkHealth(LivenessPolicy(), now: self.start)
+        health.heard(at: self.at(4000))
+        #expect(health.nextCheck == self.at(5001))
+        #expect(health.check(at: self.at(5000)) == .wait)
+        #expect(health.check(at: self.at(5001)) == .ping)
+        health.heard(at: self.at(5100))
+        health.said(at: self.at(8000))
+        #expect(health.check(at: self.at(10_100)) == .wait)
+        health.heard(at: self.at(10_100))
+        #expect(health.check(at: self.at(13_001)) == .ping)
     }
 
     @Test func progressStartsTheWaitAnew() {

@@ -192,6 +192,27 @@ struct MachineLinkTests {
         #expect(bench.effects.isEmpty)
     }
 
+    // MARK: Signs of life
+
+    /// What comes from others is no reason to be silent: the server has to hear that we are there.
+    @Test func whoOnlyListensSaysThatItIsThere() throws {
+        var bench = Bench { $0.sendsDeliveredReceipts = false }
+        try bench.open(index: [])
+        _ = bench.take()
+        let notice = LiveNotice(
+            type: .typing, state: .on, sender: Bench.bob, receiver: PartyID(Bench.alice))
+        var spokenAt = bench.now
+        for _ in 1...30 {
+            bench.wait(.seconds(1))
+            let link = bench.link
+            bench.tell { $0.noticed(link, notice, now: $1) }
+            if bench.control.contains(where: { $0.type == .ping }) { spokenAt = bench.now }
+            _ = bench.take()
+            #expect(bench.now - spokenAt < .seconds(7))
+        }
+        #expect(bench.closed.isEmpty)
+    }
+
     // MARK: Moving
 
     @Test func aDrainingServerIsLeftWhenWhatIsInFlightIsDone() throws {
@@ -214,6 +235,26 @@ struct MachineLinkTests {
         #expect(bench.now - leftAt <= .seconds(4) + .milliseconds(10))
         try bench.open()
         #expect(bench.written.map(\.message.sequence.rawValue) == [2])
+    }
+
+    /// The server dies in its drain, with a message in flight: that is no reason to come back before the time it gave.
+    @Test func aLinkThatEndsWhileItMovesIsNotForgottenToBeADrain() throws {
+        for seed in 1...20 as ClosedRange<UInt64> {
+            var waits: [Duration] = []
+            for isMoving in [true, false] {
+                var bench = Bench()
+                bench.machine.random = Jitter(seed: seed)
+                try bench.open(index: [])
+                if isMoving { _ = bench.enqueue(1) }
+                bench.control(GoOffline(retryAfter: 60_000).message)
+                let leftAt = bench.now
+                _ = bench.take()
+                bench.lose()
+                while bench.connects == 0 { bench.wait(.milliseconds(100)) }
+                waits.append(bench.now - leftAt)
+            }
+            #expect(waits[0] == waits[1])
+        }
     }
 
     @Test func clientsComeBackAtDifferentTimes() throws {
@@ -356,6 +397,31 @@ struct MachineLinkTests {
             #expect(bench.receipts.last?.sequence.rawValue == sequence, "the last one is said again")
             let next = bench.link
             bench.tell { $0.controlWritten(next, now: $1) }
+        }
+    }
+
+    /// What the index tells is not told to it.
+    @Test func whatTheServerKnowsIsNotSaidAgain() throws {
+        var bench = Bench()
+        try bench.open(index: [try Bench.state(0)])
+        for sequence in 1...4 as ClosedRange<UInt64> { self.received(&bench, sequence) }
+        let four = MessageSequence(rawValue: 4)!
+        bench.tell { $0.markRead(Bench.direct, upTo: four, epoch: nil, now: $1) }
+        bench.wait(.milliseconds(60))
+        #expect(bench.receipts.count == 2)
+        for (delivered, read, told) in [(4, 4, []), (4, 3, [.read]), (3, 3, [.delivered, .read])]
+            as [(UInt64, UInt64, [Receipt.Kind])]
+        {
+            bench.wait(.seconds(6))
+            bench.lose()
+            bench.wait(.seconds(1))
+            var state = try Bench.state(4)
+            state.delivered = MessageSequence(rawValue: delivered)!
+            state.read = MessageSequence(rawValue: read)!
+            try bench.open(index: [state])
+            _ = bench.take()
+            bench.wait(.milliseconds(60))
+            #expect(bench.receipts.map(\.kind) == told)
         }
     }
 

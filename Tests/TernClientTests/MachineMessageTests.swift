@@ -72,6 +72,54 @@ struct MachineMessageTests {
         #expect(bench.takeSequences() == [9])
     }
 
+    /// More receivers than streams: whoever waits for one gets it as soon as one has nothing to do.
+    @Test func manyReceiversShareTheStreamsWithoutWaiting() throws {
+        var bench = Bench(receives: nil)
+        try bench.open()
+        for number: UInt64 in 1...1000 { _ = bench.enqueue(1, to: PartyID(UserID(rawValue: number + 10)!)) }
+        #expect(bench.written.count == 64)
+        var answered = 0
+        while true {
+            let written = bench.written
+            _ = bench.take()
+            guard !written.isEmpty else { break }
+            for (stream, message) in written {
+                answered += 1
+                bench.acknowledge(message, on: stream, as: 1)
+            }
+        }
+        #expect(answered == 1000, "no time passed")
+    }
+
+    /// Nobody asks again and again for a stream that is not there.
+    @Test func whoWaitsForAStreamSleeps() throws {
+        var bench = Bench(receives: nil)
+        try bench.open()
+        for number: UInt64 in 1...1000 { _ = bench.enqueue(1, to: PartyID(UserID(rawValue: number + 10)!)) }
+        let link = bench.link
+        var refused = 0
+        // A full disk, for everybody.
+        while true {
+            let written = bench.written
+            _ = bench.take()
+            guard !written.isEmpty else { break }
+            for (stream, message) in written {
+                refused += 1
+                let failure = Failure(.storageFull, "full", sequence: message.sequence, id: message.id, retryAfter: 10_000)
+                bench.tell { $0.answered(link, stream, failure.message, now: $1) }
+            }
+        }
+        #expect(refused == 1000, "a receiver that has to wait gives its stream away")
+        let end = bench.now + .seconds(1)
+        var calls = 0
+        while let next = bench.machine.nextDeadline, next <= end {
+            bench.now = max(bench.now, next)
+            bench.tell { $0.timeout(now: $1) }
+            calls += 1
+        }
+        #expect(calls < 20)
+    }
+
     /// The state is asked for after the join, and tells of what is still being pushed.
     @Test func aGroupBeginsWhereWeJoined() throws {
         var bench = Bench()
@@ -85,6 +133,27 @@ struct MachineMessageTests {
         bench.push(41, of: Bench.group)
         bench.push(42, of: Bench.group)
         bench.push(43, of: Bench.group)
+        #expect(bench.takeSequences(of: Bench.group) == [41, 42, 43])
+    }
+
+    /// The index is slow: the state of what we joined meanwhile is there before it.
+    @Test(arguments: [true, false])
+    func aGroupThatIsJoinedBeforeTheIndexIsReadBeginsWhereWeJoined(isInIndex: Bool) throws {
+        var bench = Bench()
+        try bench.open()
+        let index = try #require(bench.lastRequest(.syncIndex))
+        let group = GroupID(rawValue: 1 << 36)!
+        bench.tell { $0.request(1, .joinGroup, JoinGroup(group: group).encodedBody(), now: $1) }
+        let state = GroupState(group: group, isMember: true, memberCount: 2, name: try Name("team"))
+        bench.respond(to: try #require(bench.lastRequest(.joinGroup)), state)
+        let known = try Bench.state(42, of: Bench.group, since: 41)
+        if isInIndex {
+            bench.respond(to: index, SyncIndex.Answer(next: 0, channels: [known]))
+        } else {
+            bench.respond(to: try #require(bench.lastRequest(.channelState)), known)
+            bench.respond(to: index, SyncIndex.Answer(next: 0, channels: []))
+        }
+        for sequence: UInt64 in 41...43 { bench.push(sequence, of: Bench.group) }
         #expect(bench.takeSequences(of: Bench.group) == [41, 42, 43])
     }
 

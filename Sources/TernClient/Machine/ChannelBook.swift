@@ -67,6 +67,8 @@ struct ChannelBook: Sendable {
     /// Where to begin with a channel whose state is known: see ``ReceiveStart/live``.
     func beginning(of state: ChannelState) -> UInt64 {
         if case .sequence(let sequence) = self.start { return sequence }
+        // What we joined here is not old, though the index be slower.
+        if self.joined.contains(state.channel), let since = state.since { return since.rawValue }
         guard self.hasBaseline else { return state.head.rawValue + 1 }
         guard state.channel.group != nil else { return 1 }
         if let since = state.since { return since.rawValue }

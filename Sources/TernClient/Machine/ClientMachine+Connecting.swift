@@ -112,8 +112,11 @@ extension ClientMachine {
         if case .ended = self.life { return }
         if case .closing = self.life, self.lanes.count == 0 { return self.finish(nil) }
         if let error = self.reconnecting.finalError(at: now) { return self.finish(error) }
+        // However it ends: a server that said that it is about to stop said when to be back.
+        let isBackAt = link.stage == .moving ? link.session?.isBackAt.map { max($0 - now, .zero) } : nil
         let delay = self.reconnecting.nextDelay(
-            at: now, asked: asked ?? self.wait(after: reason), mayBeAtOnce: !Self.isDraining(reason), &self.random)
+            at: now, asked: asked ?? isBackAt ?? self.wait(after: reason), mayBeAtOnce: isBackAt == nil && !Self.isDraining(reason),
+            &self.random)
         let text = "\(reason)".printable()
         self.deliver { $0.append(status: .disconnected(text, retryingAfter: delay)) }
         if let deadline = self.reconnecting.deadline { self.timers.set(.giveUp, at: deadline) }

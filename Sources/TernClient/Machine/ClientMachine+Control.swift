@@ -109,6 +109,7 @@ extension ClientMachine {
         // What follows waits until the connection took what was written: then it is newer, too.
         guard link.controlBacklog == 0 else { return }
         let taken = self.receipts.take(confirmed: self.confirmedForReceipts, user: session.answer.user)
+        if !taken.receipts.isEmpty { self.link?.session?.health.said(at: now) }
         self.writeControl(taken.receipts.map(\.message))
         // The index, if it is being read, tells of most.
         guard self.channels == nil || self.channels?.index == .complete else { return }

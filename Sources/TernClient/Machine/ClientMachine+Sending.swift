@@ -39,9 +39,13 @@ extension ClientMachine {
     }
 
     /// Writes what may be written for `receiver` now.
-    mutating func serve(_ receiver: PartyID, _ now: Instant) {
+    ///
+    /// - Parameter hasTurn: whether it waited for a stream, and there is one now.
+    mutating func serve(_ receiver: PartyID, hasTurn: Bool = false, _ now: Instant) {
         guard let link, link.stage == .open, let session = link.session else { return }
-        guard self.lanes.stream(of: receiver) != nil || self.hasPlaceForStream(of: receiver, link, now) else { return }
+        guard self.lanes.stream(of: receiver) != nil || self.mayOpenStream(for: receiver, link, hasTurn, now) else {
+            return
+        }
         switch self.lanes.next(for: receiver, at: now) {
         case .nothing:
             break
@@ -67,15 +71,37 @@ extension ClientMachine {
         }
     }
 
-    /// Streams are few: the one that is idle for longest makes place.
-    private mutating func hasPlaceForStream(of receiver: PartyID, _ link: LinkState, _ now: Instant) -> Bool {
-        guard self.lanes.streamCount >= Self.maximumSendStreams else { return true }
-        if let idle = self.lanes.takeIdleStream() {
-            self.emit(.finishSendStream(link.number, idle))
-            return true
+    /// Streams are few: the one that is idle for longest makes place; when none is, the receiver waits for its turn.
+    private mutating func mayOpenStream(
+        for receiver: PartyID, _ link: LinkState, _ hasTurn: Bool, _ now: Instant
+    ) -> Bool {
+        switch self.lanes.outlook(for: receiver, at: now) {
+        case .nothing:
+            return false
+        case .wait(let until):
+            self.timers.set(.lane(receiver), at: until)
+            return false
+        case .ready:
+            let mayHave = hasTurn || !self.lanes.hasStreamless
+            guard self.lanes.streamCount >= Self.maximumSendStreams || !mayHave else { return true }
+            if mayHave, let idle = self.lanes.takeIdleStream(at: now) {
+                self.emit(.finishSendStream(link.number, idle))
+                return true
+            }
+            self.lanes.queueForStream(receiver)
+            return false
         }
-        self.timers.set(.lane(receiver), at: now + .milliseconds(50))
-        return false
+    }
+
+    /// A stream has nothing to do, or is gone: whoever waits for one gets it.
+    private mutating func passOnStream(of receiver: PartyID, _ now: Instant) {
+        guard self.lanes.hasStreamless, self.link?.stage == .open else { return }
+        guard self.lanes.streamCount < Self.maximumSendStreams || self.lanes.isIdle(receiver, at: now) else { return }
+        while let next = self.lanes.nextStreamless() {
+            let isReady = if case .ready = self.lanes.outlook(for: next, at: now) { true } else { false }
+            self.serve(next, hasTurn: true, now)
+            if isReady { return }
+        }
     }
 
     // MARK: Answers
@@ -137,6 +163,7 @@ extension ClientMachine {
         self.link?.session?.health.answered(stillWaiting: self.lanes.inFlightCount > 0, at: now)
         self.setHealthTimer()
         self.serve(receiver, now)
+        self.passOnStream(of: receiver, now)
         self.partIfDone(now)
     }
 
@@ -150,6 +177,7 @@ extension ClientMachine {
             if entry.receiver != receiver { self.serve(entry.receiver, now) }
         }
         self.serve(receiver, now)
+        self.passOnStream(of: receiver, now)
         self.partIfDone(now)
         self.finishIfDone(now)
     }
@@ -162,6 +190,7 @@ extension ClientMachine {
         self.lanes.hold(lost.receiver, until: now + delay)
         self.link?.session?.health.answered(stillWaiting: self.lanes.inFlightCount > 0, at: now)
         self.serve(lost.receiver, now)
+        self.passOnStream(of: lost.receiver, now)
         self.partIfDone(now)
         return self.takeEffects()
     }

@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: The Tern authors
 
 /// Whether the server is still there: silence is asked after with a ping, and a ping without any answer means that the connection
-/// is dead, whatever its carrier believes. A pure machine; it reads no clock.
+/// is dead, whatever its carrier believes. A server asks the same of us: who only listens pings, too. A pure machine; it reads no
+/// clock.
 package struct LinkHealth: Sendable {
     package enum Verdict: Equatable {
         case wait
@@ -12,6 +13,7 @@ package struct LinkHealth: Sendable {
 
     private let policy: LivenessPolicy
     private var lastHeard: ContinuousClock.Instant
+    private var lastSaid: ContinuousClock.Instant
     private var pingedAt: ContinuousClock.Instant?
     /// When the oldest message that waits for its answer began to wait, or when the last answer came.
     private var lastProgress: ContinuousClock.Instant?
@@ -21,6 +23,12 @@ package struct LinkHealth: Sendable {
     package init(_ policy: LivenessPolicy, now: ContinuousClock.Instant) {
         self.policy = policy
         self.lastHeard = now
+        self.lastSaid = now
+    }
+
+    /// Something was said to the server.
+    package mutating func said(at now: ContinuousClock.Instant) {
+        self.lastSaid = max(self.lastSaid, now)
     }
 
     /// Anything came from the server.
@@ -31,6 +39,7 @@ package struct LinkHealth: Sendable {
 
     /// Messages wait for their answers from now on, after a time in which none did.
     package mutating func beganWaiting(at now: ContinuousClock.Instant) {
+        self.said(at: now)
         if self.lastProgress == nil { self.lastProgress = now }
     }
 
@@ -42,6 +51,7 @@ package struct LinkHealth: Sendable {
 
     /// A request waits for its answer.
     package mutating func asked(at now: ContinuousClock.Instant) {
+        self.said(at: now)
         if self.askedAt == nil { self.askedAt = now }
     }
 
@@ -59,7 +69,7 @@ package struct LinkHealth: Sendable {
             if let pingedAt {
                 pingedAt + self.policy.pingTimeout + grain
             } else {
-                self.silentSince + self.silenceAllowed + grain
+                min(self.silentSince + self.silenceAllowed, self.lastSaid + self.policy.idlePingInterval) + grain
             }
         return min(answer ?? silence, silence)
     }
@@ -81,9 +91,10 @@ package struct LinkHealth: Sendable {
             guard now - pingedAt > self.policy.pingTimeout else { return .wait }
             return .dead("nothing was heard for \(now - self.lastHeard)")
         }
-        let silence = now - self.silentSince
-        guard silence > self.silenceAllowed else { return .wait }
+        let isSilent = now - self.silentSince > self.silenceAllowed
+        guard isSilent || now - self.lastSaid > self.policy.idlePingInterval else { return .wait }
         self.pingedAt = now
+        self.said(at: now)
         return .ping
     }
 }

@@ -42,8 +42,18 @@ struct SendLanes: Sendable {
         case write([Entry])
     }
 
+    /// What a lane could do, if it had a stream.
+    enum Outlook: Sendable {
+        case nothing
+        case wait(until: ContinuousClock.Instant)
+        case ready
+    }
+
     private(set) var lanes: [PartyID: Lane] = [:]
     private var receivers: [StreamNumber: PartyID] = [:]
+    /// Receivers that could be written to, had they a stream: in the order in which they get one.
+    private var streamless: Deque<PartyID> = []
+    private var isStreamless: Set<PartyID> = []
     /// Messages for which the outbox has no room yet.
     private(set) var outside: Deque<Entry> = []
     /// Messages in the outbox.
@@ -111,6 +121,15 @@ struct SendLanes: Sendable {
 
     func stream(of receiver: PartyID) -> StreamNumber? { self.lanes[receiver]?.stream }
 
+    /// Whether ``next(for:at:)`` has something to write; changes nothing.
+    func outlook(for receiver: PartyID, at now: ContinuousClock.Instant) -> Outlook {
+        guard let lane = self.lanes[receiver] else { return .nothing }
+        if let held = lane.heldUntil, held > now { return .wait(until: held) }
+        guard lane.inFlight.isEmpty || lane.refused.isEmpty else { return .nothing }
+        let hasSome = !lane.refused.isEmpty || !lane.waiting.isEmpty
+        return hasSome && lane.window > lane.inFlight.count ? .ready : .nothing
+    }
+
     /// What to write for `receiver` now; it counts as written from now on if there is a stream.
     mutating func next(for receiver: PartyID, at now: ContinuousClock.Instant) -> Step {
         guard var lane = self.lanes[receiver] else { return .nothing }
@@ -146,15 +165,37 @@ struct SendLanes: Sendable {
 
     var streamCount: Int { self.receivers.count }
 
-    /// The stream that has nothing to do for longest.
-    mutating func takeIdleStream() -> StreamNumber? {
-        let idle = self.lanes.filter { $0.value.stream != nil && $0.value.isEmpty }
-        guard let (receiver, lane) = idle.min(by: { $0.value.lastUse < $1.value.lastUse }), let stream = lane.stream
-        else { return nil }
-        self.lanes[receiver] = nil
+    /// The stream that has nothing to do for longest: its receiver has no messages, or has to wait with them.
+    mutating func takeIdleStream(at now: ContinuousClock.Instant) -> StreamNumber? {
+        // Streams are few, lanes may be many.
+        let idle = self.receivers.filter { self.isIdle($0.value, at: now) }
+        let oldest = idle.min { self.lanes[$0.value]?.lastUse ?? 0 < self.lanes[$1.value]?.lastUse ?? 0 }
+        guard let (stream, receiver) = oldest else { return nil }
         self.receivers[stream] = nil
+        self.lanes[receiver]?.stream = nil
+        if self.lanes[receiver]?.isEmpty == true { self.lanes[receiver] = nil }
         return stream
     }
+
+    /// Whether the receiver's stream could be another's.
+    func isIdle(_ receiver: PartyID, at now: ContinuousClock.Instant) -> Bool {
+        guard let lane = self.lanes[receiver], lane.stream != nil, lane.inFlight.isEmpty else { return false }
+        return lane.isEmpty || lane.heldUntil.map { $0 > now } ?? false
+    }
+
+    /// There is no stream for the receiver: it gets one in its turn.
+    mutating func queueForStream(_ receiver: PartyID) {
+        if self.isStreamless.insert(receiver).inserted { self.streamless.append(receiver) }
+    }
+
+    /// Whose turn it is to get a stream.
+    mutating func nextStreamless() -> PartyID? {
+        guard let receiver = self.streamless.popFirst() else { return nil }
+        self.isStreamless.remove(receiver)
+        return receiver
+    }
+
+    var hasStreamless: Bool { !self.streamless.isEmpty }
 
     // MARK: Answers
 
@@ -216,6 +257,8 @@ struct SendLanes: Sendable {
     /// There is no connection any more. What the server asked us to wait with still waits.
     mutating func linkLost() {
         self.receivers = [:]
+        self.streamless = []
+        self.isStreamless = []
         for receiver in Array(self.lanes.keys) {
             self.takeBack(receiver)
             self.lanes[receiver]?.failures = 0
@@ -240,6 +283,8 @@ struct SendLanes: Sendable {
         let all = self.lanes.values.flatMap { Array($0.inFlight) + $0.refused + Array($0.waiting) } + self.outside
         self.lanes = [:]
         self.receivers = [:]
+        self.streamless = []
+        self.isStreamless = []
         self.outside = []
         self.count = 0
         self.inFlightCount = 0

@@ -213,10 +213,12 @@ final class ClientDriver: Sendable {
     // MARK: Running
 
     func run() async throws {
-        let (mayStart, error) = self.state.withLock { state in
-            (!state.machine.hasStarted && state.end == nil, state.machine.closedError)
+        let (hasStarted, end, error) = self.state.withLock { state in
+            (state.machine.hasStarted, state.end, state.machine.closedError)
         }
-        guard mayStart else {
+        guard !hasStarted, end == nil else {
+            // Who closed the client before it ran wanted nothing else.
+            if !hasStarted { return try end?.get() ?? () }
             if let error { throw error }
             return
         }
@@ -231,9 +233,9 @@ final class ClientDriver: Sendable {
                 self.tell(&state) { machine, _ in machine.cancel() }
             }
         }
-        let (isCancelled, end) = self.state.withLock { ($0.isCancelled, $0.end) }
+        let (isCancelled, outcome) = self.state.withLock { ($0.isCancelled, $0.end) }
         if isCancelled { throw CancellationError() }
-        try end?.get()
+        try outcome?.get()
     }
 
     /// Waits until the client ended.
