@@ -105,7 +105,8 @@ struct MachineMessageTests {
             guard !written.isEmpty else { break }
             for (stream, message) in written {
                 refused += 1
-                let failure = Failure(.storageFull, "full", sequence: message.sequence, id: message.id, retryAfter: 10_000)
+                let failure = Failure(
+                    .storageFull, "full", sequence: message.sequence, id: message.id, retryAfter: 10_000)
                 bench.tell { $0.answered(link, stream, failure.message, now: $1) }
             }
         }

@@ -162,6 +162,57 @@ import Testing
         #expect(state.stopPushing() == [.wake(start)])
     }
 
+    /// Nobody reads the streams: whoever serves one still waits for it when its channel is left, and joined again.
+    @Test func aChannelThatComesAndGoesLeavesNoStreamsBehind() throws {
+        let channel = ChannelKey.group(1 << 36)
+        var state = self.state(streams: 2)
+        var starts: [FeedStart] = []
+        for round: UInt64 in 1...100 {
+            _ = state.membershipChanged(channel, isMember: true)
+            if let start = self.start(state.offer(self.message(in: channel, round))) { starts.append(start) }
+            _ = state.membershipChanged(channel, isMember: false)
+        }
+        #expect(starts.count == 6)
+        // Not pushed, and said so.
+        _ = state.membershipChanged(channel, isMember: true)
+        #expect(state.offer(self.message(in: channel, 101)) == [.wakeControl])
+        #expect(try self.notices(&state) == [self.notice(channel, 101, mustPull: true)])
+        // Each that ends, however it does, makes place for another one.
+        #expect(self.taken(&state, starts[0]) == nil)
+        #expect(state.feedFailed(starts[1]) == [])
+        #expect(state.feedEnded(starts[2]) == [])
+        #expect(state.caughtUp(channel, to: 101) == nil)
+        for sequence: UInt64 in 102...104 {
+            #expect(self.start(state.offer(self.message(in: channel, sequence))) != nil)
+            _ = state.membershipChanged(channel, isMember: false)
+        }
+        #expect(self.start(state.offer(self.message(in: channel, 105))) == nil)
+    }
+
+    /// The stream is stopped while whoever serves it waits for the next message.
+    @Test func whoServesAStreamThatFailsIsToldSo() throws {
+        var state = self.state()
+        let start = try #require(self.start(state.offer(self.message(2, 1))))
+        #expect(self.taken(&state, start) == [1])
+        #expect(self.taken(&state, start) == [])
+        #expect(state.feedFailed(start) == [.wake(start), .wakeControl])
+        #expect(try self.notices(&state) == [self.notice(.direct(1, 2), 1, mustPull: true)])
+        #expect(self.taken(&state, start) == nil)
+    }
+
+    /// A page that somebody asked for, from wherever it began, says nothing of what was dropped before it.
+    @Test func whatWasDroppedIsToldWhateverWasReadMeanwhile() throws {
+        let channel = ChannelKey.direct(1, 2)
+        var state = self.state(bytes: 1000)
+        for sequence: UInt64 in 8...11 { _ = state.offer(self.message(2, sequence, bytes: 600)) }
+        #expect(state.caughtUp(channel, to: 11) == nil)
+        #expect(try self.notices(&state) == [self.notice(channel, 11)])
+        // A notice of something else is not taken back by a page of a channel that is pushed.
+        _ = state.tell(try self.notice(channel, 12), of: channel)
+        #expect(state.caughtUp(channel, to: 12) == nil)
+        #expect(try self.notices(&state) == [self.notice(channel, 12)])
+    }
+
     // MARK: Own messages
 
     @Test func ownMessagesAreNotPushed() throws {
@@ -271,11 +322,11 @@ import Testing
         // A plain one, of a connection that read the head before.
         _ = state.tell(try self.notice(channel, 1), of: channel)
         #expect(try self.notices(&state) == [self.notice(channel, 2, mustPull: true)])
-        // And what is no longer so is not said.
+        // And what is no longer so is not said: only how far the log reaches.
         #expect(state.caughtUp(channel, to: 2) == nil)
         _ = state.offer(self.message(2, 3, bytes: 2000))
         #expect(state.caughtUp(channel, to: 3) == nil)
-        #expect(self.told(&state).isEmpty)
+        #expect(try self.notices(&state) == [self.notice(channel, 3)])
     }
 
     @Test func aLowerReceiptOfASecondConnectionChangesNothing() throws {

@@ -115,7 +115,8 @@ extension ClientMachine {
         // However it ends: a server that said that it is about to stop said when to be back.
         let isBackAt = link.stage == .moving ? link.session?.isBackAt.map { max($0 - now, .zero) } : nil
         let delay = self.reconnecting.nextDelay(
-            at: now, asked: asked ?? isBackAt ?? self.wait(after: reason), mayBeAtOnce: isBackAt == nil && !Self.isDraining(reason),
+            at: now, asked: asked ?? isBackAt ?? self.wait(after: reason),
+            mayBeAtOnce: isBackAt == nil && !Self.isDraining(reason),
             &self.random)
         let text = "\(reason)".printable()
         self.deliver { $0.append(status: .disconnected(text, retryingAfter: delay)) }

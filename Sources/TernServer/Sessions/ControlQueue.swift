@@ -9,7 +9,7 @@ internal import TernStore
 /// for only what they come to matters.
 struct ControlQueue: Sendable {
     private struct ReceiptKey: Sendable, Hashable {
-        var channel: ChannelID
+        var channel: ChannelKey
         var user: UserID
         var device: DeviceID?
         var kind: TernMessages.Receipt.Kind
@@ -28,7 +28,11 @@ struct ControlQueue: Sendable {
 
     private var items: Deque<Item> = []
     private var inboxes: [ChannelKey: InboxNotice] = [:]
-    private var receipts: [ReceiptKey: TernMessages.Receipt] = [:]
+    /// By channel, for a channel that is left takes all of its own with it.
+    private var receipts: [ChannelKey: [ReceiptKey: TernMessages.Receipt]] = [:]
+    private var receiptCount = 0
+    /// Places of what was forgotten.
+    private var hollowCount = 0
     /// The memory of the messages that wait.
     private(set) var bytes = 0
     private(set) var isFinished = false
@@ -58,41 +62,45 @@ struct ControlQueue: Sendable {
     mutating func offer(_ receipt: TernMessages.Receipt, in channel: ChannelID) {
         guard !self.isFinished else { return }
         let key = ReceiptKey(
-            channel: channel, user: receipt.sender, device: receipt.senderDevice, kind: receipt.kind)
-        if let waiting = self.receipts[key] {
+            channel: ChannelKey(channel), user: receipt.sender, device: receipt.senderDevice, kind: receipt.kind)
+        if let waiting = self.receipts[key.channel]?[key] {
             // Several connections of a device tell of it, and may overtake each other.
-            if receipt.sequence > waiting.sequence { self.receipts[key] = receipt }
-        } else if self.receipts.count < Self.maximumReceipts {
-            self.receipts[key] = receipt
+            if receipt.sequence > waiting.sequence { self.receipts[key.channel]?[key] = receipt }
+        } else if self.receiptCount < Self.maximumReceipts {
+            self.receipts[key.channel, default: [:]][key] = receipt
+            self.receiptCount += 1
             self.items.append(.receipt(key))
         }
     }
 
-    /// The client read the channel to its end: that it has to is no longer true.
-    mutating func withdrawNotice(of channel: ChannelKey) {
-        self.inboxes[channel] = nil
-        self.compactIfHollow()
+    /// What is said of the channel is no longer so.
+    mutating func replaceNotice(of channel: ChannelKey, by notice: InboxNotice) {
+        if self.inboxes[channel] != nil { self.inboxes[channel] = notice }
     }
 
     /// Drops what waits to be told of a channel.
     mutating func forget(_ channel: ChannelKey) {
-        self.inboxes[channel] = nil
-        for key in self.receipts.keys where ChannelKey(key.channel) == channel { self.receipts[key] = nil }
+        if self.inboxes.removeValue(forKey: channel) != nil { self.hollowCount += 1 }
+        let receipts = self.receipts.removeValue(forKey: channel)?.count ?? 0
+        self.receiptCount -= receipts
+        self.hollowCount += receipts
         self.compactIfHollow()
     }
 
-    /// Whoever joins and leaves without pause leaves no trail of places behind.
+    /// Whoever joins and leaves without pause leaves no trail of places behind. It costs what made them.
     private mutating func compactIfHollow() {
-        guard self.items.count > 64 + 2 * (self.inboxes.count + self.receipts.count) else { return }
+        guard self.hollowCount > 64, self.hollowCount > self.items.count / 2 else { return }
         var (seenInboxes, seenReceipts): (Set<ChannelKey>, Set<ReceiptKey>) = ([], [])
         self.items = Deque(
             self.items.filter { item in
                 switch item {
                 case .message: true
                 case .inbox(let channel): self.inboxes[channel] != nil && seenInboxes.insert(channel).inserted
-                case .receipt(let key): self.receipts[key] != nil && seenReceipts.insert(key).inserted
+                case .receipt(let key):
+                    self.receipts[key.channel]?[key] != nil && seenReceipts.insert(key).inserted
                 }
             })
+        self.hollowCount = 0
     }
 
     /// Everything that is to be written now.
@@ -101,13 +109,16 @@ struct ControlQueue: Sendable {
     mutating func takeAll(current: (ChannelKey, InboxNotice) -> InboxNotice) -> [Message] {
         defer {
             self.items = []
+            self.receipts = [:]
+            self.receiptCount = 0
+            self.hollowCount = 0
             self.bytes = 0
         }
         return self.items.compactMap { item in
             switch item {
             case .message(let message): message
             case .inbox(let channel): self.inboxes.removeValue(forKey: channel).map { current(channel, $0).message }
-            case .receipt(let key): self.receipts.removeValue(forKey: key)?.message
+            case .receipt(let key): self.receipts[key.channel]?.removeValue(forKey: key)?.message
             }
         }
     }

@@ -188,6 +188,25 @@ final class Hub: Sendable {
         }
     }
 
+    /// Tells a receipt of `sender` to those of `others` who take part in the channel at this moment, and may know of its message.
+    ///
+    /// A session hears of the end of its membership after it ended here. So that it drops what it was told before, and is told
+    /// nothing after, it is told under the lock; so few at a time that the writer does not wait for long.
+    func offer(_ receipt: TernMessages.Receipt, in channel: ChannelID, from sender: Session, to others: [Session]) {
+        let (key, sequence) = (ChannelKey(channel), receipt.sequence.rawValue)
+        var rest = others[...]
+        while !rest.isEmpty {
+            let step = rest.prefix(Self.step)
+            rest = rest.dropFirst(step.count)
+            self.state.withLock { state in
+                guard state.hub.mayKnow(sender.user.rawValue, of: sequence, in: key) else { return }
+                for other in step where state.hub.mayKnow(other.user.rawValue, of: sequence, in: key) {
+                    other.control.offer(receipt, in: channel)
+                }
+            }
+        }
+    }
+
     // MARK: What the store commits
 
     /// Follows memberships, and offers new messages to everybody connected. Called on the store's writer, in the order of the

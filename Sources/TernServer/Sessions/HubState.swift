@@ -129,6 +129,12 @@ package struct HubState<Session: AnyObject & Sendable>: Sendable {
     /// Whether a connected user is in a group.
     package func isMember(_ user: UInt64, of group: UInt64) -> Bool { self.presences[user]?.groups[group] != nil }
 
+    /// Whether a connected user takes part in a channel, and may know of the message with that sequence.
+    package func mayKnow(_ user: UInt64, of sequence: UInt64, in channel: ChannelKey) -> Bool {
+        guard let group = channel.group else { return self.presences[user] != nil }
+        return self.presences[user]?.groups[group].map { $0 <= sequence } ?? false
+    }
+
     /// How many connected users are in a group.
     package func audience(of group: UInt64) -> Int { self.listeners[group]?.count ?? 0 }
 

@@ -61,9 +61,15 @@ struct PushState: Sendable {
     /// A batch is closed when it has this many bytes.
     static let batchBytes = 64 << 10
 
+    /// Streams beyond ``maximumFeeds`` that are to end and have not ended yet.
+    static let spareFeeds = 4
+
     let maximumBytes: Int
     let maximumFeeds: Int
     private(set) var feeds: [ChannelKey: Feed] = [:]
+    /// Feeds that are wanted no more, and are served until whoever does it has learned so: it may wait for a stream, or for a client
+    /// that does not read.
+    private var departing: Set<Int> = []
     /// Channels that are not pushed, and how far their logs reach.
     private(set) var pulling: [ChannelKey: Mark] = [:]
     /// The last message of each channel that was given to a push stream.
@@ -145,8 +151,9 @@ struct PushState: Sendable {
 
     /// Ends the feed that was idle for longest when there are too many.
     ///
-    /// - Returns: `false` when all are busy.
+    /// - Returns: `false` when all are busy, or too many have not ended yet.
     private mutating func makeRoomForFeed(_ outcome: inout Outcome) -> Bool {
+        guard self.feeds.count + self.departing.count < self.maximumFeeds + Self.spareFeeds else { return false }
         guard self.feeds.count >= self.maximumFeeds else { return true }
         let idle = self.feeds.filter { $0.value.queue.isEmpty && !$0.value.isWriting }
         guard let oldest = idle.min(by: { $0.value.lastUse < $1.value.lastUse })?.key else { return false }
@@ -176,14 +183,18 @@ struct PushState: Sendable {
 
     private mutating func remove(_ channel: ChannelKey) -> [SessionState.Effect] {
         self.drop(channel)
-        guard let feed = self.feeds.removeValue(forKey: channel), feed.isWaiting else { return [] }
-        return [.wake(FeedStart(channel: channel, number: feed.number))]
+        guard let feed = self.feeds.removeValue(forKey: channel) else { return [] }
+        self.departing.insert(feed.number)
+        return feed.isWaiting ? [.wake(FeedStart(channel: channel, number: feed.number))] : []
     }
 
     // MARK: Feeds
 
     mutating func takeBatch(for start: FeedStart) -> Batch {
-        guard var feed = self.feeds[start.channel], feed.number == start.number else { return .ended }
+        guard var feed = self.feeds[start.channel], feed.number == start.number else {
+            self.departing.remove(start.number)
+            return .ended
+        }
         feed.isWriting = !feed.queue.isEmpty
         feed.isWaiting = feed.queue.isEmpty
         var messages: [ChannelMessage] = []
@@ -210,24 +221,30 @@ struct PushState: Sendable {
         return feed.isWaiting
     }
 
-    /// The stream of the feed is over, and wanted no more.
+    /// Nobody serves the feed any more.
     mutating func end(_ start: FeedStart) -> [SessionState.Effect] {
-        guard self.feeds[start.channel]?.number == start.number else { return [] }
-        return self.remove(start.channel)
+        let effects = self.feeds[start.channel]?.number == start.number ? self.remove(start.channel) : []
+        self.departing.remove(start.number)
+        return effects
     }
 
-    /// The stream of the feed broke, or the client refused it.
-    ///
-    /// - Returns: whether the channel was switched to pull by this.
-    mutating func fail(_ start: FeedStart) -> Bool {
-        guard !self.isStopped, let feed = self.feeds[start.channel], feed.number == start.number else { return false }
+    /// The stream of the feed broke, or the client refused it. Whoever serves it is told, if it waits.
+    mutating func fail(_ start: FeedStart) -> Outcome {
+        var outcome = Outcome()
+        guard !self.isStopped, let feed = self.feeds[start.channel], feed.number == start.number else {
+            self.departing.remove(start.number)
+            return outcome
+        }
         let queued = feed.queue.last.map { Mark($0) }
-        _ = self.remove(start.channel)
+        outcome.effects = self.remove(start.channel)
+        // Who does not wait has told it.
+        if !feed.isWaiting { self.departing.remove(start.number) }
         guard let last = queued ?? self.lastPushed[start.channel], self.pulling[start.channel] == nil else {
-            return false
+            return outcome
         }
         self.pulling[start.channel] = last
-        return true
+        outcome.switchedToPull = start.channel
+        return outcome
     }
 
     // MARK: Channels
@@ -249,7 +266,7 @@ struct PushState: Sendable {
 
     mutating func stop() -> [SessionState.Effect] {
         self.isStopped = true
-        return self.feeds.keys.flatMap { self.remove($0) }
+        return Array(self.feeds.keys).flatMap { self.remove($0) }
     }
 }
 

@@ -94,7 +94,11 @@ package struct ReceiptState: Sendable {
     /// The user left or joined the channel: what was told before counts no more.
     package mutating func forget(_ channel: ChannelKey) {
         self.stored[channel] = nil
-        for place in self.waiting.keys where ChannelKey(place.channel) == channel { self.waiting[place] = nil }
+        if let id = ChannelID(channel) {
+            for kind in [TernMessages.Receipt.Kind.delivered, .read] {
+                self.waiting[Place(channel: id, kind: kind)] = nil
+            }
+        }
         self.changes += 1
         if self.changed.count >= Self.maximumChannels, self.changed[channel] == nil {
             self.changed = [:]

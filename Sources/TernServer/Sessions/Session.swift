@@ -25,6 +25,12 @@ final class Session: Sendable {
         var fanOut: TokenBucket
     }
 
+    private struct Silence: Sendable {
+        var since: ContinuousClock.Instant
+        /// Streams that are not read now.
+        var deafness = 0
+    }
+
     fileprivate struct Shell: Sendable {
         var state: SessionState
         /// By number of the feed.
@@ -54,7 +60,7 @@ final class Session: Sendable {
     let forwarding = ReceiptForwarding()
     private let shell: Mutex<Shell>
     private let buckets: Mutex<Buckets>
-    private let lastHeard: Mutex<ContinuousClock.Instant>
+    private let hearing: Mutex<Silence>
 
     init(
         user: UserID, device: DeviceID, connection: Connection, configuration: ServerConfiguration,
@@ -70,7 +76,7 @@ final class Session: Sendable {
             queuedPushBytes: configuration.maximumQueuedPushBytes, pushStreams: configuration.maximumPushStreams)
         self.shell = Mutex(Shell(state: SessionState(user: user, device: device, limits: limits, token: token)))
         let now = ContinuousClock.now
-        self.lastHeard = Mutex(now)
+        self.hearing = Mutex(Silence(since: now))
         self.buckets = Mutex(
             Buckets(
                 messages: TokenBucket(configuration.messageRate, now: now),
@@ -106,12 +112,25 @@ final class Session: Sendable {
     /// Something came from the client.
     func heard() {
         let now = ContinuousClock.now
-        self.lastHeard.withLock { $0 = max($0, now) }
+        self.hearing.withLock { $0.since = max($0.since, now) }
     }
 
-    /// For how long nothing came from the client.
+    /// For how long nothing came from the client, which could have come: what is not read is not heard.
     func silence(at now: ContinuousClock.Instant) -> Duration {
-        self.lastHeard.withLock { $0.duration(to: now) }
+        self.hearing.withLock { $0.deafness > 0 ? .zero : $0.since.duration(to: now) }
+    }
+
+    /// A stream of the client is not read while `work` lasts. That is not the client's silence.
+    @discardableResult
+    func withoutReading<Value>(_ work: () async -> Value) async -> Value {
+        self.hearing.withLock { $0.deafness += 1 }
+        let value = await work()
+        let now = ContinuousClock.now
+        self.hearing.withLock { silence in
+            silence.deafness -= 1
+            silence.since = max(silence.since, now)
+        }
+        return value
     }
 
     // MARK: Pushing

@@ -120,15 +120,22 @@ package struct SessionState: Sendable {
 
     /// The push stream broke or was refused by the client: the channel waits until the client pulls.
     package mutating func feedFailed(_ start: FeedStart) -> [Effect] {
-        self.pushes.fail(start) ? self.announcePull(of: start.channel) : []
+        let outcome = self.pushes.fail(start)
+        guard let channel = outcome.switchedToPull else { return outcome.effects }
+        return outcome.effects + self.announcePull(of: channel)
     }
 
     /// The client read a channel's history up to `sequence`, where it ended.
     ///
+    /// Where the page began, and whether the client will ever see it, says nothing of what was dropped: a notice that it does not have
+    /// yet still says how far the log reaches, and only no longer that it must be read.
+    ///
     /// - Returns: `nil` when the channel is pushed from there on, or the head that it grew to in the meantime.
     package mutating func caughtUp(_ channel: ChannelKey, to sequence: UInt64) -> UInt64? {
+        var notice = Self.pullNotice(of: channel, to: self.user, self.pushes)
         if let head = self.pushes.caughtUp(channel, to: sequence) { return head }
-        self.control.withdrawNotice(of: channel)
+        notice?.mustPull = false
+        if let notice { self.control.replaceNotice(of: channel, by: notice) }
         return nil
     }
 

@@ -77,7 +77,7 @@ struct ChannelSendStream: Sendable {
 
     /// Waits for room.
     private func put(_ item: Item, into queue: BoundedQueue<Queued>) async {
-        let room = await self.session.sendRoom.take(item.cost)
+        let room = await self.session.withoutReading { await self.session.sendRoom.take(item.cost) }
         if !queue.pushNow(Queued(item: item, room: room), cost: 0) { self.session.sendRoom.giveBack(room) }
     }
 

@@ -131,6 +131,19 @@ struct ConnectionService: Sendable {
     private func push(_ start: FeedStart, _ session: Session) async {
         do {
             let stream = try await self.connection.openStream(.unidirectional)
+            await withDiscardingTaskGroup { group in
+                // The next message may be a long time off.
+                group.addTask { if await stream.stoppedByPeer() != nil { session.feedFailed(start) } }
+                await Self.push(start, on: stream, session)
+                group.cancelAll()
+            }
+        } catch {
+            session.feedFailed(start)
+        }
+    }
+
+    private static func push(_ start: FeedStart, on stream: TernTransport.Stream, _ session: Session) async {
+        do {
             var kind = ByteBuffer()
             StreamKind.channelPush.encode(into: &kind)
             try await stream.write(kind)
@@ -174,15 +187,14 @@ struct ConnectionService: Sendable {
         for other in others { other.datagrams.push(bytes) }
     }
 
-    /// Waits until the session may cause so many copies. Whoever left meanwhile, hears nothing.
+    /// Waits until the session may cause so many copies. Who hears it is decided after that.
     private func forward(_ receipt: TernMessages.Receipt, in channel: ChannelID, from session: Session) async {
         while self.server.hub.isMember(session.user, of: channel) {
             let others = self.server.hub.sessions(in: ChannelKey(channel), at: receipt.sequence.rawValue).filter {
                 $0 !== session
             }
             guard let wait = session.waitForCopies(others.count) else {
-                for other in others { other.control.offer(receipt, in: channel) }
-                return
+                return self.server.hub.offer(receipt, in: channel, from: session, to: others)
             }
             guard (try? await Task.sleep(for: wait)) != nil else { return }
         }

@@ -235,7 +235,8 @@ struct ControlStream: Sendable {
         case .pong:
             break
         case .receipt:
-            if let failure = await self.store(message, session) { await session.control.send(failure.message) }
+            let failure = await session.withoutReading { await self.store(message, session) }
+            if let failure { await session.control.send(failure.message) }
         case .goOffline:
             session.stopPushing()
             return false

@@ -66,7 +66,7 @@ struct RequestStream: Sendable {
                     await self.respond(to: frame, refusal)
                 } else {
                     let room = await self.session.responseRoom.take(self.handler.largestResponse(to: frame))
-                    await self.session.requestSlots.take()
+                    await self.session.withoutReading { await self.session.requestSlots.take() }
                     self.inFlight.begin(frame.identifier)
                     requests.addTask { await self.serve(frame, room: room) }
                 }
