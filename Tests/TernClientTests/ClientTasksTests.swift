@@ -93,6 +93,13 @@ struct ClientTasksTests {
         #expect(await server.closed().wireCode == 0)
     }
 
+    /// Whoever closes a client before its task had its turn wanted nothing else.
+    @Test func aClientThatIsClosedBeforeItRunsReturns() async throws {
+        let client = MessageClient(ClientConfiguration(token: "dev:alice")) { throw CancellationError() }
+        await client.close()
+        try await client.run()
+    }
+
     /// Each connection has its companion, for as long as the client wants it.
     @Test func whoeverAccompaniesAConnectionIsCancelledWithIt() async throws {
         try await House.run { house in
