@@ -62,6 +62,7 @@ struct LinkHealthTests {
         var health = LinkHealth(LivenessPolicy(), now: self.start)
         health.beganWaiting(at: self.start)
         health.answered(stillWaiting: true, at: self.at(29_000))
+        health.said(at: self.at(29_000))
         #expect(health.check(at: self.at(30_001)) == .wait)
         health.answered(stillWaiting: false, at: self.at(31_000))
         #expect(health.check(at: self.at(33_000)) == .wait, "nothing waits: the idle interval counts")
