@@ -400,31 +400,6 @@ struct MachineLinkTests {
         }
     }
 
-    /// What the index tells is not told to it.
-    @Test func whatTheServerKnowsIsNotSaidAgain() throws {
-        var bench = Bench()
-        try bench.open(index: [try Bench.state(0)])
-        for sequence in 1...4 as ClosedRange<UInt64> { self.received(&bench, sequence) }
-        let four = MessageSequence(rawValue: 4)!
-        bench.tell { $0.markRead(Bench.direct, upTo: four, epoch: nil, now: $1) }
-        bench.wait(.milliseconds(60))
-        #expect(bench.receipts.count == 2)
-        for (delivered, read, told) in [(4, 4, []), (4, 3, [.read]), (3, 3, [.delivered, .read])]
-            as [(UInt64, UInt64, [Receipt.Kind])]
-        {
-            bench.wait(.seconds(6))
-            bench.lose()
-            bench.wait(.seconds(1))
-            var state = try Bench.state(4)
-            state.delivered = MessageSequence(rawValue: delivered)!
-            state.read = MessageSequence(rawValue: read)!
-            try bench.open(index: [state])
-            _ = bench.take()
-            bench.wait(.milliseconds(60))
-            #expect(bench.receipts.map(\.kind) == told)
-        }
-    }
-
     @Test func aReceiptThatIsRefusedForGoodIsDropped() throws {
         var bench = Bench()
         try bench.open(index: [try Bench.state(0)])

@@ -40,7 +40,7 @@ extension ClientMachine {
 
     /// The state of a channel became known, by the index or by itself.
     mutating func stated(_ state: ChannelState, _ now: Instant) {
-        self.receipts.isKnown(delivered: state.delivered, read: state.read, of: state.channel, state.epoch)
+        self.receipts.isKnown(delivered: state.delivered, of: state.channel, state.epoch)
         let beginning = self.channels?.beginning(of: state) ?? 1
         self.change(state.channel, state.epoch, now) { log in
             let started = log.start(at: beginning)

@@ -4,7 +4,7 @@
 internal import TernMessages
 
 /// How far this device received, and its user read, in each channel: cumulative, of one life of the channel's log, told to the
-/// server a little later and many at a time; after a reconnect, what the server's index does not tell already.
+/// server a little later and many at a time, and once more after every reconnect.
 struct ReceiptBook: Sendable {
     struct Mark: Sendable, Hashable, Comparable {
         var channel: ChannelID
@@ -79,14 +79,10 @@ struct ReceiptBook: Sendable {
     }
 
     /// The server knows as much already.
-    mutating func isKnown(
-        delivered: MessageSequence, read: MessageSequence, of channel: ChannelID, _ epoch: Epoch
-    ) {
-        for (kind, known) in [(Receipt.Kind.delivered, delivered), (.read, read)] {
-            let mark = Mark(channel: channel, kind: kind)
-            guard let value = self.marks[mark], value.epoch == epoch, value.sequence <= known else { continue }
-            self.unsent.remove(mark)
-        }
+    mutating func isKnown(delivered: MessageSequence, of channel: ChannelID, _ epoch: Epoch) {
+        let mark = Mark(channel: channel, kind: .delivered)
+        guard let value = self.marks[mark], value.epoch == epoch, value.sequence <= delivered else { return }
+        self.unsent.remove(mark)
     }
 
     /// The server refused a receipt, of which it says the sequence alone.
@@ -126,7 +122,7 @@ struct ReceiptBook: Sendable {
         self.unsent.remove(mark)
     }
 
-    /// The last receipts are said again on the next one, unless it knows them.
+    /// The last receipts are said again on the next one.
     mutating func linkLost() {
         for mark in Array(self.marks.keys) {
             self.marks[mark]?.isWritten = false

@@ -37,7 +37,7 @@ final class DirectoryLock: Sendable {
             }
             Self.sign(descriptor)
         } catch {
-            for descriptor in held { close(descriptor) }
+            for descriptor in held { Self.giveBack(descriptor) }
             throw error
         }
         self.descriptors = Mutex(held)
@@ -49,9 +49,15 @@ final class DirectoryLock: Sendable {
 
     func unlock() {
         self.descriptors.withLock { descriptors in
-            for descriptor in descriptors { close(descriptor) }
+            for descriptor in descriptors { Self.giveBack(descriptor) }
             descriptors = []
         }
+    }
+
+    /// Closing alone is not enough: a process that is being started has the descriptor, too, until its program runs.
+    private static func giveBack(_ descriptor: Int32) {
+        _ = flock(descriptor, LOCK_UN)
+        close(descriptor)
     }
 
     /// - Returns: `false` where such files cannot be locked.
