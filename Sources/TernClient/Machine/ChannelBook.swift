@@ -67,8 +67,6 @@ struct ChannelBook: Sendable {
     /// Where to begin with a channel whose state is known: see ``ReceiveStart/live``.
     func beginning(of state: ChannelState) -> UInt64 {
         if case .sequence(let sequence) = self.start { return sequence }
-        // What we joined here is not old, though the index be slower.
-        if self.joined.contains(state.channel), let since = state.since { return since.rawValue }
         guard self.hasBaseline else { return state.head.rawValue + 1 }
         guard state.channel.group != nil else { return 1 }
         if let since = state.since { return since.rawValue }
@@ -76,6 +74,10 @@ struct ChannelBook: Sendable {
         if state.first.rawValue > 1 { return state.first.rawValue }
         return self.joined.contains(state.channel) ? state.head.rawValue + 1 : 1
     }
+
+    /// Whether the index is still to say which groups are old: who enters one before it was asked could not tell a group that was
+    /// joined now from one that was joined long ago.
+    var mustKnowOldGroups: Bool { self.start == .live && !self.hasBaseline }
 
     /// The index was read to its end.
     ///

@@ -83,7 +83,7 @@ extension ClientMachine {
         self.setHealthTimer()
         self.askForIndex(now)
         for receiver in self.lanes.receiversToServe { self.serve(receiver, now) }
-        while self.link?.stage == .open, let pending = self.requests.popWaiting() { self.ask(pending, now) }
+        self.askWaiting(now)
         self.scheduleReceipts(now)
         return self.takeEffects()
     }

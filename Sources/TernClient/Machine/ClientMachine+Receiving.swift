@@ -197,6 +197,7 @@ extension ClientMachine {
             self.deliver(ready)
             self.follow(channel, mayFillItself: false, now)
         }
+        self.askWaiting(now)
         self.scheduleReceipts(now)
     }
 

@@ -13,8 +13,22 @@ extension ClientMachine {
     ) -> [Effect] {
         if case .ended = self.life { return [.completeRequest(tag, .failure(self.closedForRequests))] }
         let pending = RequestTable.Pending(purpose: .application(tag), resource: resource, body: body)
-        if self.link?.stage == .open { self.ask(pending, now) } else { self.requests.wait(pending) }
+        self.askOrWait(pending, now)
         return self.takeEffects()
+    }
+
+    private mutating func askOrWait(_ pending: RequestTable.Pending, _ now: Instant) {
+        let entersGroup = pending.resource == JoinGroup.resource || pending.resource == CreateGroup.resource
+        if self.link?.stage != .open || entersGroup && self.channels?.mustKnowOldGroups == true {
+            self.requests.wait(pending)
+        } else {
+            self.ask(pending, now)
+        }
+    }
+
+    /// Asks what waited for a connection, or for the index.
+    mutating func askWaiting(_ now: Instant) {
+        for pending in self.requests.takeWaiting() { self.askOrWait(pending, now) }
     }
 
     /// Asks as whom we are connected, which waits for a connection.

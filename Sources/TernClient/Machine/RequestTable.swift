@@ -45,7 +45,10 @@ struct RequestTable: Sendable {
 
     mutating func takePostponed(_ tag: RequestTag) -> Pending? { self.postponed.removeValue(forKey: tag) }
 
-    mutating func popWaiting() -> Pending? { self.waiting.popFirst() }
+    mutating func takeWaiting() -> [Pending] {
+        defer { self.waiting = [] }
+        return Array(self.waiting)
+    }
 
     /// - Returns: the frame to write.
     mutating func begin(_ pending: Pending) -> RequestFrame {
