@@ -33,7 +33,7 @@ import Testing
                 #expect(try await store.names(of: asked, knownTo: alice) == [carol: "carol"])
 
                 let session = try ReadSession(path: directory + "/messages.sqlite")
-                var question = NameQuestion(of: asked + Array<UInt64>(1_000..<1_010), by: alice)
+                var question = NameQuestion(of: asked + [UInt64](1_000..<1_010), by: alice)
                 var steps = 0
                 while !question.isAnswered, steps < 100 {
                     let before = question.examined
