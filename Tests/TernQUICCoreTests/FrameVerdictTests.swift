@@ -65,7 +65,7 @@ struct FrameVerdictTests {
             result.offset += UInt64(piece.count)
         }.frames
         for victim in [ConnectionRole.client, .server] {
-            let peer = try KeyedPeer(against: victim)
+            let peer = try KeyedPeer(against: victim, sendsTickets: false)
             peer.hear()
             try peer.say(frames)
             #expect(peer.end.closeReason?.wireCode == 0x10a, "\(victim): \(peer.end.closeReason as Any)")

@@ -27,17 +27,19 @@ final class KeyedPeer {
     private(set) var number: UInt64 = 1000
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
 
-    /// - Parameter limits: of the victim.
+    /// - Parameters:
+    ///   - limits: of the victim.
+    ///   - sendsTickets: of the server's TLS, which speaks first after the handshake then.
     init(
         against victim: ConnectionRole = .server, limits: ConnectionLimits = ConnectionLimits(),
-        growsWindows: Bool = true
+        growsWindows: Bool = true, sendsTickets: Bool = true
     ) throws {
         var session: TLSSession?
         let pair = try Pair(
             clientLimits: victim == .client ? limits : ConnectionLimits(),
             serverLimits: victim == .server ? limits : ConnectionLimits(),
             makeServerSession: {
-                let made = try Sessions.server(protocols: ["test/1"])
+                let made = try Sessions.server(protocols: ["test/1"], sendsTickets: sendsTickets)
                 TLSSecretLog.watch(made)
                 session = made
                 return made

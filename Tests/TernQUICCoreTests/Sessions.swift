@@ -17,8 +17,9 @@ enum Sessions {
             .makeSession(for: .quic, applicationProtocols: protocols, serverName: serverName)
     }
 
-    static func server(protocols: [String]) throws -> TLSSession {
-        try TLSServerContext(TLSServerConfiguration(identity: self.server.get().identity))
-            .makeSession(for: .quic, applicationProtocols: protocols)
+    static func server(protocols: [String], sendsTickets: Bool = true) throws -> TLSSession {
+        var configuration = TLSServerConfiguration(identity: try self.server.get().identity)
+        if !sendsTickets { configuration.tickets = nil }
+        return try TLSServerContext(configuration).makeSession(for: .quic, applicationProtocols: protocols)
     }
 }
