@@ -24,8 +24,8 @@ public struct ClientConfiguration: Sendable {
     public var updateCapacity = 1024
     /// Whether the server is told what this device received. Each update that was taken counts as received.
     public var sendsDeliveredReceipts = true
-    /// An authentication without an answer for this long fails; that of the very first connection is tried once more on another one. So does a request, after it was asked once more on another
-    /// connection.
+    /// An authentication without an answer for this long fails; that of the very first connection is tried once more on another
+    /// one. So does a request, after it was asked once more on another connection.
     public var requestTimeout: Duration = .seconds(10)
     public var liveness = LivenessPolicy()
     public var reconnecting = ReconnectPolicy()
